@@ -1,0 +1,34 @@
+/*
+ * Requests.  Each takes one SQE (submitting what is queued when the SQ is
+ * full) and returns 0 or -errno; the completion carries `token`.
+ */
+struct pz_iov {			/* struct iovec */
+	uint64_t base;
+	uint64_t len;
+};
+
+struct pz_msg {			/* room for a struct msghdr */
+	uint64_t space[7];
+};
+
+/* Multishot RECV_ZC; len 0: until the end of the stream. */
+int pz_prep_recv_zc(struct pz_ring *ring, int fd, uint32_t zcrx_id, uint32_t len,
+		    uint64_t token);
+/* Multishot accept, close-on-exec. */
+int pz_prep_accept(struct pz_ring *ring, int fd, uint64_t token);
+/* All of iov in order (MSG_WAITALL, MSG_NOSIGNAL). */
+int pz_prep_send(struct pz_ring *ring, int fd, struct pz_msg *msg, struct pz_iov *iov,
+		 uint32_t n, uint64_t token);
+/* Multishot poll. */
+int pz_prep_poll(struct pz_ring *ring, int fd, uint32_t events, uint64_t token);
+/* Cancel the request of that token, or every request (any != 0). */
+int pz_prep_cancel(struct pz_ring *ring, uint64_t target, int any, uint64_t token);
+
+/*
+ * Make a socket ready to receive: 0, or -EPROTONOSUPPORT (not TCP), -ENOTCONN
+ * (listening), -ENOTSOCK, -EBADF.  Sets SO_OOBINLINE, so that pz_unread also
+ * counts what lies behind an urgent byte.
+ */
+int pz_tcp_ready(int fd);
+/* Bytes in the socket that were not received (SIOCINQ), or -errno. */
+int pz_unread(int fd);

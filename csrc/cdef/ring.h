@@ -1,0 +1,63 @@
+/*
+ * One io_uring, its memory supplied by the caller (IORING_SETUP_NO_MMAP), so
+ * that no mapping of ours ever holds the ring file.  Every call is for the
+ * thread that initialised the ring, except pz_ring_free.
+ */
+struct pz_ring;
+
+struct pz_cq {
+	uint64_t cqes;		/* address of the first CQE */
+	uint64_t head;		/* addresses of the two indices */
+	uint64_t tail;
+	uint32_t entries;
+	uint32_t cqe_bytes;
+};
+
+/*
+ * What one turn drained.  Data completions (token bit 63, F_MORE, res > 0) go
+ * to the first block, in the order of arrival; neighbours of one request form
+ * a run.  All others go to the last block.  Each array has room for
+ * `capacity` entries, run_start for one more.
+ */
+struct pz_columns {
+	uint64_t *token;
+	uint64_t *off;
+	uint32_t *len;
+
+	uint64_t *run_token;
+	uint32_t *run_start;
+	uint64_t *run_bytes;
+
+	uint64_t *other_token;
+	int32_t *other_res;
+	uint32_t *other_flags;
+
+	uint32_t capacity;
+	uint32_t n_data;
+	uint32_t n_runs;
+	uint32_t n_other;
+	uint64_t bytes;
+	uint32_t overflow;	/* CQEs wait on the kernel's overflow list */
+};
+
+struct pz_ring *pz_ring_new(void);
+void pz_ring_free(struct pz_ring *ring);
+/* Bytes of zeroed, page-aligned memory that pz_ring_init needs. */
+size_t pz_ring_bytes(uint32_t sq_entries, uint32_t cq_entries);
+int pz_ring_init(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
+		 uint32_t flags, uint64_t memory, size_t bytes);
+void pz_ring_exit(struct pz_ring *ring);
+int pz_ring_fd(const struct pz_ring *ring);
+void pz_ring_cq(const struct pz_ring *ring, struct pz_cq *cq);
+
+/*
+ * Submit what was prepared, wait for wait_nr completions or timeout_ns (< 0:
+ * for ever), flush the overflow list and drain.  Returns the number of
+ * completions drained, 0 after a time-out, -EINTR, or another -errno.
+ */
+int pz_ring_turn(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns,
+		 struct pz_columns *columns);
+
+int pz_register(int fd, uint32_t opcode, uint64_t argument, uint32_t nr);
+int pz_register_ifq(struct pz_ring *ring, struct pz_ifq_reg *reg);
+int pz_zcrx_ctrl(struct pz_ring *ring, struct pz_ctrl *ctrl);

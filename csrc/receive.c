@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "internal.h"
+
+static_assert(sizeof(struct pz_iov) == sizeof(struct iovec), "pz_iov");
+static_assert(sizeof(struct pz_msg) >= sizeof(struct msghdr), "pz_msg");
+
+/* An SQE, if need be after submitting those that fill the SQ. */
+static int get_sqe(struct pz_ring *ring, struct io_uring_sqe **sqe)
+{
+	int ret;
+
+	*sqe = io_uring_get_sqe(&ring->uring);
+	if (*sqe)
+		return 0;
+	ret = io_uring_submit(&ring->uring);
+	if (ret < 0)
+		return ret;
+	*sqe = io_uring_get_sqe(&ring->uring);
+	return *sqe ? 0 : -EAGAIN;
+}
+
+int pz_prep_recv_zc(struct pz_ring *ring, int fd, uint32_t zcrx_id, uint32_t len,
+		    uint64_t token)
+{
+	struct io_uring_sqe *sqe;
+	int ret = get_sqe(ring, &sqe);
+
+	if (ret)
+		return ret;
+	io_uring_prep_rw(IORING_OP_RECV_ZC, sqe, fd, NULL, len, 0);
+	sqe->ioprio = IORING_RECV_MULTISHOT;
+	sqe->zcrx_ifq_idx = zcrx_id;
+	sqe->user_data = token;
+	return 0;
+}
+
+int pz_prep_accept(struct pz_ring *ring, int fd, uint64_t token)
+{
+	struct io_uring_sqe *sqe;
+	int ret = get_sqe(ring, &sqe);
+
+	if (ret)
+		return ret;
+	io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
+	sqe->user_data = token;
+	return 0;
+}
+
+int pz_prep_send(struct pz_ring *ring, int fd, struct pz_msg *msg, struct pz_iov *iov,
+		 uint32_t n, uint64_t token)
+{
+	struct msghdr *hdr = (struct msghdr *)msg;
+	struct io_uring_sqe *sqe;
+	int ret = get_sqe(ring, &sqe);
+
+	if (ret)
+		return ret;
+	memset(hdr, 0, sizeof(*hdr));
+	hdr->msg_iov = (struct iovec *)iov;
+	hdr->msg_iovlen = n;
+	io_uring_prep_sendmsg(sqe, fd, hdr, MSG_WAITALL | MSG_NOSIGNAL);
+	sqe->user_data = token;
+	return 0;
+}
+
+int pz_prep_poll(struct pz_ring *ring, int fd, uint32_t events, uint64_t token)
+{
+	struct io_uring_sqe *sqe;
+	int ret = get_sqe(ring, &sqe);
+
+	if (ret)
+		return ret;
+	io_uring_prep_poll_multishot(sqe, fd, events);
+	sqe->user_data = token;
+	return 0;
+}
+
+int pz_prep_cancel(struct pz_ring *ring, uint64_t target, int any, uint64_t token)
+{
+	struct io_uring_sqe *sqe;
+	int ret = get_sqe(ring, &sqe);
+
+	if (ret)
+		return ret;
+	io_uring_prep_cancel64(sqe, target, any ? IORING_ASYNC_CANCEL_ANY : 0);
+	sqe->user_data = token;
+	return 0;
+}
+
+int pz_tcp_ready(int fd)
+{
+	int protocol = 0, listens = 0, one = 1;
+	socklen_t length = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length))
+		return -errno;
+	if (protocol != IPPROTO_TCP)
+		return -EPROTONOSUPPORT;
+	length = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length))
+		return -errno;
+	if (listens)
+		return -ENOTCONN;
+	if (setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)))
+		return -errno;
+	return 0;
+}
+
+int pz_unread(int fd)
+{
+	int unread = 0;
+
+	return ioctl(fd, SIOCINQ, &unread) ? -errno : unread;
+}

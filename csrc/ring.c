@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+struct pz_ring *pz_ring_new(void)
+{
+	struct pz_ring *ring = calloc(1, sizeof(*ring));
+
+	if (ring)
+		ring->uring.ring_fd = -1;
+	return ring;
+}
+
+void pz_ring_free(struct pz_ring *ring)
+{
+	free(ring);
+}
+
+static size_t page_align(size_t bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (bytes + page - 1) / page * page;
+}
+
+static uint32_t power_of_two(uint32_t n)
+{
+	uint32_t p = 1;
+
+	while (p < n && p < 1U << 31)
+		p <<= 1;
+	return p;
+}
+
+size_t pz_ring_bytes(uint32_t sq_entries, uint32_t cq_entries)
+{
+	size_t sq = power_of_two(sq_entries), cq = power_of_two(cq_entries);
+
+	/* SQEs, then in pages of their own: header, 32-byte CQEs, SQ array. */
+	return page_align(sq * sizeof(struct io_uring_sqe)) +
+	       page_align(1024 + cq * 32 + sq * sizeof(uint32_t));
+}
+
+int pz_ring_init(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
+		 uint32_t flags, uint64_t memory, size_t bytes)
+{
+	struct io_uring_params params = {
+		.flags = flags | IORING_SETUP_CQSIZE,
+		.cq_entries = cq_entries,
+	};
+	int ret;
+
+	ret = io_uring_queue_init_mem(sq_entries, &ring->uring, &params,
+				      (void *)memory, bytes);
+	if (ret < 0) {
+		memset(&ring->uring, 0, sizeof(ring->uring));
+		ring->uring.ring_fd = -1;
+		return ret;
+	}
+	return 0;
+}
+
+void pz_ring_exit(struct pz_ring *ring)
+{
+	if (ring->uring.ring_fd < 0)
+		return;
+	io_uring_queue_exit(&ring->uring);
+	ring->uring.ring_fd = -1;
+}
+
+int pz_ring_fd(const struct pz_ring *ring)
+{
+	return ring->uring.ring_fd;
+}
+
+void pz_ring_cq(const struct pz_ring *ring, struct pz_cq *cq)
+{
+	const struct io_uring_cq *c = &ring->uring.cq;
+
+	cq->cqes = (uint64_t)(uintptr_t)c->cqes;
+	cq->head = (uint64_t)(uintptr_t)c->khead;
+	cq->tail = (uint64_t)(uintptr_t)c->ktail;
+	cq->entries = c->ring_entries;
+	cq->cqe_bytes = ring->uring.flags & IORING_SETUP_CQE32 ? 32 : 16;
+}
+
+static bool overflowed(const struct pz_ring *ring)
+{
+	return IO_URING_READ_ONCE(*ring->uring.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+}
+
+static bool is_data(const struct io_uring_cqe *cqe)
+{
+	return (cqe->user_data & PZ_TOKEN_RECEIVE) &&
+	       (cqe->flags & IORING_CQE_F_MORE) && cqe->res > 0;
+}
+
+/* Add one data completion; a new run where the request changes. */
+static void put_data(struct pz_columns *c, const struct io_uring_cqe *cqe)
+{
+	const struct io_uring_zcrx_cqe *zc = (const void *)(cqe + 1);
+	uint32_t i = c->n_data++;
+
+	c->token[i] = cqe->user_data;
+	c->off[i] = zc->off;
+	c->len[i] = (uint32_t)cqe->res;
+	c->bytes += (uint32_t)cqe->res;
+
+	if (!c->n_runs || c->run_token[c->n_runs - 1] != cqe->user_data) {
+		c->run_token[c->n_runs] = cqe->user_data;
+		c->run_start[c->n_runs] = i;
+		c->run_bytes[c->n_runs] = 0;
+		c->n_runs++;
+	}
+	c->run_bytes[c->n_runs - 1] += (uint32_t)cqe->res;
+	c->run_start[c->n_runs] = i + 1;
+}
+
+static void put_other(struct pz_columns *c, const struct io_uring_cqe *cqe)
+{
+	uint32_t i = c->n_other++;
+
+	c->other_token[i] = cqe->user_data;
+	c->other_res[i] = cqe->res;
+	c->other_flags[i] = cqe->flags;
+}
+
+static void drain(struct pz_ring *ring, struct pz_columns *c)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, seen = 0;
+
+	io_uring_for_each_cqe(&ring->uring, head, cqe) {
+		if (c->n_data == c->capacity || c->n_other == c->capacity)
+			break;
+		if (is_data(cqe))
+			put_data(c, cqe);
+		else
+			put_other(c, cqe);
+		seen++;
+	}
+	io_uring_cq_advance(&ring->uring, seen);
+}
+
+static bool full(const struct pz_columns *c)
+{
+	return c->n_data == c->capacity || c->n_other == c->capacity;
+}
+
+static int enter(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns)
+{
+	struct __kernel_timespec ts = {
+		.tv_sec = timeout_ns / 1000000000,
+		.tv_nsec = timeout_ns % 1000000000,
+	};
+	struct io_uring_cqe *cqe;
+
+	/* DEFER_TASKRUN: completions only appear to who enters with GETEVENTS. */
+	if (!wait_nr || io_uring_cq_ready(&ring->uring) || overflowed(ring))
+		return io_uring_submit_and_get_events(&ring->uring);
+	return io_uring_submit_and_wait_timeout(&ring->uring, &cqe, wait_nr,
+						timeout_ns < 0 ? NULL : &ts, NULL);
+}
+
+int pz_ring_turn(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns,
+		 struct pz_columns *c)
+{
+	int ret;
+
+	c->n_data = c->n_runs = c->n_other = 0;
+	c->bytes = 0;
+	c->run_start[0] = 0;
+
+	ret = enter(ring, timeout_ns ? wait_nr : 0, timeout_ns);
+	drain(ring, c);
+	/*
+	 * Until the overflow list is empty every RECV_ZC ends with ENOSPC at
+	 * once: bring it over, as far as there is room, before anything is
+	 * armed again.
+	 */
+	while (overflowed(ring) && !full(c)) {
+		int err = io_uring_get_events(&ring->uring);
+
+		if (err < 0) {
+			ret = err;
+			break;
+		}
+		drain(ring, c);
+	}
+	c->overflow = overflowed(ring);
+
+	if (c->n_data || c->n_other)
+		return (int)(c->n_data + c->n_other);
+	return ret < 0 && ret != -ETIME ? ret : 0;
+}
+
+int pz_register(int fd, uint32_t opcode, uint64_t argument, uint32_t nr)
+{
+	return io_uring_register((unsigned int)fd, opcode, (void *)argument, nr);
+}
+
+int pz_register_ifq(struct pz_ring *ring, struct pz_ifq_reg *reg)
+{
+	return io_uring_register_ifq(&ring->uring, (struct io_uring_zcrx_ifq_reg *)reg);
+}
+
+int pz_zcrx_ctrl(struct pz_ring *ring, struct pz_ctrl *ctrl)
+{
+	/* By opcode: io_uring_register_zcrx_ctrl() came with liburing 2.15. */
+	return io_uring_register((unsigned int)ring->uring.ring_fd,
+				 PZ_REGISTER_ZCRX_CTRL, ctrl, 0);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The shim between liburing and Python: barriers, batch drain, rqe push and
+ * nothing that has an opinion.  Functions return -errno, keep no state that
+ * Python cannot see, and their contracts stand in cdef/.
+ */
+#ifndef PYZCRX_SHIM_H
+#define PYZCRX_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cdef/uapi.h"
+#include "cdef/memory.h"
+#include "cdef/ring.h"
+#include "cdef/receive.h"
+#include "cdef/refill.h"
+
+/* Tokens with this bit belong to RECV_ZC requests. */
+#define PZ_TOKEN_RECEIVE	((uint64_t)1 << 63)
+
+#endif

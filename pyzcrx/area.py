@@ -1,0 +1,206 @@
+"""Areas: the memory that the card (or, without one, the kernel) puts payload into.
+
+An area is cut into buffers (*niovs*) of ``rx_buf_len`` bytes each, a page unless
+asked otherwise. A completion names a place in it by ``off``: the area's token in
+the top 16 bits, the byte offset below.
+
+Kernel: ``io_uring/zcrx.c:io_import_umem()`` pins the pages and charges them to
+RLIMIT_MEMLOCK unless the ring was made with CAP_IPC_LOCK.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from types import TracebackType
+from typing import Literal, Self
+
+from pyzcrx._ffi import check, lib
+from pyzcrx._lease import Span
+from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError, UsageError
+from pyzcrx.memory import PAGE, Mapping
+
+HugePages = Literal["2M", "1G", "thp"]
+
+_HUGE_SHIFT = {"2M": 21, "1G": 30}
+_THP = 2 << 20
+
+# User addresses end here on x86-64 and arm64; beyond it a size is a mistake.
+_LIMIT = 1 << 47
+
+
+def _checked(size_bytes: int, unit: int) -> int:
+    if not isinstance(size_bytes, int) or isinstance(size_bytes, bool):
+        raise BadArgument(f"area size must be an int, not {type(size_bytes).__name__}")
+    if size_bytes <= 0 or size_bytes % unit:
+        raise BadArgument(
+            f"area size {size_bytes} is not a positive multiple of {unit} bytes; round it up"
+        )
+    if size_bytes >= _LIMIT:
+        raise BadArgument(f"area size {size_bytes} is beyond the address space; ask for less")
+    return size_bytes
+
+
+def _huge_shift(size_bytes: int, huge: str) -> int:
+    if huge not in _HUGE_SHIFT:
+        raise BadArgument(f"huge must be '2M', '1G' or 'thp', not {huge!r}")
+    _checked(size_bytes, 1 << _HUGE_SHIFT[huge])
+    return _HUGE_SHIFT[huge]
+
+
+def _announce(size_bytes: int, huge: str, error: KernelError) -> None:
+    pages = size_bytes >> _HUGE_SHIFT[huge]
+    warnings.warn(
+        f"no {pages} huge pages of {huge} are free (errno {error.errno}): the area has smaller "
+        "ones; set vm.nr_hugepages to mend it",
+        FallbackWarning,
+        stacklevel=3,
+    )
+
+
+class Area:
+    """Memory for received payload; owns it and outlives every view of it.
+
+    Sizes are in bytes, multiples of the page (of the huge page, with *huge*).
+    An area serves one ifq at a time. Safe to read from any thread. A forked
+    child sees zeroes.
+    """
+
+    def __init__(self, mapping: Mapping, *, page_bytes: int = PAGE, fd: int = -1) -> None:
+        """Use :meth:`anonymous` or :meth:`memfd`."""
+        self._mapping: Mapping | None = mapping
+        self.size_bytes = mapping.size_bytes
+        self.page_bytes = page_bytes
+        """Size of the pages it really has; what was asked for may not be there."""
+        self.fd = fd
+        """The memfd behind it, or -1; closed with the area."""
+        self.token: int | None = None
+        """What the kernel puts into the top bits of ``off`` while registered."""
+
+    @classmethod
+    def anonymous(cls, size_bytes: int, *, huge: HugePages | None = None) -> Area:
+        """Private memory.
+
+        huge: ``"2M"`` and ``"1G"`` take pages from the system's pool and fall
+        back on transparent huge pages, with a :class:`FallbackWarning`, where
+        the pool has too few; ``"thp"`` asks for transparent ones.
+
+        Raises BadArgument (size), NoMemory (ENOMEM).
+        """
+        if huge is None:
+            return cls(Mapping.anonymous(_checked(size_bytes, PAGE), forked=False))
+        if huge == "thp":
+            return cls._transparent(_checked(size_bytes, PAGE))
+        shift = _huge_shift(size_bytes, huge)
+        try:
+            mapping = Mapping.anonymous(size_bytes, huge_shift=shift, forked=False)
+        except KernelError as error:
+            _announce(size_bytes, huge, error)
+            return cls._transparent(size_bytes)
+        return cls(mapping, page_bytes=1 << shift)
+
+    @classmethod
+    def memfd(cls, size_bytes: int, *, huge: Literal["2M", "1G"] | None = None) -> Area:
+        """Memory with a descriptor, ``fd``, that other processes can map too.
+
+        Raises BadArgument (size), NoMemory (ENOMEM).
+        """
+        if huge is None:
+            return cls._of_memfd(_checked(size_bytes, PAGE), 0)
+        shift = _huge_shift(size_bytes, huge)
+        try:
+            return cls._of_memfd(size_bytes, shift)
+        except KernelError as error:
+            _announce(size_bytes, huge, error)
+            return cls._of_memfd(size_bytes, 0)
+
+    @classmethod
+    def _transparent(cls, size_bytes: int) -> Area:
+        # Only aligned stretches become huge: map more, keep the aligned middle.
+        start = check(lib.pz_map_anonymous(size_bytes + _THP, 0), "map memory")
+        aligned = -(-start // _THP) * _THP
+        if aligned > start:
+            check(lib.pz_unmap(start, aligned - start), "map memory")
+        tail = start + _THP - aligned
+        if tail:
+            check(lib.pz_unmap(aligned + size_bytes, tail), "map memory")
+        mapping = Mapping(aligned, size_bytes, forked=False)
+        if lib.pz_want_huge(aligned, size_bytes) < 0:
+            warnings.warn(
+                "this kernel has no transparent huge pages; the area has ordinary ones",
+                FallbackWarning,
+                stacklevel=3,
+            )
+        return cls(mapping)
+
+    @classmethod
+    def _of_memfd(cls, size_bytes: int, huge_shift: int) -> Area:
+        flags = os.MFD_CLOEXEC
+        if huge_shift:
+            flags |= os.MFD_HUGETLB | huge_shift << os.MFD_HUGE_SHIFT
+        try:
+            fd = os.memfd_create("pyzcrx", flags)
+        except OSError as error:
+            check(-(error.errno or 0), "create memfd")
+            raise
+        try:
+            os.ftruncate(fd, size_bytes)
+            return cls(Mapping.of_file(fd, 0, size_bytes), fd=fd,
+                       page_bytes=1 << huge_shift if huge_shift else PAGE)
+        except KernelError:
+            os.close(fd)
+            raise
+        except OSError as error:
+            os.close(fd)
+            check(-(error.errno or 0), "size memfd")
+            raise
+
+    def _open(self) -> Mapping:
+        if self._mapping is None:
+            raise ClosedError("the area was closed")
+        return self._mapping
+
+    @property
+    def closed(self) -> bool:
+        return self._mapping is None
+
+    @property
+    def span(self) -> Span:
+        return self._open().span
+
+    @property
+    def address(self) -> int:
+        return self._open().address
+
+    @property
+    def view(self) -> memoryview:
+        """All of the area, writable; what the kernel may still fill is in it too."""
+        return self._open().view
+
+    def close(self) -> None:
+        """Give the memory back, or leave that to the last view. Idempotent.
+
+        Raises UsageError while an ifq uses it: close the ring first.
+        """
+        if self._mapping is None:
+            return
+        if self.token is not None:
+            raise UsageError("an ifq still uses the area; close its ring first")
+        self._mapping.close()
+        self._mapping = None
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"{self.size_bytes} bytes"
+        return f"<Area {state}>"

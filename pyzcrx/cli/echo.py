@@ -1,0 +1,167 @@
+"""``zcrx-echo``: a TCP server that receives by zero-copy."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import socket
+import time
+from contextlib import ExitStack
+from types import FrameType
+
+import click
+
+import pyzcrx
+from pyzcrx.area import HugePages
+from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
+from pyzcrx.cli.server import Server
+from pyzcrx.errors import kernel_error
+from pyzcrx.ifq import RqMemory
+from pyzcrx.memory import PAGE
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; an empty *host* means every address, IPv6 and IPv4."""
+    try:
+        if not host and socket.has_dualstack_ipv6():
+            return socket.create_server(
+                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
+            )
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host or "0.0.0.0", port), family=family, backlog=4096)
+    except socket.gaierror as error:
+        raise pyzcrx.BadArgument(f"--host {host!r} is no address: {error.strerror}") from None
+    except OSError as error:
+        raise kernel_error(error.errno or 0, "listen", f"{host or '*'} port {port}") from None
+
+
+class _Stop:
+    """SIGINT and SIGTERM, noted; they end the ring's wait through its wake-up descriptor."""
+
+    def __init__(self, ring: pyzcrx.Ring) -> None:
+        self.asked = False
+        signal.set_wakeup_fd(ring.wakeup_fd, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.asked = True
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--host", default="", help="Address to listen on.  [default: all]")
+@click.option("-p", "--port", default=9999, show_default=True, type=click.IntRange(0, 65535),
+              help="Port to listen on; 0: any free one.")
+@click.option("-i", "--interface", help="Network card to receive on.")
+@click.option("-q", "--queue", type=click.IntRange(0), help="Its rx queue.")
+@click.option("--nodev", is_flag=True,
+              help="No card: the kernel copies. All of zcrx but its gain, on any interface.")
+@click.option("--discard", is_flag=True, help="Receive only, send nothing back.")
+@click.option("--once", is_flag=True, help="Serve one connection, then end.")
+@click.option("--json", "as_json", is_flag=True, help="Figures as JSON on standard output.")
+@click.option("--stats-interval", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Print figures that often.")
+@click.option("--area", "area_bytes", type=SIZE, default="64M", show_default=True,
+              help="Memory for received data.")
+@click.option("--huge", type=click.Choice(["2M", "1G", "thp"]), help="Huge pages for the area.")
+@click.option("--rq-entries", type=click.IntRange(1, 32768), default=4096, show_default=True,
+              help="Size of the refill queue.")
+@click.option("--rq-memory", type=click.Choice(["user", "kernel"]), default="user",
+              show_default=True, help="Who supplies its pages.")
+@click.option("--cq-entries", type=click.IntRange(1, 65536), default=4096, show_default=True,
+              help="Size of the completion queue.")
+@click.option("--rx-buf-len", type=SIZE, default=None,
+              help="Bytes of a buffer, where the card can choose.  [default: a page]")
+@click.option("--max-backlog", "backlog_bytes", type=SIZE, default="256K", show_default=True,
+              help="Bytes of a connection that may wait to be echoed; then it is not read on.")
+@click.version_option(pyzcrx.__version__, prog_name="zcrx-echo")
+@one_line_errors("zcrx-echo")
+def main(
+    host: str,
+    port: int,
+    interface: str | None,
+    queue: int | None,
+    nodev: bool,
+    discard: bool,
+    once: bool,
+    as_json: bool,
+    stats_interval: float | None,
+    area_bytes: int,
+    huge: HugePages | None,
+    rq_entries: int,
+    rq_memory: RqMemory,
+    cq_entries: int,
+    rx_buf_len: int | None,
+    backlog_bytes: int,
+) -> None:
+    """Accept TCP connections, receive by io_uring zero-copy, echo every byte.
+
+    Receives on one rx queue of a card (-i and -q: header split and flow steering
+    are yours to set up), or with --nodev on none. Ends on SIGINT and SIGTERM with
+    status 0 and its figures; status 1 and one line for an error, 2 for a wrong
+    command line.
+    """
+    if nodev == (interface is not None):
+        raise click.UsageError("give either --interface with --queue, or --nodev")
+    if (interface is None) != (queue is None):
+        raise click.UsageError("--interface and --queue go together")
+    # Many clients are many descriptors; the soft limit is a convention.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(host, port))
+        area = stack.enter_context(pyzcrx.Area.anonymous(area_bytes, huge=huge))
+        ring = pyzcrx.Ring(cq_entries=cq_entries)
+        stack.callback(ring.close)
+        ifq = ring.register_ifq(
+            area,
+            interface=interface,
+            rx_queue=queue,
+            rq_entries=rq_entries,
+            rq_memory=rq_memory,
+            rx_buf_len=rx_buf_len or 0,
+        )
+        server = Server(
+            ring, ifq, listener, discard=discard, once=once,
+            # A connection must not take the area from all others.
+            backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
+        )
+        stop = _Stop(ring)
+        address, bound_port = listener.getsockname()[:2]
+        how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
+        click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
+        stats = _serve(server, ifq, stop, stats_interval, as_json)
+        ring.close()
+        server.close()
+    if as_json:
+        click.echo(stats_json(stats))
+    else:
+        click.echo(f"zcrx-echo: {stats_text(stats)}", err=True)
+
+
+def _serve(
+    server: Server, ifq: pyzcrx.Ifq, stop: _Stop, interval: float | None, as_json: bool
+) -> pyzcrx.ReceiverStats:
+    """Until asked to stop, or done; gives the final figures."""
+    began = time.monotonic()
+    due = began + interval if interval else None
+
+    def figures() -> pyzcrx.ReceiverStats:
+        stats = ifq.stats()
+        stats.seconds = time.monotonic() - began
+        return stats
+
+    while not (stop.asked or server.done):
+        server.turn(None if due is None else max(0.0, due - time.monotonic()))
+        if due is not None and interval is not None and time.monotonic() >= due:
+            due += interval
+            if as_json:
+                click.echo(stats_json(figures()))
+            else:
+                click.echo(f"zcrx-echo: {stats_text(figures())}", err=True)
+    return figures()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,370 @@
+"""Every error pyzcrx raises, and the one place where an errno gets its meaning.
+
+::
+
+    ZcrxError
+    +-- UsageError                 the call was wrong; nothing reached the kernel
+    |   +-- ClosedError (ValueError)
+    |   +-- WrongThread (RuntimeError)
+    |   +-- ForkedChild (RuntimeError)
+    |   +-- BadArgument (ValueError)
+    |   +-- DoubleRelease (RuntimeError)
+    |   +-- ViewsAlive (BufferError)
+    +-- KernelError (OSError)      errno, operation, cause and mend
+    |   +-- NotPermitted (PermissionError)    EPERM
+    |   +-- NotSupported                      EOPNOTSUPP, ENOSYS, EINVAL of old kernels
+    |   +-- BadRequest                        EINVAL
+    |   +-- QueueBound                        EEXIST
+    |   +-- QueueBusy                         EBUSY
+    |   +-- OutOfRange                        ERANGE
+    |   +-- NoSuchInterface                   ENODEV
+    |   +-- ProviderIgnored                   ENODATA
+    |   +-- NoMemory                          ENOMEM
+    |   +-- ReceiveError           how one request failed; comes in a Failed event
+    |       +-- WrongQueue                    EFAULT
+    |       +-- NotTcp                        EPROTONOSUPPORT
+    |       +-- NotConnected                  ENOTCONN
+    |       +-- PeerReset (ConnectionResetError)
+    |       +-- AreaExhausted                 ENOMEM
+    |       +-- Cancelled                     ECANCELED
+    +-- UrgentDataLost             a stream that ended behind an urgent byte
+    +-- CorruptRing                shared memory holds what the kernel never writes
+
+The kernel gives zcrx registration no text (its extack is NULL), so the errno is
+all there is; the causes below are those of ``io_uring/zcrx.c`` and the drivers
+(Linux 6.15 to 7.3).
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+
+# Two errnos share a number; the kernel's sources say EOPNOTSUPP and EAGAIN.
+_NAMES = dict(_errno.errorcode) | {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN"}
+
+
+def errno_name(number: int) -> str:
+    """``EINVAL`` for 22, as the kernel's sources call it."""
+    return _NAMES.get(number, str(number))
+
+
+class ZcrxError(Exception):
+    """Base of every error of this package."""
+
+
+class UsageError(ZcrxError):
+    """The call was wrong; the kernel was not asked and nothing changed."""
+
+
+class ClosedError(UsageError, ValueError):
+    """The object was closed."""
+
+
+class WrongThread(UsageError, RuntimeError):
+    """A ring belongs to the thread that made it (IORING_SETUP_SINGLE_ISSUER)."""
+
+
+class ForkedChild(UsageError, RuntimeError):
+    """The object belongs to the parent of this forked process."""
+
+
+class BadArgument(UsageError, ValueError):
+    """An argument has no meaning here: a size, an alignment, a name."""
+
+
+class DoubleRelease(UsageError, RuntimeError):
+    """The buffer was given back before.
+
+    In the refill queue two equal entries would fail together and leak both
+    references (``io_uring/zcrx.c:io_zcrx_ring_refill()``), so this is caught
+    before it gets there.
+    """
+
+
+class ViewsAlive(UsageError, BufferError):
+    """A view, slice or array of the buffer still lives."""
+
+
+class KernelError(ZcrxError, OSError):
+    """A system call or request failed.
+
+    Attributes: ``errno``; ``operation``, what was tried; ``cause`` and ``mend``,
+    what it most likely means and what to do about it.
+    """
+
+    def __init__(self, errno: int, operation: str, cause: str = "", mend: str = "") -> None:
+        name = errno_name(errno)
+        text = f"{operation}: {name}: {cause or os.strerror(errno)}"
+        super().__init__(errno, f"{text}; {mend}" if mend else text)
+        self.operation = operation
+        self.cause = cause
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.errno, self.operation, self.cause, self.mend)
+
+
+class NotPermitted(KernelError, PermissionError):
+    """EPERM: CAP_NET_ADMIN is missing, or io_uring is switched off."""
+
+
+class NotSupported(KernelError):
+    """This kernel, driver or card cannot do it."""
+
+
+class BadRequest(KernelError):
+    """EINVAL: the kernel refused the arguments or the state of the card."""
+
+
+class QueueBound(KernelError):
+    """EEXIST: the rx queue has a memory provider or the device an XDP program."""
+
+
+class QueueBusy(KernelError):
+    """EBUSY: AF_XDP holds the queue, or it is leased."""
+
+
+class OutOfRange(KernelError):
+    """ERANGE: no such queue, or the area is not contiguous enough."""
+
+
+class NoSuchInterface(KernelError):
+    """ENODEV: no such interface in this network namespace."""
+
+
+class ProviderIgnored(KernelError):
+    """ENODATA: the driver did not use the memory it was given."""
+
+
+class NoMemory(KernelError):
+    """ENOMEM: RLIMIT_MEMLOCK, or no memory."""
+
+
+class ReceiveError(KernelError):
+    """A receive request failed; found in ``Failed.error``, never raised by reading it."""
+
+
+class WrongQueue(ReceiveError):
+    """EFAULT: data of this connection arrived in another ifq."""
+
+
+class NotTcp(ReceiveError):
+    """EPROTONOSUPPORT: not a plain TCP socket."""
+
+
+class NotConnected(ReceiveError):
+    """ENOTCONN: the socket is not connected, or it listens."""
+
+
+class PeerReset(ReceiveError, ConnectionResetError):
+    """ECONNRESET: the peer reset the connection."""
+
+
+class AreaExhausted(ReceiveError):
+    """ENOMEM: no free buffer, and none that could come back."""
+
+
+class Cancelled(ReceiveError):
+    """ECANCELED: the request was cancelled."""
+
+
+class UrgentDataLost(ZcrxError):
+    """The stream ended with bytes unread behind TCP urgent data (MSG_OOB).
+
+    zcrx stops at the urgent byte and then reports a clean end
+    (``net/ipv4/tcp.c:__tcp_read_sock()``, Linux 7.3); it was not one.
+    """
+
+    def __init__(self, unread_bytes: int) -> None:
+        super().__init__(
+            f"end of stream with {unread_bytes} bytes unread: the peer sent urgent data "
+            "(MSG_OOB), which zcrx cannot pass; have the peer send without MSG_OOB"
+        )
+        self.unread_bytes = unread_bytes
+
+
+class CorruptRing(ZcrxError):
+    """Shared ring memory holds a value that the kernel never writes."""
+
+
+class FallbackWarning(UserWarning):
+    """Something slower was used than was asked for; the text says what and why."""
+
+
+_Meaning = tuple[type[KernelError], str, str]
+
+_PRIVILEGE = "run as root or give the process CAP_NET_ADMIN in the initial user namespace"
+_DOCTOR = "enable header split explicitly (tcp-data-split on, hds-thresh 0)"
+
+# By operation, then errno.  An operation falls back on "" for what it lacks.
+_MEANINGS: dict[str, dict[int, _Meaning]] = {
+    "ring set-up": {
+        _errno.EPERM: (
+            NotPermitted,
+            "io_uring is not allowed here (kernel.io_uring_disabled or a seccomp filter)",
+            "sysctl kernel.io_uring_disabled=0, or relax the container's seccomp profile",
+        ),
+        _errno.ENOSYS: (
+            NotSupported,
+            "this kernel has no io_uring",
+            "use a kernel with CONFIG_IO_URING, 6.15 or newer",
+        ),
+        _errno.EINVAL: (
+            NotSupported,
+            "the kernel does not know a ring flag that zcrx needs",
+            "use Linux 6.15 or newer",
+        ),
+        _errno.ENOMEM: (
+            NoMemory,
+            "ring memory was refused (RLIMIT_MEMLOCK without CAP_IPC_LOCK, or no memory)",
+            "raise ulimit -l or ask for fewer entries",
+        ),
+    },
+    "register ifq": {
+        _errno.EPERM: (NotPermitted, "zcrx registration needs CAP_NET_ADMIN", _PRIVILEGE),
+        _errno.EINVAL: (
+            BadRequest,
+            "header split is not explicitly enabled, hds-thresh is not 0, or the driver or "
+            "kernel refuses this rx_buf_len or flag",
+            _DOCTOR,
+        ),
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "the driver has no zcrx queue operations (or no such queue), cannot do this "
+            "rx_buf_len, or the kernel was built without CONFIG_IO_URING_ZCRX",
+            "use a card with zcrx support (bnxt, mlx5, gve, fbnic), its link up, or NODEV",
+        ),
+        _errno.EEXIST: (
+            QueueBound,
+            "the rx queue is bound already, or an XDP program is attached",
+            "end its user (a queue is given back a moment after close), choose another queue, "
+            "or: ip link set IF xdp off",
+        ),
+        _errno.EBUSY: (
+            QueueBusy,
+            "AF_XDP holds the rx queue, or it is leased to another device",
+            "end the AF_XDP program or choose another queue",
+        ),
+        _errno.ERANGE: (
+            OutOfRange,
+            "the rx queue does not exist, or the area is not contiguous enough for rx_buf_len",
+            "see ethtool -l for the queues; use huge pages for rx_buf_len above a page",
+        ),
+        _errno.ENODEV: (
+            NoSuchInterface,
+            "no such interface in this network namespace",
+            "see ip link",
+        ),
+        _errno.ENODATA: (
+            ProviderIgnored,
+            "the driver ignored the memory provider",
+            "enable header split, update the driver or choose another card",
+        ),
+        _errno.ENOMEM: (
+            NoMemory,
+            "the area could not be pinned (RLIMIT_MEMLOCK without CAP_IPC_LOCK, or no memory)",
+            "raise ulimit -l or use a smaller area",
+        ),
+    },
+    "register ifq NODEV": {
+        _errno.EINVAL: (
+            NotSupported,
+            "this kernel has no ZCRX_REG_NODEV",
+            "use Linux 7.2 or newer, or name an interface and a queue",
+        ),
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "the kernel was built without CONFIG_IO_URING_ZCRX, or NODEV was asked for an "
+            "rx_buf_len other than a page",
+            "use a kernel with zcrx and leave rx_buf_len out",
+        ),
+    },
+    "receive": {
+        _errno.EFAULT: (
+            WrongQueue,
+            "data of this connection arrived in another ifq",
+            "receive on the ifq whose queue the flow is steered to, and narrow the rule",
+        ),
+        _errno.EPROTONOSUPPORT: (
+            NotTcp,
+            "not a plain TCP socket (UDP, MPTCP or kernel TLS receive)",
+            "use a TCP socket; IPPROTO_TCP instead of MPTCP",
+        ),
+        _errno.ENOTSOCK: (NotTcp, "not a socket", "pass a connected TCP socket"),
+        _errno.EBADF: (NotConnected, "the socket was closed", "keep it open while it receives"),
+        _errno.ENOTCONN: (
+            NotConnected,
+            "the socket is not connected, or it listens",
+            "connect or accept first",
+        ),
+        _errno.ECONNRESET: (PeerReset, "the peer reset the connection", ""),
+        _errno.ENOMEM: (
+            AreaExhausted,
+            "no free buffer in the area, and none that could come back",
+            "release buffers sooner or use a larger area",
+        ),
+        _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
+        _errno.EINVAL: (
+            ReceiveError,
+            "this kernel does not know RECV_ZC, or the ifq is gone",
+            "use Linux 6.15 or newer",
+        ),
+    },
+    "listen": {
+        _errno.EADDRINUSE: (
+            KernelError,
+            "the port is in use",
+            "choose another --port, or end the program that has it (ss -ltnp)",
+        ),
+        _errno.EADDRNOTAVAIL: (
+            KernelError,
+            "no interface has that address",
+            "see ip address, or leave --host out",
+        ),
+        _errno.EACCES: (
+            NotPermitted,
+            "ports below 1024 need CAP_NET_BIND_SERVICE",
+            "choose a higher --port or run as root",
+        ),
+    },
+    "": {
+        _errno.EPERM: (NotPermitted, "the kernel does not permit it", _PRIVILEGE),
+        _errno.EEXIST: (
+            QueueBound,
+            "the ring belongs to another thread (IORING_SETUP_SINGLE_ISSUER)",
+            "use the ring from the thread that made it",
+        ),
+        _errno.ENOMEM: (NoMemory, "no memory", "free memory or ask for less"),
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "this kernel does not support it",
+            "use a newer kernel",
+        ),
+    },
+}
+
+
+def kernel_error(errno: int, operation: str, subject: str = "") -> KernelError:
+    """The typed error of an errno: *operation* names a row above, *subject* whom it met.
+
+    ``errno`` may be given as the negative number that the shim returns.
+    """
+    number = abs(errno)
+    base = operation.removesuffix(" NODEV")
+    for row in (operation, base, ""):
+        meaning = _MEANINGS.get(row, {}).get(number)
+        if meaning is not None:
+            kind, cause, mend = meaning
+            break
+    else:
+        kind, cause, mend = (ReceiveError if base == "receive" else KernelError), "", ""
+    return kind(number, f"{operation} ({subject})" if subject else operation, cause, mend)
+
+
+def meanings() -> dict[str, dict[int, _Meaning]]:
+    """A copy of the table: operation, errno, (class, cause, mend)."""
+    return {operation: dict(row) for operation, row in _MEANINGS.items()}

@@ -1,0 +1,69 @@
+"""What a receiver is told. Each event belongs to one request.
+
+Made for ``match``::
+
+    match event:
+        case Data(request=r, buffer=buf): ...
+        case End(request=r): ...
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from pyzcrx.errors import ZcrxError
+
+if TYPE_CHECKING:
+    from pyzcrx.buffer import Buffer
+    from pyzcrx.operations import Accept, Send
+    from pyzcrx.receive import Request
+
+
+@dataclass(slots=True)
+class Data:
+    """Bytes arrived; *buffer* is yours until you release it."""
+
+    request: Request
+    buffer: Buffer
+
+
+@dataclass(slots=True)
+class End:
+    """The peer finished its side cleanly and nothing was left behind."""
+
+    request: Request
+
+
+@dataclass(slots=True)
+class Limit:
+    """The request received as many bytes as it was limited to; receive again for more."""
+
+    request: Request
+
+
+@dataclass(slots=True)
+class Failed:
+    """The request ended with *error*; what arrived before it was delivered."""
+
+    request: Request | Accept | Send
+    error: ZcrxError
+
+
+@dataclass(slots=True)
+class Accepted:
+    """A connection; *fd* is yours to close."""
+
+    request: Accept
+    fd: int
+
+
+@dataclass(slots=True)
+class Sent:
+    """All *size_bytes* of a send were taken over by the kernel; its buffers are yours again."""
+
+    request: Send
+    size_bytes: int
+
+
+Event: TypeAlias = Data | End | Limit | Failed | Accepted | Sent

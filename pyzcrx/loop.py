@@ -1,0 +1,194 @@
+"""The blocking loop: one ring, its ifqs, and what happens on them, as events or batches."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self, cast
+
+from pyzcrx.area import Area
+from pyzcrx.batch import Batch
+from pyzcrx.buffer import Buffer
+from pyzcrx.errors import BadArgument
+from pyzcrx.events import Data, Event
+from pyzcrx.ifq import Ifq, RqMemory
+from pyzcrx.operations import Accept, Send
+from pyzcrx.receive import Request
+from pyzcrx.ring import RingCore
+
+
+def _nanoseconds(timeout: float | None) -> int:
+    if timeout is None:
+        return -1
+    if not timeout >= 0:
+        raise BadArgument(f"timeout {timeout} is not a number of seconds of at least 0")
+    return int(min(timeout, 1e9) * 1e9)
+
+
+class Ring(RingCore):
+    """A ring and everything received on it.
+
+    ::
+
+        with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(64 << 20) as area:
+            ifq = ring.register_ifq(area, interface="eth0", rx_queue=3)
+            request = ifq.receive(sock)
+            for event in ring.events():
+                match event:
+                    case pyzcrx.Data(buffer=buf):
+                        consume(buf.view())
+                        buf.release()
+                    case pyzcrx.End():
+                        break
+
+    sq_entries, cq_entries: sizes of the two rings, rounded up to powers of two. A
+    CQ that is too small costs speed, never data.
+
+    Belongs to the thread that makes it. Raises NotPermitted (EPERM),
+    NotSupported (ENOSYS, EINVAL: before Linux 6.1), NoMemory, BadArgument.
+    """
+
+    def __init__(self, *, sq_entries: int = 256, cq_entries: int = 4096) -> None:
+        super().__init__(sq_entries=sq_entries, cq_entries=cq_entries)
+        self.ifqs: list[Ifq] = []
+        self.current_batch: Batch | None = None
+        self._undelivered: deque[Event] = deque()
+
+    def register_ifq(
+        self,
+        area: Area,
+        *,
+        interface: str | int | None = None,
+        rx_queue: int | None = None,
+        rq_entries: int = 4096,
+        rq_memory: RqMemory = "user",
+        rx_buf_len: int = 0,
+    ) -> Ifq:
+        """Bind *area* to one rx queue of *interface*, or, without one, to none (NODEV).
+
+        With NODEV the kernel copies what any socket receives into the area: the
+        whole interface without a card, and without its gain.
+
+        rq_entries: size of the refill queue, rounded up to a power of two, at
+        most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
+        buffer, a power of two from the page up, where the card can; 0: a page.
+
+        Raises the KernelError of each errno (:mod:`pyzcrx.errors`): NotPermitted,
+        BadRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
+        NoSuchInterface, ProviderIgnored, NoMemory; BadArgument before the kernel
+        is asked. Nothing stays behind after any of them.
+
+        Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
+        """
+        self.check_usable()
+        ifq = Ifq(
+            self,
+            len(self.ifqs),
+            area,
+            interface=interface,
+            rx_queue=rx_queue,
+            rq_entries=rq_entries,
+            rq_memory=rq_memory,
+            rx_buf_len=rx_buf_len,
+        )
+        self.ifqs.append(ifq)
+        self.add_child(ifq)
+        return ifq
+
+    def accept(self, listener: socket.socket | int, *, context: object = None) -> Accept:
+        """Accept connections from a listening socket, one Accepted event each."""
+        self.check_usable()
+        return Accept(self, listener, context)
+
+    def send(
+        self, sock: socket.socket | int, buffers: Sequence[Buffer | bytes], *,
+        context: object = None,
+    ) -> Send:
+        """Send up to 1024 buffers in order; a Sent event says that they are yours again.
+
+        One send a socket at a time, or their bytes may mix.
+        """
+        self.check_usable()
+        return Send(self, sock, buffers, context)
+
+    # -- events -------------------------------------------------------------
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """Events as they happen, until no request is in flight, or *timeout* s bring none.
+
+        Leaving the loop loses nothing: the next call goes on where it stopped.
+        Each Buffer must be released; until then the kernel cannot use it.
+        """
+        wait_ns = _nanoseconds(timeout)
+        while True:
+            while self._undelivered:
+                yield self._undelivered.popleft()
+            if not self.in_flight and not self._posted:
+                return
+            before = self.now_ns
+            self._collect(wait_ns)
+            idle = not self._undelivered
+            if idle and 0 <= wait_ns <= self.now_ns - before:
+                return
+
+    def _collect(self, wait_ns: int) -> None:
+        events = self.turn(wait_ns)
+        columns, put = self.columns, self._undelivered.append
+        offs, lengths, starts = columns.offs, columns.lengths, columns.run_starts
+        for i, receiver in enumerate(self.receivers):
+            request = cast("Request", receiver)
+            lease = request.ifq.lease
+            for j in range(starts[i], starts[i + 1]):
+                put(Data(request, lease(offs[j], lengths[j])))
+        self._undelivered.extend(events)
+
+    # -- batches ------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Batch:
+        """One turn as columns: the fast path, without an object a packet.
+
+        Ends the batch before it. A batch may be empty: after *timeout* seconds, a
+        signal, or a turn that only kept things going.
+        """
+        if self.current_batch is not None:
+            self.current_batch.expire()
+        if self._undelivered:
+            # What events() left behind comes first, as the events it was made into.
+            self.columns.forget()
+            self.receivers = []
+            events = list(self._undelivered)
+            self._undelivered.clear()
+        else:
+            events = self.turn(_nanoseconds(timeout))
+        self.current_batch = Batch(self, events)
+        return self.current_batch
+
+    def batches(self, timeout: float | None = None) -> Iterator[Batch]:
+        """:meth:`wait` until no request is in flight; empty batches are left out."""
+        while self.in_flight or self._posted or self._undelivered:
+            before = self.now_ns
+            batch = self.wait(timeout)
+            if batch or batch.events:
+                yield batch
+            elif timeout is not None and self.now_ns - before >= timeout * 1e9:
+                return
+
+    def close(self) -> None:
+        """Cancel everything, give every buffer back, close ifqs and ring. Idempotent."""
+        if not self.closed and self.current_batch is not None:
+            self.current_batch.expire()
+        super().close()
+        self._undelivered.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

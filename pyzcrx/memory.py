@@ -1,0 +1,89 @@
+"""Mappings that live exactly as long as somebody can see them.
+
+The memory of areas and rings is held by a :class:`~pyzcrx._lease.Span`; views,
+slices, arrays and leases hold the span, and the last of them unmaps. So closing
+an object never pulls memory from under a reader, and forgets nothing.
+"""
+
+from __future__ import annotations
+
+import mmap
+import weakref
+
+from pyzcrx import fork
+from pyzcrx._ffi import check, ffi, lib
+from pyzcrx._lease import Span
+from pyzcrx.errors import ClosedError
+
+PAGE = mmap.PAGESIZE
+
+
+def page_align(size_bytes: int) -> int:
+    """*size_bytes* rounded up to whole pages."""
+    return -(-size_bytes // PAGE) * PAGE
+
+
+def _zero_in_child(span: Span) -> None:
+    # Should something else have taken the place already, it is readable as well.
+    lib.pz_map_zeroes(span.address, len(span))
+
+
+class Mapping:
+    """Readable and writable memory at a fixed address.
+
+    Takes over the mapping at *address*. With *forked* false a forked child gets
+    zero pages in its place (:mod:`pyzcrx.fork`).
+    """
+
+    __slots__ = ("_span", "address", "size_bytes")
+
+    def __init__(self, address: int, size_bytes: int, *, forked: bool = True) -> None:
+        self.address = address
+        self.size_bytes = size_bytes
+        self._span: Span | None = Span(address, size_bytes)
+        weakref.finalize(self._span, lib.pz_unmap, address, size_bytes).atexit = False
+        if not forked:
+            check(lib.pz_dont_fork(address, size_bytes), "map memory")
+            fork.guard(self._span, _zero_in_child)
+
+    @classmethod
+    def anonymous(cls, size_bytes: int, *, huge_shift: int = 0, forked: bool = True) -> Mapping:
+        """Private zeroed pages; of ``1 << huge_shift`` bytes each where that is not 0."""
+        address = check(lib.pz_map_anonymous(size_bytes, huge_shift), "map memory")
+        return cls(address, size_bytes, forked=forked)
+
+    @classmethod
+    def of_file(cls, fd: int, offset: int, size_bytes: int) -> Mapping:
+        """Pages shared with a file; a forked child does not share them."""
+        address = check(lib.pz_map_fd(fd, offset, size_bytes), "map memory")
+        return cls(address, size_bytes, forked=False)
+
+    @property
+    def span(self) -> Span:
+        if self._span is None:
+            raise ClosedError("the memory was closed")
+        return self._span
+
+    @property
+    def view(self) -> memoryview:
+        """All of it as bytes, writable."""
+        return memoryview(self.span)
+
+    def words(self, address: int, rows: int, columns: int) -> memoryview:
+        """A read-only ``(rows, columns)`` view of 64-bit words from *address* on."""
+        at = address - self.address
+        flat = self.view[at : at + rows * columns * 8]
+        return flat.toreadonly().cast("Q", shape=[rows, columns])
+
+    def detach(self) -> None:
+        """Become a private copy, in place: lets go of the file behind the pages."""
+        check(lib.pz_detach(self.address, self.size_bytes), "detach memory")
+
+    def close(self) -> None:
+        """Unmap, or leave that to the last view."""
+        self._span = None
+
+
+def pointer(ctype: str, address: int) -> object:
+    """*address* as a C pointer of type *ctype*; the caller keeps the memory alive."""
+    return ffi.cast(ctype, address)

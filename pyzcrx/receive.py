@@ -1,0 +1,135 @@
+"""A receive request: the protocol bound to a socket and an ifq."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from pyzcrx._ffi import check, lib
+from pyzcrx.errors import BadArgument, UrgentDataLost, ZcrxError, kernel_error
+from pyzcrx.events import End, Event, Failed, Limit
+from pyzcrx.protocol import ReceiveProtocol, Step
+
+if TYPE_CHECKING:
+    from pyzcrx.ifq import Ifq
+
+
+def checked_limit(limit: int | None) -> int | None:
+    """A number of bytes that a request may be limited to."""
+    if limit is not None and limit <= 0:
+        raise BadArgument(f"limit {limit} is not a positive number of bytes")
+    return limit
+
+
+class Request:
+    """A multishot RECV_ZC on one connection, armed again as long as it takes.
+
+    Ends with exactly one of End, Limit or Failed. ``context`` is yours.
+    Kernel: ``io_uring/net.c:io_recvzc()`` (6.15).
+    """
+
+    __slots__ = ("_over", "_stopping", "context", "fd", "ifq", "protocol", "token")
+
+    def __init__(self, ifq: Ifq, fd: int, limit: int | None, context: object) -> None:
+        """Use :meth:`Ifq.receive`."""
+        self.ifq = ifq
+        self.fd = fd
+        self.protocol = ReceiveProtocol(checked_limit(limit))
+        self.context = context
+        self.token = ifq.ring.new_token(slot=ifq.slot)
+        self._over: type[End | Limit | Failed] | None = None
+        self._stopping = False
+
+    @property
+    def received(self) -> int:
+        """Bytes delivered so far."""
+        return self.protocol.received
+
+    @property
+    def over(self) -> bool:
+        """Whether its End, Limit or Failed was reported."""
+        return self._over is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self._stopping
+
+    def resume(self, limit: int | None = None) -> None:
+        """After Limit: receive *limit* more bytes, or to the end.
+
+        Raises BadArgument (limit; not ended by Limit), NotConnected (EBADF).
+        """
+        if self._over is not Limit:
+            raise BadArgument("only a request that ended with Limit can be resumed")
+        self.ifq.ring.check_usable()
+        self.protocol.extend(checked_limit(limit))
+        self._over = None
+        self.arm()
+
+    def cancel(self) -> None:
+        """End it early: what has arrived is still delivered, then Failed(Cancelled).
+
+        Nothing happens where it is over already. Owner thread only.
+        """
+        if self._over is None and not self._stopping:
+            self._stopping = True
+            self.ifq.ring.cancel(self.token)
+
+    def arm(self) -> None:
+        """Hand it to the kernel."""
+        ifq, ring = self.ifq, self.ifq.ring
+        result = lib.pz_prep_recv_zc(
+            ring.raw, self.fd, ifq.zcrx_id, self.protocol.arm(), self.token
+        )
+        ring.submit(self, self.token, result, "receive")
+
+    def data(self, size_bytes: int, references: int) -> None:
+        """A run of *references* completions brought *size_bytes*."""
+        self.protocol.data(size_bytes)
+        self.ifq.received(size_bytes, references)
+
+    def complete(self, res: int, flags: int) -> Event | None:  # noqa: ARG002
+        """The final completion of one arm."""
+        step = self.protocol.finish(res)
+        if self._stopping and step in (Step.FLUSH_OVERFLOW, Step.FLUSH_REFILL, Step.ARM):
+            return self.give_up(errno.ECANCELED)
+        if step is Step.FLUSH_OVERFLOW:
+            self.ifq.postpone(self)
+        elif step is Step.FLUSH_REFILL:
+            self.ifq.starve(self)
+        elif step is Step.ARM:
+            self.arm()
+        else:
+            return self._end(step, res)
+        return None
+
+    def _end(self, step: Step, res: int) -> Event:
+        if step is Step.LIMIT:
+            self._over = Limit
+            return Limit(self)
+        if step is Step.FAIL:
+            return self._fail(self.error(res))
+        try:
+            unread = check(lib.pz_unread(self.fd), "receive", f"SIOCINQ of fd {self.fd}")
+        except ZcrxError as error:
+            return self._fail(error)
+        if not self.protocol.confirm(unread):
+            return self._fail(UrgentDataLost(unread))
+        self._over = End
+        return End(self)
+
+    def give_up(self, number: int) -> Failed:
+        """It will not be armed again; *number* is the errno to say why."""
+        return self._fail(self.error(-number))
+
+    def _fail(self, error: ZcrxError) -> Failed:
+        self._over = Failed
+        return Failed(self, error)
+
+    def error(self, res: int) -> ZcrxError:
+        return kernel_error(errno.ECANCELED if self._stopping else res, "receive", f"fd {self.fd}")
+
+    def __repr__(self) -> str:
+        state = self._over.__name__ if self._over else "in flight"
+        return f"<Request fd {self.fd}, {self.received} bytes, {state}>"

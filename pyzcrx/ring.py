@@ -1,0 +1,400 @@
+"""One io_uring: its memory, its owner thread, its requests.
+
+zcrx asks for SINGLE_ISSUER and DEFER_TASKRUN: one thread owns the ring, and
+completions appear only while that thread enters it. The rings lie in memory of
+ours (IORING_SETUP_NO_MMAP): a mapping of the ring's file, kept after close,
+would keep the rx queue bound for ever.
+
+A request is known by its *token*, the ``user_data`` of its SQE and of every
+CQE: bit 63 marks a RECV_ZC, the next 15 bits its ifq, the rest counts up and is
+never used twice.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from pyzcrx import fork
+from pyzcrx._ffi import check, ffi, lib
+from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
+from pyzcrx.memory import Mapping
+from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
+
+if TYPE_CHECKING:
+    from pyzcrx.events import Event
+
+TOKEN_RECEIVE = 1 << 63
+TOKEN_SLOT_SHIFT = 48
+TOKEN_SLOT_MASK = 0x7FFF << TOKEN_SLOT_SHIFT
+_SERIAL_MASK = (1 << TOKEN_SLOT_SHIFT) - 1
+
+MAX_ENTRIES = 32768
+"""The largest SQ; a CQ may have twice that (io_uring/io_uring.h, IORING_MAX_ENTRIES)."""
+
+_FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
+_CLOSE_PATIENCE_NS = 2_000_000_000
+
+
+_FORMATS: dict[str, Literal["Q", "I", "i"]] = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i"}
+
+
+class Operation(Protocol):
+    """A request in flight: turns its completions, but for data, into events."""
+
+    def complete(self, res: int, flags: int) -> Event | None:
+        """One CQE; the last of the request when *flags* lacks F_MORE."""
+
+
+class Receiver(Operation, Protocol):
+    """A request that receives."""
+
+    def data(self, size_bytes: int, references: int) -> None:
+        """A run of its completions."""
+
+
+class Child(Protocol):
+    """An ifq, as its ring sees it."""
+
+    @property
+    def parked(self) -> int:
+        """Requests of its that wait to be armed again."""
+
+    def settle(self, *, futile: bool) -> int:
+        """Give buffers back and arm what can go on; before each turn.
+
+        *futile*: nothing is in flight and the caller would wait for ever, so
+        what cannot go on now never will. Gives how long the turn may wait at
+        most, in ns; -1: as long as it likes.
+        """
+
+    def closed_by_ring(self) -> None:
+        """The ring is about to go."""
+
+
+class Columns:
+    """What one turn drained, column by column; overwritten by the next turn.
+
+    ``n_data`` data completions: ``tokens``, ``offs`` (uint64) and ``lengths``
+    (uint32); ``n_runs`` runs of neighbours that belong to one request.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        def array(ctype: str, n: int) -> tuple[object, memoryview]:
+            memory = ffi.new(f"{ctype}[]", n)
+            return memory, memoryview(ffi.buffer(memory)).cast(_FORMATS[ctype])
+
+        self.capacity = capacity
+        arrays = {
+            "token": array("uint64_t", capacity),
+            "off": array("uint64_t", capacity),
+            "len": array("uint32_t", capacity),
+            "run_token": array("uint64_t", capacity),
+            "run_start": array("uint32_t", capacity + 1),
+            "run_bytes": array("uint64_t", capacity),
+            "other_token": array("uint64_t", capacity),
+            "other_res": array("int32_t", capacity),
+            "other_flags": array("uint32_t", capacity),
+        }
+        self._keep = [memory for memory, _ in arrays.values()]
+        self.raw = ffi.new(
+            "struct pz_columns *",
+            {"capacity": capacity} | {name: memory for name, (memory, _) in arrays.items()},
+        )
+        self.tokens = arrays["token"][1]
+        self.offs = arrays["off"][1]
+        self.lengths = arrays["len"][1]
+        self.run_tokens = arrays["run_token"][1]
+        self.run_starts = arrays["run_start"][1]
+        self.run_bytes = arrays["run_bytes"][1]
+        self._other = tuple(arrays[f"other_{name}"][1] for name in ("token", "res", "flags"))
+        self.n_data = 0
+        self.n_runs = 0
+        self.n_bytes = 0
+
+    def refresh(self) -> None:
+        """Take over the counts of a turn."""
+        raw = self.raw
+        self.n_data, self.n_runs, self.n_bytes = raw.n_data, raw.n_runs, raw.bytes
+
+    def forget(self) -> None:
+        """As after a turn that brought no data."""
+        self.n_data = self.n_runs = self.n_bytes = 0
+
+    def others(self) -> Iterator[tuple[int, int, int]]:
+        """(token, res, flags) of each completion that is not data."""
+        n = self.raw.n_other
+        tokens, res, flags = self._other
+        return zip(tokens[:n].tolist(), res[:n].tolist(), flags[:n].tolist(), strict=True)
+
+
+class RingCore:
+    """The ring without a policy; :class:`pyzcrx.Ring` is what users hold.
+
+    Belongs to the thread that makes it; any other gets WrongThread, a forked
+    child ForkedChild, everybody after :meth:`close` ClosedError.
+    """
+
+    def __init__(self, *, sq_entries: int = 256, cq_entries: int = 4096) -> None:
+        for name, n, most in (
+            ("sq_entries", sq_entries, MAX_ENTRIES),
+            ("cq_entries", cq_entries, 2 * MAX_ENTRIES),
+        ):
+            if not 1 <= n <= most:
+                raise BadArgument(f"{name} {n} is not between 1 and {most}")
+        if cq_entries < sq_entries:
+            sq_entries = cq_entries
+        self._owner = threading.get_ident()
+        self._state: type[ClosedError | ForkedChild] | None = ClosedError
+        size_bytes = lib.pz_ring_bytes(sq_entries, cq_entries)
+        self._mapping = Mapping.anonymous(size_bytes)
+        self.raw = ffi.gc(lib.pz_ring_new(), lib.pz_ring_free)
+        check(
+            lib.pz_ring_init(
+                self.raw, sq_entries, cq_entries, _FLAGS, self._mapping.address, size_bytes
+            ),
+            "ring set-up",
+        )
+        self._state = None
+        self._cq = ffi.new("struct pz_cq *")
+        lib.pz_ring_cq(self.raw, self._cq)
+        self.columns = Columns(min(int(self._cq.entries), 4096))
+        self._serial = 0
+        self._operations: dict[int, Operation] = {}
+        self._children: list[Child] = []
+        self._posted: list[Event] = []
+        self._wakeup: tuple[int, int] | None = None
+        self.receivers: list[Receiver] = []
+        """Whose each run of the last turn is."""
+        self.overflowed = False
+        """Whether completions wait on the kernel's overflow list."""
+        self.now_ns = time.monotonic_ns()
+        """The clock, read once a turn."""
+        fork.guard(self, RingCore._die_in_child)
+
+    # -- state ------------------------------------------------------------
+
+    def check_usable(self) -> None:
+        """Raise unless the calling thread may use the ring now."""
+        if self._state is not None:
+            what = "belongs to the parent process" if self._state is ForkedChild else "was closed"
+            raise self._state(f"the ring {what}")
+        if threading.get_ident() != self._owner:
+            raise WrongThread(
+                "the ring belongs to the thread that made it; make one ring a thread"
+            )
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, here or by a fork."""
+        return self._state is not None
+
+    def fileno(self) -> int:
+        """The ring's descriptor: polls readable when a turn would bring something."""
+        if self._state is not None:
+            self.check_usable()
+        return int(lib.pz_ring_fd(self.raw))
+
+    def _die_in_child(self) -> None:
+        if self._state is None:
+            self._state = ForkedChild
+            os.close(lib.pz_ring_fd(self.raw))
+            for fd in self._wakeup or ():
+                os.close(fd)
+
+    # -- the completion queue ----------------------------------------------
+
+    @property
+    def cq_view(self) -> memoryview:
+        """The CQEs, read-only, as :mod:`pyzcrx.uapi` describes.
+
+        The kernel writes it while you look. Stays readable after close.
+        """
+        return self._mapping.words(int(self._cq.cqes), int(self._cq.entries), CQ_WORDS)
+
+    @property
+    def cq_head(self) -> int:
+        """How many CQEs were consumed, modulo 2**32."""
+        return int(ffi.cast("uint32_t *", self._cq.head)[0])
+
+    @property
+    def cq_tail(self) -> int:
+        """How many CQEs the kernel posted, modulo 2**32."""
+        return int(ffi.cast("uint32_t *", self._cq.tail)[0])
+
+    # -- requests -----------------------------------------------------------
+
+    def new_token(self, *, slot: int | None = None) -> int:
+        """A token never used before; with *slot* it is a RECV_ZC on the ifq in that slot."""
+        self._serial = (self._serial + 1) & _SERIAL_MASK
+        if slot is None:
+            return self._serial
+        return TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT | self._serial
+
+    def submit(self, operation: Operation, token: int, result: int, name: str) -> None:
+        """*operation* was prepared under *token*, with *result* from the shim."""
+        check(result, name)
+        self._operations[token] = operation
+
+    def operation(self, token: int) -> Operation | None:
+        return self._operations.get(token)
+
+    @property
+    def armed(self) -> int:
+        """Requests that the kernel holds, but for the ring's own."""
+        return len(self._operations) - (self._wakeup is not None)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not over: armed, or waiting to be armed again."""
+        return self.armed + sum(child.parked for child in self._children)
+
+    def cancel(self, token: int) -> None:
+        """Ask the kernel to end a request; its last completion says how that went."""
+        self.check_usable()
+        check(lib.pz_prep_cancel(self.raw, token, 0, 0), "cancel")
+
+    def add_child(self, child: Child) -> None:
+        """Settle *child* before every turn, close it before the ring."""
+        self._children.append(child)
+
+    def post(self, event: Event) -> None:
+        """Have the next turn report *event*."""
+        self._posted.append(event)
+
+    # -- turning ------------------------------------------------------------
+
+    def turn(self, timeout_ns: int) -> list[Event]:
+        """Settle, submit, wait (-1: for ever, 0: not), drain; gives the events that are not data.
+
+        Data is in :attr:`columns`. Returns early, with nothing, when a signal came.
+        """
+        self.check_usable()
+        futile = timeout_ns < 0 and not self.armed
+        for child in self._children:
+            patience = child.settle(futile=futile)
+            if patience >= 0 and not 0 <= timeout_ns <= patience:
+                timeout_ns = patience
+        events, self._posted = self._posted, []
+        if events:
+            timeout_ns = 0
+        columns = self.columns
+        n = lib.pz_ring_turn(self.raw, 1, timeout_ns, columns.raw)
+        if n < 0 and n != -errno.EINTR:  # Python runs the handlers once we are back
+            check(n, "io_uring_enter")
+        self.now_ns = time.monotonic_ns()
+        self.overflowed = bool(columns.raw.overflow)
+        columns.refresh()
+        # Data first: a request's last completion may be of the same turn.
+        self.receivers = [self._received(i) for i in range(columns.n_runs)]
+        if columns.raw.n_other:
+            for token, res, flags in columns.others():
+                event = self._completed(token, res, flags)
+                if event is not None:
+                    events.append(event)
+        return events
+
+    def _received(self, run: int) -> Receiver:
+        columns = self.columns
+        receiver = self._operations.get(columns.run_tokens[run])
+        if receiver is None:
+            raise CorruptRing("a completion carries data for a request that does not exist")
+        references = columns.run_starts[run + 1] - columns.run_starts[run]
+        cast("Receiver", receiver).data(columns.run_bytes[run], references)
+        return cast("Receiver", receiver)
+
+    def _completed(self, token: int, res: int, flags: int) -> Event | None:
+        more = flags & CqeFlag.MORE
+        operations = self._operations
+        operation = operations.get(token) if more else operations.pop(token, None)
+        return operation.complete(res, flags) if operation is not None else None
+
+    # -- waking -------------------------------------------------------------
+
+    @property
+    def wakeup_fd(self) -> int:
+        """A descriptor; a byte written to it ends the owner's wait.
+
+        Fit for :func:`signal.set_wakeup_fd`. Made on first use, by the owner.
+        """
+        if self._wakeup is None:
+            self.check_usable()
+            self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._arm_wakeup()
+        return self._wakeup[1]
+
+    def wake(self) -> None:
+        """End the owner's wait, from any thread; the owner has asked for wakeup_fd before."""
+        if self._wakeup is not None and self._state is None:
+            with suppress(BlockingIOError):
+                os.write(self._wakeup[1], b"\0")
+
+    def _arm_wakeup(self) -> None:
+        assert self._wakeup is not None
+        token = self.new_token()
+        result = lib.pz_prep_poll(self.raw, self._wakeup[0], select.POLLIN, token)
+        self.submit(_Wakeup(self), token, result, "poll")
+
+    # -- the end ------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancel every request, close the children, then the ring. Idempotent.
+
+        Views of its memory stay readable. The kernel gives a bound rx queue
+        back a moment later, by itself.
+        """
+        if self._state is not None:
+            return
+        self.check_usable()
+        self._cancel_all()
+        for child in self._children:
+            child.closed_by_ring()
+        self._children.clear()
+        self._operations.clear()
+        self._state = ClosedError
+        lib.pz_ring_exit(self.raw)
+        self._mapping.close()
+        for fd in self._wakeup or ():
+            os.close(fd)
+        self._wakeup = None
+
+    def _cancel_all(self) -> None:
+        """End what is in flight, so that nothing the kernel still does touches our memory."""
+        if not self._operations:
+            return
+        check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")
+        until = time.monotonic_ns() + _CLOSE_PATIENCE_NS
+        while self._operations and (left := until - time.monotonic_ns()) > 0:
+            n = lib.pz_ring_turn(self.raw, 1, left, self.columns.raw)
+            if n < 0 and n != -errno.EINTR:
+                break
+            for token, _, flags in self.columns.others():
+                if not flags & CqeFlag.MORE:
+                    self._operations.pop(token, None)
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"fd {self.fileno()}, {self.in_flight} in flight"
+        return f"<{type(self).__name__} {state}>"
+
+
+class _Wakeup:
+    """Multishot poll of the read end of the wake-up pipe."""
+
+    def __init__(self, ring: RingCore) -> None:
+        self._ring = ring
+
+    def complete(self, res: int, flags: int) -> None:
+        pipe = self._ring._wakeup
+        if pipe is None or res < 0:
+            return
+        with suppress(BlockingIOError):
+            while os.read(pipe[0], 512):
+                pass
+        if not flags & CqeFlag.MORE:
+            self._ring._arm_wakeup()
