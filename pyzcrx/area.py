@@ -17,7 +17,7 @@ from typing import Literal, Self
 
 from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Span
-from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError, UsageError
+from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
 from pyzcrx.memory import PAGE, Mapping
 
 HugePages = Literal["2M", "1G", "thp"]
@@ -178,14 +178,9 @@ class Area:
         return self._open().view
 
     def close(self) -> None:
-        """Give the memory back, or leave that to the last view. Idempotent.
-
-        Raises UsageError while an ifq uses it: close the ring first.
-        """
+        """Give the memory back, or leave that to its ifq and the last view. Idempotent."""
         if self._mapping is None:
             return
-        if self.token is not None:
-            raise UsageError("an ifq still uses the area; close its ring first")
         self._mapping.close()
         self._mapping = None
         if self.fd >= 0:

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pyzcrx.buffer import Buffer
-from pyzcrx.errors import ClosedError, CorruptRing, DoubleRelease
+from pyzcrx.errors import ClosedError, DoubleRelease
 from pyzcrx.events import Event
 from pyzcrx.receive import Request
 from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
-from pyzcrx.uapi import OFFSET_MASK
 
 if TYPE_CHECKING:
     from pyzcrx.loop import Ring
@@ -76,11 +75,9 @@ class Batch:
     def view(self, request: Request, i: int) -> memoryview:
         """The bytes of entry *i*, which is of *request*: fast, and yours only until release."""
         self._check_open()
-        area = request.ifq.area
-        at = self.offs[i] & OFFSET_MASK
-        if at + self.lengths[i] > area.size_bytes:
-            raise CorruptRing(f"a completion names {at:#x}, outside the area")
-        return area.view[at : at + self.lengths[i]].toreadonly()
+        length = self.lengths[i]
+        memory, at = request.ifq.locate(self.offs[i], length)
+        return memoryview(memory)[at : at + length].toreadonly()
 
     def buffer(self, request: Request, i: int) -> Buffer:
         """Entry *i*, which is of *request*, as a lease that outlives the batch.

@@ -12,7 +12,7 @@ from collections import deque
 from typing import Literal
 
 from pyzcrx._ffi import check, ffi, lib
-from pyzcrx._lease import Account
+from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
 from pyzcrx.buffer import Buffer
 from pyzcrx.errors import (
@@ -27,7 +27,7 @@ from pyzcrx.receive import Request
 from pyzcrx.refill import RefillQueue, region_bytes
 from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.stats import ReceiverStats
-from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, RQ_MAX_ENTRIES, CtrlOp, RegisterFlag
+from pyzcrx.uapi import OFFSET_MASK, RQ_MAX_ENTRIES, CtrlOp, RegisterFlag
 
 RqMemory = Literal["user", "kernel"]
 
@@ -88,6 +88,8 @@ class Ifq:
         self.interface = interface
         self.rx_queue = rx_queue
         self.account = Account()
+        # Held to the end, although the area may be closed before.
+        self._memory: Span | None = area.span
         self._register(
             _interface_index(interface) if interface is not None else 0,
             1 << (rq_entries - 1).bit_length(),
@@ -177,13 +179,22 @@ class Ifq:
         self._stats.bytes += size_bytes
         self._stats.buffers += references
 
+    def locate(self, off: int, length: int) -> tuple[Span, int]:
+        """Where a completion's bytes lie: the area's memory and the byte offset in it.
+
+        Raises CorruptRing where the area has no such place.
+        """
+        if self._memory is None:
+            raise ClosedError("the ifq was closed with its ring")
+        at = off & OFFSET_MASK
+        if off - at != self.area.token or at + length > len(self._memory):
+            raise CorruptRing(f"a completion names {length} bytes at {off:#x}, outside the area")
+        return self._memory, at
+
     def lease(self, off: int, length: int) -> Buffer:
         """The buffer of one completion. Raises CorruptRing where the area has no such place."""
-        area = self.area
-        at = off & OFFSET_MASK
-        if off >> AREA_SHIFT << AREA_SHIFT != area.token or at + length > area.size_bytes:
-            raise CorruptRing(f"a completion names {length} bytes at {off:#x}, outside the area")
-        return Buffer(self.account, area.span, area.address + at, length, off)
+        memory, at = self.locate(off, length)
+        return Buffer(self.account, memory, memory.address + at, length, off)
 
     # -- giving back ----------------------------------------------------------
 
@@ -309,6 +320,7 @@ class Ifq:
     def closed_by_ring(self) -> None:
         self._closed = True
         self.area.token = None
+        self._memory = None
         if self._shared_with_kernel:
             self.rq.mapping.detach()
 

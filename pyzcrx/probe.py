@@ -16,10 +16,9 @@ from typing import Any
 
 from pyzcrx._ffi import ffi, lib
 from pyzcrx.area import Area
-from pyzcrx.errors import KernelError, NotPermitted, NotSupported, errno_name
-from pyzcrx.ifq import Ifq
+from pyzcrx.errors import KernelError, NotSupported, errno_name
+from pyzcrx.loop import Ring
 from pyzcrx.memory import PAGE
-from pyzcrx.ring import RingCore
 from pyzcrx.uapi import AreaFlag, CtrlOp, Feature, Query, RegisterFlag, RegisterOp
 
 
@@ -82,7 +81,7 @@ def probe() -> Probe:
     """
     kernel, liburing = os.uname().release, ffi.string(lib.pz_liburing_version()).decode()
     try:
-        ring = RingCore(sq_entries=1, cq_entries=8)
+        ring = Ring(sq_entries=1, cq_entries=8)
     except KernelError as error:
         return Probe(kernel, liburing, Presence.NO_IO_URING, None, None, False, notes=(str(error),))
     try:
@@ -95,7 +94,7 @@ def probe() -> Probe:
             liburing,
             presence,
             permitted,
-            _nodev(ring, permitted, found),
+            _nodev(permitted, found),
             found is not None,
             register_flags=_flags(RegisterFlag, found and found.register_flags),
             area_flags=_flags(AreaFlag, found and found.area_flags),
@@ -109,7 +108,7 @@ def probe() -> Probe:
         ring.close()
 
 
-def _attempt(ring: RingCore) -> tuple[Presence, bool, tuple[str, ...]]:
+def _attempt(ring: Ring) -> tuple[Presence, bool, tuple[str, ...]]:
     reg = ffi.new("struct pz_ifq_reg *")
     number = -lib.pz_register_ifq(ring.raw, reg)
     if number == errno.EPERM:
@@ -127,7 +126,7 @@ def _attempt(ring: RingCore) -> tuple[Presence, bool, tuple[str, ...]]:
     )
 
 
-def _ask(ring: RingCore, op: Query, ctype: str) -> Any | None:
+def _ask(ring: Ring, op: Query, ctype: str) -> Any | None:
     answer = ffi.new(f"{ctype} *")
     hdr = ffi.new("struct pz_query_hdr *", {
         "query_data": int(ffi.cast("uintptr_t", answer)),
@@ -140,11 +139,11 @@ def _ask(ring: RingCore, op: Query, ctype: str) -> Any | None:
     return answer if result >= 0 and hdr.result >= 0 else None
 
 
-def _query(ring: RingCore) -> Any | None:
+def _query(ring: Ring) -> Any | None:
     return _ask(ring, Query.ZCRX, "struct pz_query_zcrx")
 
 
-def _stats(ring: RingCore, found: Any | None) -> bool | None:
+def _stats(ring: Ring, found: Any | None) -> bool | None:
     if found is None:
         return None
     if not found.features & Feature.EVENT:
@@ -153,18 +152,20 @@ def _stats(ring: RingCore, found: Any | None) -> bool | None:
     return event is not None and event.stats_size > 0
 
 
-def _nodev(ring: RingCore, permitted: bool, found: Any | None) -> bool | None:
+def _nodev(permitted: bool, found: Any | None) -> bool | None:
     if not permitted:
         return None if found is None else bool(found.register_flags & RegisterFlag.NODEV)
-    with Area.anonymous(PAGE) as area:
-        try:
-            ifq = Ifq(ring, 0, area, rq_entries=1)
-        except (NotSupported, NotPermitted):
-            return False
-        except KernelError:
-            return None
-        ifq.closed_by_ring()
-        ring.close()
+    # A ring of its own: an ifq stays with its ring to the end.
+    try:
+        with Ring(sq_entries=1, cq_entries=8) as ring, Area.anonymous(PAGE) as area:
+            try:
+                ring.register_ifq(area, rq_entries=1)
+            finally:
+                ring.close()
+    except NotSupported:
+        return False
+    except KernelError:
+        return None
     return True
 
 

@@ -6,7 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,13 @@ from pyzcrx.stats import ReceiverStats
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-class Size(click.ParamType[int]):
+if TYPE_CHECKING:
+    ParamType = click.ParamType[int]
+else:
+    ParamType = click.ParamType  # not generic before click 8.2
+
+
+class Size(ParamType):
     """Bytes, with K, M or G (powers of 1024) behind the number."""
 
     name = "size"
