@@ -271,16 +271,20 @@ class Ifq:
         came_back = self.account.given - self._given_seen
         self._given_seen = self.account.given
         waiting, self._starved = self._starved, deque()
+        armed = 0
         for request in waiting:
             if request.stopping:
                 self.ring.post(request.give_up(errno.ECANCELED))
-            elif came_back > 0 or request.protocol.worth_another_flush:
-                came_back -= 1
+            elif armed < came_back or request.protocol.worth_another_flush:
+                armed += 1
                 request.arm()
-            elif futile or self.account.leased == 0:
-                self.ring.post(request.give_up(errno.ENOMEM))
             else:
                 self._starved.append(request)
+        # Nothing came back, nothing is out: nothing will come. Or all is out, and
+        # the caller would wait here for itself to release it.
+        if not armed and not self._postponed and (futile or self.account.leased == 0):
+            while self._starved:
+                self.ring.post(self._starved.popleft().give_up(errno.ENOMEM))
 
     def _arm_postponed(self) -> None:
         """A few at a time: all at once would overflow the completion queue again."""

@@ -113,6 +113,15 @@ class Ring(RingCore):
         self.check_usable()
         return Send(self, sock, buffers, context)
 
+    def turn(self, timeout_ns: int) -> list[Event]:
+        """One turn, without a policy; see :meth:`events` and :meth:`wait`."""
+        self._expire_batch()
+        return super().turn(timeout_ns)
+
+    def _expire_batch(self) -> None:
+        if self.current_batch is not None:
+            self.current_batch.expire()
+
     # -- events -------------------------------------------------------------
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
@@ -152,9 +161,8 @@ class Ring(RingCore):
         Ends the batch before it. A batch may be empty: after *timeout* seconds, a
         signal, or a turn that only kept things going.
         """
-        if self.current_batch is not None:
-            self.current_batch.expire()
         if self._undelivered:
+            self._expire_batch()
             # What events() left behind comes first, as the events it was made into.
             self.columns.forget()
             self.receivers = []
@@ -166,19 +174,23 @@ class Ring(RingCore):
         return self.current_batch
 
     def batches(self, timeout: float | None = None) -> Iterator[Batch]:
-        """:meth:`wait` until no request is in flight; empty batches are left out."""
+        """:meth:`wait` until no request is in flight; empty batches are left out.
+
+        Each batch ends when the next is asked for.
+        """
         while self.in_flight or self._posted or self._undelivered:
             before = self.now_ns
             batch = self.wait(timeout)
             if batch or batch.events:
                 yield batch
+                batch.expire()
             elif timeout is not None and self.now_ns - before >= timeout * 1e9:
                 return
 
     def close(self) -> None:
         """Cancel everything, give every buffer back, close ifqs and ring. Idempotent."""
-        if not self.closed and self.current_batch is not None:
-            self.current_batch.expire()
+        if not self.closed:
+            self._expire_batch()
         super().close()
         self._undelivered.clear()
 

@@ -69,8 +69,8 @@ class Child(Protocol):
     def settle(self, *, futile: bool) -> int:
         """Give buffers back and arm what can go on; before each turn.
 
-        *futile*: nothing is in flight and the caller would wait for ever, so
-        what cannot go on now never will. Gives how long the turn may wait at
+        *futile*: nothing else is in flight and the caller would wait for ever,
+        so what cannot go on now never will. Gives how long the turn may wait at
         most, in ns; -1: as long as it likes.
         """
 
@@ -276,9 +276,9 @@ class RingCore:
         Data is in :attr:`columns`. Returns early, with nothing, when a signal came.
         """
         self.check_usable()
-        futile = timeout_ns < 0 and not self.armed
+        idle = timeout_ns < 0 and not self.armed
         for child in self._children:
-            patience = child.settle(futile=futile)
+            patience = child.settle(futile=idle and child.parked == self.in_flight)
             if patience >= 0 and not 0 <= timeout_ns <= patience:
                 timeout_ns = patience
         events, self._posted = self._posted, []

@@ -27,8 +27,10 @@ def listen(host: str, port: int) -> socket.socket:
             return socket.create_server(
                 ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
             )
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host or "0.0.0.0", port), family=family, backlog=4096)
+        family, _, _, _, address = socket.getaddrinfo(
+            host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=4096)
     except socket.gaierror as error:
         raise pyzcrx.BadArgument(f"--host {host!r} is no address: {error.strerror}") from None
     except OSError as error:
@@ -43,6 +45,13 @@ class _Stop:
         signal.set_wakeup_fd(ring.wakeup_fd, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
+
+    @staticmethod
+    def ignore() -> None:
+        """We are ending: further signals change nothing, also while Python winds up."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.asked = True
@@ -131,36 +140,40 @@ def main(
         address, bound_port = listener.getsockname()[:2]
         how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
-        stats = _serve(server, ifq, stop, stats_interval, as_json)
+        figures = _Figures(ifq)
+        _serve(server, figures, stop, stats_interval, as_json)
+        stop.ignore()
         ring.close()
         server.close()
-    if as_json:
-        click.echo(stats_json(stats))
-    else:
-        click.echo(f"zcrx-echo: {stats_text(stats)}", err=True)
+    figures.show(as_json)
+
+
+class _Figures:
+    """The figures since the beginning, shown as asked for."""
+
+    def __init__(self, ifq: pyzcrx.Ifq) -> None:
+        self._ifq = ifq
+        self._began = time.monotonic()
+
+    def show(self, as_json: bool) -> None:
+        stats = self._ifq.stats()
+        stats.seconds = time.monotonic() - self._began
+        if as_json:
+            click.echo(stats_json(stats))
+        else:
+            click.echo(f"zcrx-echo: {stats_text(stats)}", err=True)
 
 
 def _serve(
-    server: Server, ifq: pyzcrx.Ifq, stop: _Stop, interval: float | None, as_json: bool
-) -> pyzcrx.ReceiverStats:
-    """Until asked to stop, or done; gives the final figures."""
-    began = time.monotonic()
-    due = began + interval if interval else None
-
-    def figures() -> pyzcrx.ReceiverStats:
-        stats = ifq.stats()
-        stats.seconds = time.monotonic() - began
-        return stats
-
+    server: Server, figures: _Figures, stop: _Stop, interval: float | None, as_json: bool
+) -> None:
+    """Until asked to stop, or done."""
+    due = time.monotonic() + (interval or 0)
     while not (stop.asked or server.done):
-        server.turn(None if due is None else max(0.0, due - time.monotonic()))
-        if due is not None and interval is not None and time.monotonic() >= due:
+        server.turn(max(0.0, due - time.monotonic()) if interval else None)
+        if interval and time.monotonic() >= due:
             due += interval
-            if as_json:
-                click.echo(stats_json(figures()))
-            else:
-                click.echo(f"zcrx-echo: {stats_text(figures())}", err=True)
-    return figures()
+            figures.show(as_json)
 
 
 if __name__ == "__main__":

@@ -218,5 +218,8 @@ class Server:
     def close(self) -> None:
         """Close every connection; the ring, closed before, has ended their requests."""
         for connection in self._connections.values():
+            while connection.queue:
+                connection.queue.popleft().release()
+            connection.sending = None
             os.close(connection.fd)
         self._connections.clear()

@@ -1,0 +1,142 @@
+"""``zcrx-echo`` as a process, and clients that check what it sends back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+from collections import deque
+from types import TracebackType
+from typing import Any, Self
+
+START_S = 60
+"""Generous: the guest may be emulated on a busy machine."""
+
+
+class Echo:
+    """A running ``zcrx-echo``; leaving the block ends it by SIGTERM and demands status 0."""
+
+    def __init__(self, *options: str, port: int = 0) -> None:
+        self.process = subprocess.Popen(
+            ["zcrx-echo", "--nodev", "--json", "--port", str(port), *options],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.errors: deque[str] = deque(maxlen=200)
+        self.port = self._listening()
+        self._reader = threading.Thread(target=self._read_errors, daemon=True)
+        self._reader.start()
+        self.stats: dict[str, Any] = {}
+
+    def _listening(self) -> int:
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        assert "listening on" in line, line + self.process.stderr.read()
+        return int(line.split(" port ")[1].split()[0])
+
+    def _read_errors(self) -> None:
+        assert self.process.stderr is not None
+        self.errors.extend(self.process.stderr)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.port
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(self.address, timeout=START_S)
+
+    def stop(self, number: int = signal.SIGTERM) -> dict[str, Any]:
+        """End it; gives its final figures."""
+        self.process.send_signal(number)
+        return self.finish()
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for its end, which must be clean; gives its final figures."""
+        assert self.process.stdout is not None
+        output = self.process.stdout.read()
+        status = self.process.wait(START_S)
+        self._reader.join(START_S)
+        assert status == 0, "".join(self.errors)
+        assert not self.errors, "".join(self.errors)
+        self.stats = json.loads(output.splitlines()[-1])
+        assert self.stats["held_buffers"] == 0
+        return self.stats
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(START_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            if kind is None:
+                self.stop()
+            else:
+                self.kill()
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def send_all(sock: socket.socket, data: bytes) -> None:
+    """Send *data* and finish our side."""
+    sock.sendall(data)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def exchange(sock: socket.socket, data: bytes) -> bytes:
+    """Send *data*, finish our side, read the echo to its end."""
+    sender = threading.Thread(target=send_all, args=(sock, data))
+    sender.start()
+    received = bytearray()
+    while chunk := sock.recv(1 << 16):
+        received += chunk
+    sender.join(START_S)
+    return bytes(received)
+
+
+async def _client(address: tuple[str, int], data: bytes, rng: random.Random) -> bool:
+    """Whether all of *data* came back, sent in random pieces with random pauses."""
+    reader, writer = await asyncio.open_connection(*address)
+
+    async def send() -> None:
+        at = 0
+        while at < len(data):
+            piece = rng.choice([1, 100, 1460, 4096, 20_000, 65_536])
+            writer.write(data[at : at + piece])
+            await writer.drain()
+            at += piece
+            if rng.random() < 0.2:
+                await asyncio.sleep(rng.random() * 0.02)
+        writer.write_eof()
+
+    sending = asyncio.create_task(send())
+    received = await reader.read()
+    await sending
+    writer.close()
+    await writer.wait_closed()
+    return received == data
+
+
+def crowd(address: tuple[str, int], clients: int, most_bytes: int, seed: int) -> int:
+    """So many clients at once, each of up to *most_bytes*, all compared; gives the bytes sent."""
+    rng = random.Random(seed)
+    streams = [os.urandom(rng.randrange(most_bytes)) for _ in range(clients)]
+
+    async def everybody() -> list[bool]:
+        return await asyncio.gather(
+            *(_client(address, data, random.Random(rng.random())) for data in streams)
+        )
+
+    same = asyncio.run(asyncio.wait_for(everybody(), 300))
+    assert all(same), f"{same.count(False)} of {clients} streams came back changed (seed {seed})"
+    return sum(map(len, streams))

@@ -1,0 +1,87 @@
+"""Wrong use of ``zcrx-echo``: one line with cause and mend, the documented status."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+
+import pytest
+
+
+def run(*options: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, "zcrx-echo", *options], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["-i", "nosuch0", "-q", "0"], "no such interface"),
+        (["-i", "lo", "-q", "0"], "no zcrx queue operations"),
+        (["-i", "lo", "-q", "4000000"], "lo, queue 4000000"),
+        (["--nodev", "--area", "1000"], "not a positive multiple of 4096"),
+        (["--nodev", "--area", "100000G"], "ENOMEM"),
+        (["--nodev", "--host", "192.0.2.1"], "no interface has that address"),
+        (["--nodev", "--host", "not an address"], "is no address"),
+        (["--nodev", "--rx-buf-len", "5000"], "rx_buf_len 5000"),
+        (["--nodev", "--rx-buf-len", "64K"], "NODEV"),
+    ],
+)
+def test_errors_are_one_line_with_status_1(options: list[str], text: str) -> None:
+    done = run("-p", "0", *options)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("zcrx-echo: ")
+    assert done.stderr.count("\n") == 1
+    assert text in done.stderr
+
+
+def test_port_in_use() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        done = run("--nodev", "-p", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert "EADDRINUSE" in done.stderr
+    assert "ss -ltnp" in done.stderr
+
+
+def test_no_privilege() -> None:
+    prefix = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    done = run("--nodev", "-p", "0", prefix=prefix)
+    assert done.returncode == 1
+    assert "CAP_NET_ADMIN" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_debug_shows_a_traceback() -> None:
+    done = run("-p", "0", "-i", "nosuch0", "-q", "0", "--debug")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--nodev", "-i", "lo"],
+        ["-i", "lo"],
+        ["--nodev", "--area", "none"],
+        ["--nodev", "--area", "0"],
+        ["--nodev", "--rq-entries", "0"],
+        ["--nodev", "--cq-entries", "70000"],
+        ["--nodev", "--port", "65536"],
+        ["--nodev", "--stats-interval", "0"],
+        ["--nodev", "-q", "1"],
+        ["--no-such-option"],
+    ],
+)
+def test_wrong_command_lines_have_status_2(options: list[str]) -> None:
+    done = run(*options)
+    assert done.returncode == 2
+    assert "Usage:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_and_version() -> None:
+    assert "--discard" in run("--help").stdout
+    assert run("--version").stdout.startswith("zcrx-echo, version ")

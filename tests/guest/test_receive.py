@@ -1,0 +1,406 @@
+"""The library on a kernel that has NODEV: buffers, batches, ends, bad sockets, leaks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy
+import pytest
+
+import pyzcrx
+from pyzcrx.uapi import OFFSET_MASK
+from tests.guest.echo import send_all
+from tests.leaks import nothing_leaks
+
+MIB = 1 << 20
+
+
+@contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    with client, server:
+        yield client, server
+
+
+@contextmanager
+def sending(client: socket.socket, data: bytes) -> Iterator[None]:
+    thread = threading.Thread(target=send_all, args=(client, data))
+    thread.start()
+    yield
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+@contextmanager
+def ifq_of(
+    area_bytes: int = 4 * MIB, **options: object
+) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
+    with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(area_bytes) as area:
+        yield ring, ring.register_ifq(area, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    with nothing_leaks():
+        yield
+
+
+def test_probe_knows_this_kernel() -> None:
+    found = pyzcrx.probe()
+    assert found.ready
+    assert found.nodev
+    assert found.query
+    assert found.ctrl_ops is not None
+    assert pyzcrx.uapi.CtrlOp.FLUSH_RQ in found.ctrl_ops
+
+
+@pytest.mark.parametrize("rq_memory", ["user", "kernel"])
+def test_the_readme_example(rq_memory: str) -> None:
+    data = os.urandom(5 * MIB)
+    received = bytearray()
+    with (
+        connected() as (client, sock),
+        sending(client, data),
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(64 << 20) as area,
+    ):
+        ifq = ring.register_ifq(area, rq_memory=rq_memory)  # type: ignore[arg-type]
+        request = ifq.receive(sock)
+        for event in ring.events():
+            match event:
+                case pyzcrx.Data(request=r, buffer=buf):
+                    assert r is request
+                    received += buf.view()
+                    buf.release()
+                case pyzcrx.End(request=r):
+                    break
+    assert received == data
+
+
+def test_batches_and_columns() -> None:
+    data = os.urandom(5 * MIB)
+    received = bytearray()
+    with connected() as (client, sock), sending(client, data), ifq_of() as (ring, ifq):
+        request = ifq.receive(sock, context="mine")
+        for batch in ring.batches():
+            for run in batch.runs():
+                assert run.request is request
+                assert run.size_bytes == sum(batch.lengths[run.start : run.stop])
+                for i in range(run.start, run.stop):
+                    at = batch.offs[i] & OFFSET_MASK
+                    view = ifq.area.view[at : at + batch.lengths[i]]
+                    assert view == batch.view(request, i)
+                    received += view
+            batch.release()
+        stats = ifq.stats()
+    assert received == data
+    assert stats.bytes == stats.bytes_copied == 5 * MIB
+    assert stats.held_buffers == 0
+
+
+def test_limits_and_resume() -> None:
+    data = os.urandom(100_000)
+    received = bytearray()
+    limits = 0
+    with connected() as (client, sock), sending(client, data), ifq_of() as (ring, ifq):
+        request = ifq.receive(sock, limit=30_000)
+        for event in ring.events():
+            match event:
+                case pyzcrx.Data(buffer=buf):
+                    received += buf
+                    buf.release()
+                case pyzcrx.Limit():
+                    limits += 1
+                    assert len(received) == 30_000 * limits
+                    request.resume(30_000)
+    assert received == data
+    assert limits == 3
+
+
+def test_a_limit_at_the_very_end_is_the_limit() -> None:
+    with connected() as (client, sock), ifq_of() as (ring, ifq):
+        client.sendall(bytes(1000))
+        client.shutdown(socket.SHUT_WR)
+        request = ifq.receive(sock, limit=1000)
+        data, limit = ring.events()
+        assert isinstance(limit, pyzcrx.Limit)
+        request.resume()
+        (end,) = ring.events()
+        assert isinstance(end, pyzcrx.End)
+        assert isinstance(data, pyzcrx.Data)
+
+
+def test_release_is_refused_while_numpy_looks() -> None:
+    with connected() as (client, sock), ifq_of() as (ring, ifq):
+        client.sendall(b"abcdef")
+        ifq.receive(sock)
+        event = next(ring.events())
+        assert isinstance(event, pyzcrx.Data)
+        tail = numpy.frombuffer(event.buffer.view(), "u1")[3:]
+        with pytest.raises(pyzcrx.ViewsAlive):
+            event.buffer.release()
+        assert bytes(tail) == b"def"
+        del tail
+        event.buffer.release()
+
+
+def test_views_and_rings_stay_readable_after_close() -> None:
+    with connected() as (client, sock):
+        with ifq_of(rq_memory="kernel") as (ring, ifq):
+            client.sendall(b"lasting")
+            ifq.receive(sock)
+            event = next(ring.events())
+            assert isinstance(event, pyzcrx.Data)
+            buffer, view = event.buffer, event.buffer.view()
+            cq, rq = ring.cq_view, ifq.rq_view
+        assert bytes(view) == bytes(buffer) == b"lasting"
+        assert cq[0, 0] == event.request.token
+        assert cq[0, 1] & 0xFFFFFFFF == 7
+        assert rq.shape == (ifq.rq_entries, 2)
+        assert rq[0, 0] == 0
+        with pytest.raises(pyzcrx.ClosedError):
+            ifq.receive(sock)
+        with pytest.raises(pyzcrx.ClosedError):
+            ifq.lease(buffer.off, 1)
+        del view
+        buffer.release()
+
+
+def test_refill_entries_are_visible_in_the_shared_ring() -> None:
+    with connected() as (client, sock), ifq_of() as (ring, ifq):
+        client.sendall(b"x" * 10_000)
+        request = ifq.receive(sock)
+        offs = []
+        for event in ring.events():
+            assert isinstance(event, pyzcrx.Data)
+            offs.append(event.buffer.off)
+            event.buffer.release()
+            if request.received == 10_000:
+                break
+        ring.wait(0)
+        assert [ifq.rq_view[i, 0] for i in range(len(offs))] == offs
+        assert ifq.rq.tail == len(offs)
+
+
+@pytest.mark.parametrize("kind", ["thp", "memfd", "2M"])
+def test_other_areas(kind: str) -> None:
+    data = os.urandom(MIB)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pyzcrx.FallbackWarning)
+        area = (
+            pyzcrx.Area.memfd(4 * MIB) if kind == "memfd"
+            else pyzcrx.Area.anonymous(4 * MIB, huge=kind)  # type: ignore[arg-type]
+        )
+    received = bytearray()
+    with area, pyzcrx.Ring() as ring, connected() as (client, sock), sending(client, data):
+        ring.register_ifq(area).receive(sock)
+        for event in ring.events():
+            if isinstance(event, pyzcrx.Data):
+                received += event.buffer
+                event.buffer.release()
+    assert received == data
+
+
+def test_real_huge_pages() -> None:
+    pool = "/proc/sys/vm/nr_hugepages"
+    with open(pool) as file:
+        before = file.read()
+    with open(pool, "w") as file:
+        file.write("4")
+    try:
+        with pyzcrx.Area.anonymous(4 * MIB, huge="2M") as area, pyzcrx.Ring() as ring:
+            assert area.page_bytes == 2 * MIB
+            ring.register_ifq(area)
+        with pyzcrx.Area.memfd(4 * MIB, huge="2M") as area, pyzcrx.Ring() as ring:
+            assert area.page_bytes == 2 * MIB
+            ring.register_ifq(area)
+    finally:
+        with open(pool, "w") as file:
+            file.write(before)
+
+
+def test_several_ifqs_on_one_ring_keep_their_buffers_apart() -> None:
+    with (
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(MIB) as one,
+        pyzcrx.Area.anonymous(MIB) as two,
+    ):
+        ifqs = [ring.register_ifq(one), ring.register_ifq(two)]
+        with connected() as (c1, s1), connected() as (c2, s2):
+            for ifq, client, sock in zip(ifqs, (c1, c2), (s1, s2), strict=True):
+                ifq.receive(sock)
+                with sending(client, bytes(200_000)):
+                    pass
+            for batch in ring.batches():
+                for run in batch.runs():
+                    assert run.request.ifq in ifqs
+            assert [ifq.stats().bytes for ifq in ifqs] == [200_000, 200_000]
+            assert [ifq.account.leased for ifq in ifqs] == [0, 0]
+        with pytest.raises(pyzcrx.BadArgument, match="another ifq"):
+            ring.register_ifq(one)
+
+
+# -- bad sockets -------------------------------------------------------------
+
+
+def test_sockets_that_are_no_connected_tcp() -> None:
+    with ifq_of(1 << 16) as (_, ifq):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with udp, pytest.raises(pyzcrx.NotTcp):
+            ifq.receive(udp)
+        left, right = socket.socketpair()
+        with left, right, pytest.raises(pyzcrx.NotTcp):
+            ifq.receive(left)
+        listener = socket.create_server(("127.0.0.1", 0))
+        with listener, pytest.raises(pyzcrx.NotConnected):
+            ifq.receive(listener)
+        with open("/dev/null") as file, pytest.raises(pyzcrx.NotTcp, match="not a socket"):
+            ifq.receive(file.fileno())
+        with pytest.raises(pyzcrx.NotConnected):
+            ifq.receive(-1)
+        for limit in (0, -5):
+            with connected() as (_, sock), pytest.raises(pyzcrx.BadArgument, match="limit"):
+                ifq.receive(sock, limit=limit)
+
+
+def test_an_unconnected_tcp_socket_fails_typed() -> None:
+    with ifq_of(1 << 16) as (ring, ifq), socket.socket() as sock:
+        ifq.receive(sock)
+        (failed,) = ring.events()
+        assert isinstance(failed, pyzcrx.Failed)
+        assert isinstance(failed.error, pyzcrx.NotConnected)
+
+
+def test_mptcp_fails_typed() -> None:
+    try:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+    except OSError as error:
+        pytest.fail(f"the guest's kernel has no MPTCP: {error}")
+    with sock, ifq_of(1 << 16) as (_, ifq), pytest.raises(pyzcrx.NotTcp, match="MPTCP"):
+        ifq.receive(sock)
+
+
+def test_reset_after_data() -> None:
+    with connected() as (client, sock), ifq_of(1 << 16) as (ring, ifq):
+        ifq.receive(sock)
+        client.sendall(b"first")
+        event = next(ring.events())
+        assert isinstance(event, pyzcrx.Data)
+        assert bytes(event.buffer) == b"first"
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        failed = next(ring.events())
+        assert isinstance(failed, pyzcrx.Failed)
+        assert isinstance(failed.error, pyzcrx.PeerReset)
+        event.buffer.release()
+
+
+def test_urgent_data_is_a_typed_error() -> None:
+    with connected() as (client, sock), ifq_of(1 << 16) as (ring, ifq):
+        client.sendall(b"abc")
+        client.send(b"d", socket.MSG_OOB)
+        client.sendall(b"efghi")
+        client.close()
+        ifq.receive(sock)
+        *data, failed = ring.events()
+        assert isinstance(failed, pyzcrx.Failed)
+        assert isinstance(failed.error, pyzcrx.UrgentDataLost)
+        got = sum(len(event.buffer) for event in data if isinstance(event, pyzcrx.Data))
+        assert got + failed.error.unread_bytes == 9
+
+
+def test_cancel_a_request() -> None:
+    with connected() as (_, sock), ifq_of(1 << 16) as (ring, ifq):
+        request = ifq.receive(sock)
+        ring.wait(0)
+        request.cancel()
+        (failed,) = ring.events()
+        assert isinstance(failed, pyzcrx.Failed)
+        assert isinstance(failed.error, pyzcrx.Cancelled)
+        request.cancel()
+
+
+def test_close_with_everything_in_flight() -> None:
+    with connected() as (client, sock):
+        ring = pyzcrx.Ring()
+        area = pyzcrx.Area.anonymous(1 << 16)
+        ifq = ring.register_ifq(area)
+        client.sendall(bytes(200_000))
+        ifq.receive(sock)
+        batch = ring.wait(1)
+        kept = next(ring.events())
+        assert isinstance(kept, pyzcrx.Data)
+        ring.close()
+        area.close()
+        assert len(bytes(kept.buffer)) > 0
+        assert len(batch) > 0
+        kept.buffer.release()
+
+
+def test_a_forked_child_does_not_see_received_bytes_and_survives_them() -> None:
+    with connected() as (client, sock), ifq_of() as (ring, ifq):
+        client.sendall(b"secret")
+        ifq.receive(sock)
+        event = next(ring.events())
+        assert isinstance(event, pyzcrx.Data)
+        view = event.buffer.view()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                if bytes(view) == bytes(6):
+                    view.release()
+                    event.buffer.release()
+                    try:
+                        ifq.receive(sock)
+                    except pyzcrx.ForkedChild:
+                        status = 0
+                ring.close()
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert bytes(view) == b"secret"
+        client.sendall(b"more")
+        more = next(ring.events())
+        assert isinstance(more, pyzcrx.Data)
+        assert bytes(more.buffer) == b"more"
+        del view
+        event.buffer.release()
+        more.buffer.release()
+
+
+def test_release_from_another_thread() -> None:
+    with connected() as (client, sock), ifq_of(1 << 14) as (ring, ifq), sending(client, bytes(MIB)):
+        ifq.receive(sock)
+        seen = 0
+        for event in ring.events():
+            if isinstance(event, pyzcrx.Data):
+                seen += len(event.buffer)
+                thread = threading.Thread(target=event.buffer.release)
+                thread.start()
+                thread.join()
+        assert seen == MIB
+
+
+def test_a_small_memlock_limit_is_a_typed_error() -> None:
+    code = """
+import resource, pyzcrx
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
+with pyzcrx.Ring(cq_entries=64) as ring, pyzcrx.Area.anonymous(16 << 20) as area:
+    try: ring.register_ifq(area)
+    except pyzcrx.NoMemory as error: print(error)
+"""
+    # CAP_NET_ADMIN stays, CAP_IPC_LOCK goes.
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "python3", "-c", code],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "RLIMIT_MEMLOCK" in done.stdout, done.stderr

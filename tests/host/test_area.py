@@ -1,0 +1,92 @@
+"""Areas: sizes, huge pages with a fall-back said aloud, memory that outlives them."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+import pyzcrx
+from pyzcrx import Area
+from tests.leaks import nothing_leaks
+
+PAGE = mmap.PAGESIZE
+
+
+@pytest.mark.parametrize("size", [0, -PAGE, PAGE + 1, 1, 1 << 47, 1 << 70, True, 4096.0, "4096"])
+def test_bad_sizes(size: object) -> None:
+    with nothing_leaks():
+        for make in (Area.anonymous, Area.memfd):
+            with pytest.raises(pyzcrx.BadArgument):
+                make(size)  # type: ignore[arg-type]
+
+
+def test_a_size_beyond_memory_is_no_memory() -> None:
+    with nothing_leaks(), pytest.raises(pyzcrx.NoMemory) as caught:
+        Area.anonymous(1 << 46)
+    assert caught.value.errno == errno.ENOMEM
+
+
+def test_anonymous() -> None:
+    with nothing_leaks():
+        with Area.anonymous(4 * PAGE) as area:
+            assert area.size_bytes == 4 * PAGE
+            assert area.page_bytes == PAGE
+            area.view[-1] = 5
+            assert area.view[-1] == 5
+        area.close()
+        assert area.closed
+        with pytest.raises(pyzcrx.ClosedError):
+            area.view  # noqa: B018
+
+
+def test_views_outlive_the_area() -> None:
+    area = Area.anonymous(PAGE)
+    area.view[0] = 9
+    view = area.view[:10]
+    area.close()
+    assert view[0] == 9
+
+
+def test_memfd_is_shared_and_closed_with_the_area() -> None:
+    with nothing_leaks():
+        with Area.memfd(2 * PAGE) as area:
+            area.view[PAGE] = 42
+            with mmap.mmap(area.fd, 2 * PAGE) as again:
+                assert again[PAGE] == 42
+            fd = area.fd
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(fd)
+
+
+def test_huge_sizes_are_checked() -> None:
+    for make in (Area.anonymous, Area.memfd):
+        with pytest.raises(pyzcrx.BadArgument, match="multiple of 2097152"):
+            make(PAGE, huge="2M")
+        with pytest.raises(pyzcrx.BadArgument, match="huge must be"):
+            make(PAGE, huge="4M")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("make", [Area.anonymous, Area.memfd])
+def test_missing_huge_pages_fall_back_aloud(make: object) -> None:
+    # One more than the pool has.
+    pool = Path("/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages")
+    free = int(pool.read_text()) if pool.exists() else 0
+    with nothing_leaks():
+        with pytest.warns(pyzcrx.FallbackWarning, match="huge pages of 1G"):
+            area = make((free + 1) << 30, huge="1G")  # type: ignore[operator]
+        assert area.page_bytes == PAGE
+        area.view[0] = 1
+        area.close()
+
+
+def test_transparent_huge_pages_are_aligned() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pyzcrx.FallbackWarning)
+        with nothing_leaks(), Area.anonymous(4 << 20, huge="thp") as area:
+            assert area.address % (2 << 20) == 0
+            area.view[(4 << 20) - 1] = 1

@@ -1,0 +1,224 @@
+"""Rings on any kernel with io_uring: life, ownership, forks, views."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+import pyzcrx
+from tests.leaks import nothing_leaks
+
+
+def test_a_ring_leaves_nothing_behind() -> None:
+    pyzcrx.Ring().close()
+    with nothing_leaks():
+        for _ in range(20):
+            with pyzcrx.Ring() as ring:
+                assert ring.fileno() >= 0
+                assert ring.wakeup_fd >= 0
+                assert len(ring.wait(0)) == 0
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"sq_entries": 0}, {"cq_entries": 0}, {"sq_entries": 1 << 20}, {"cq_entries": -1}]
+)
+def test_bad_sizes(sizes: dict[str, int]) -> None:
+    with nothing_leaks(), pytest.raises(pyzcrx.BadArgument, match="between 1 and"):
+        pyzcrx.Ring(**sizes)
+
+
+def test_smallest_and_largest_rings() -> None:
+    with pyzcrx.Ring(sq_entries=1, cq_entries=1) as ring:
+        assert ring.cq_view.shape == (1, 4)
+    with pyzcrx.Ring(sq_entries=32768, cq_entries=65536) as ring:
+        assert ring.cq_view.shape == (65536, 4)
+
+
+def test_close_is_idempotent_and_everything_after_it_says_so() -> None:
+    ring = pyzcrx.Ring()
+    view = ring.cq_view
+    ring.close()
+    ring.close()
+    assert ring.closed
+    assert view[0, 0] == 0
+    assert "closed" in repr(ring)
+    with pyzcrx.Area.anonymous(4096) as area:
+        for use in (
+            lambda: ring.wait(0),
+            lambda: next(ring.events()),
+            lambda: ring.register_ifq(area),
+            lambda: ring.accept(0),
+            lambda: ring.send(0, [b"x"]),
+            lambda: ring.fileno(),
+            lambda: ring.wakeup_fd,
+        ):
+            with pytest.raises((pyzcrx.ClosedError, StopIteration)):
+                use()
+
+
+def in_thread(use: object) -> BaseException | None:
+    caught: list[BaseException | None] = [None]
+
+    def run() -> None:
+        try:
+            use()  # type: ignore[operator]
+        except BaseException as error:
+            caught[0] = error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    return caught[0]
+
+
+def test_another_thread_gets_a_clear_error() -> None:
+    with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(4096) as area:
+        for use in (
+            lambda: ring.wait(0),
+            lambda: ring.register_ifq(area),
+            lambda: ring.accept(0),
+            lambda: ring.close(),
+            lambda: ring.cancel(1),
+        ):
+            error = in_thread(use)
+            assert isinstance(error, pyzcrx.WrongThread)
+            assert "\n" not in str(error)
+        assert len(ring.wait(0)) == 0
+
+
+def test_wake_from_another_thread_ends_the_wait() -> None:
+    with pyzcrx.Ring() as ring:
+        assert ring.wakeup_fd >= 0
+        thread = threading.Timer(0.05, ring.wake)
+        thread.start()
+        began = time.monotonic()
+        ring.wait(30)
+        assert time.monotonic() - began < 25
+        thread.join()
+        assert ring.in_flight == 0
+
+
+def test_a_signal_ends_the_wait() -> None:
+    seen: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, _frame: seen.append(number))
+    try:
+        with pyzcrx.Ring() as ring:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            while not seen:
+                ring.wait(30)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert seen == [signal.SIGALRM]
+
+
+def test_events_end_when_nothing_is_in_flight() -> None:
+    with pyzcrx.Ring() as ring:
+        assert list(ring.events()) == []
+        assert list(ring.batches()) == []
+
+
+def test_timeouts() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, pyzcrx.Ring() as ring:
+        accept = ring.accept(listener)
+        assert list(ring.events(timeout=0.01)) == []
+        assert list(ring.batches(timeout=0.01)) == []
+        for bad in (-1, float("nan")):
+            with pytest.raises(pyzcrx.BadArgument, match="timeout"):
+                ring.wait(bad)
+        accept.cancel()
+        (failed,) = ring.events()
+        assert isinstance(failed, pyzcrx.Failed)
+        assert failed.request is accept
+
+
+def test_accept_send_and_the_ring_fd_polls() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, pyzcrx.Ring() as ring:
+        ring.accept(listener, context="mine")
+        ring.wait(0)
+        client = socket.create_connection(listener.getsockname())
+        poller = select.poll()
+        poller.register(ring.fileno(), select.POLLIN)
+        assert poller.poll(10_000)
+        (accepted,) = ring.wait(10).events
+        assert isinstance(accepted, pyzcrx.Accepted)
+        assert accepted.request.context == "mine"
+        assert not os.get_inheritable(accepted.fd)
+        ring.send(accepted.fd, [b"hello ", b"world"])
+        (sent,) = ring.wait(10).events
+        assert isinstance(sent, pyzcrx.Sent)
+        assert sent.size_bytes == 11
+        assert client.recv(100) == b"hello world"
+        os.close(accepted.fd)
+        client.close()
+
+
+def test_send_to_nobody_fails_typed() -> None:
+    left, right = socket.socketpair()
+    right.close()
+    with left, pyzcrx.Ring() as ring:
+        ring.send(left, [b"x"])
+        (failed,) = ring.wait(10).events
+        assert isinstance(failed, pyzcrx.Failed)
+        assert "EPIPE" in str(failed.error)
+        for bad in ([], [b"x"] * 1025):
+            with pytest.raises(pyzcrx.BadArgument, match="1024"):
+                ring.send(left, bad)
+
+
+def run_in_child(child: object) -> int:
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            child()  # type: ignore[operator]
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_forked_child_is_dead_to_the_ring_and_the_parent_undisturbed() -> None:
+    with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(1 << 20) as area:
+        fd = ring.fileno()
+        view = area.view
+        view[0] = 7
+        cq = ring.cq_view
+
+        def child() -> None:
+            for use in (lambda: ring.wait(0), lambda: ring.register_ifq(area), ring.fileno):
+                with pytest.raises(pyzcrx.ForkedChild):
+                    use()
+            with pytest.raises(OSError, match="Bad file"):
+                os.fstat(fd)
+            assert view[0] == 0  # zero pages, not the parent's
+            view[0] = 1
+            assert cq[0, 0] == 0
+            ring.close()
+            area.close()
+
+        assert run_in_child(child) == 0
+        assert view[0] == 7
+        assert len(ring.wait(0)) == 0
+
+
+def test_a_child_may_exit_and_collect_as_it_likes() -> None:
+    ring = pyzcrx.Ring()
+    area = pyzcrx.Area.anonymous(1 << 20)
+
+    def child() -> None:
+        nonlocal ring, area
+        del ring, area
+
+    assert run_in_child(child) == 0
+    assert ring.fileno() >= 0
+    ring.close()
+    area.close()

@@ -1,0 +1,64 @@
+"""What a process holds, before and after."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_PINNED = ("VmPin", "VmLck")
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """Descriptors (number and what they are), mappings, pinned kB."""
+
+    fds: tuple[tuple[int, str], ...]
+    mappings: int
+    pinned_kb: int
+
+    @classmethod
+    def now(cls, pid: int | str = "self") -> Holdings:
+        proc = Path(f"/proc/{pid}")
+        fds = []
+        for entry in (proc / "fd").iterdir():
+            try:
+                target = os.readlink(entry)
+            except FileNotFoundError:
+                continue  # the one that lists the folder
+            fds.append((int(entry.name), target))
+        mappings = len((proc / "maps").read_text().splitlines())
+        status = dict(
+            line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line
+        )
+        pinned = sum(int(status[name].split()[0]) for name in _PINNED)
+        return cls(tuple(sorted(fds)), mappings, pinned)
+
+
+def resident_kb(pid: int | str = "self") -> int:
+    """Resident memory of a process."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise AssertionError(f"process {pid} has no VmRSS")
+
+
+@contextmanager
+def nothing_leaks() -> Iterator[None]:
+    """Descriptors, mappings and pinned memory are afterwards what they were before."""
+    gc.collect()
+    before = Holdings.now()
+    yield
+    gc.collect()
+    # The kernel unpins in its own time once a ring is closed.
+    deadline = time.monotonic() + 30
+    while (after := Holdings.now()).pinned_kb > before.pinned_kb and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert after.fds == before.fds, set(after.fds) ^ set(before.fds)
+    assert after.pinned_kb == before.pinned_kb, (before.pinned_kb, after.pinned_kb)
+    # An allocator may map an arena of its own; ours would be several.
+    assert after.mappings <= before.mappings + 1, (before.mappings, after.mappings)

@@ -1,0 +1,84 @@
+"""Every errno of the kernel's table becomes a typed, one-line error with cause and mend."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+
+import pytest
+
+import pyzcrx
+from pyzcrx import errors
+from pyzcrx.errors import kernel_error
+
+REGISTRATION = {
+    errno.EPERM: pyzcrx.NotPermitted,
+    errno.EINVAL: pyzcrx.BadRequest,
+    errno.EOPNOTSUPP: pyzcrx.NotSupported,
+    errno.EEXIST: pyzcrx.QueueBound,
+    errno.EBUSY: pyzcrx.QueueBusy,
+    errno.ERANGE: pyzcrx.OutOfRange,
+    errno.ENODEV: pyzcrx.NoSuchInterface,
+    errno.ENODATA: pyzcrx.ProviderIgnored,
+    errno.ENOMEM: pyzcrx.NoMemory,
+}
+RECEIVE = {
+    errno.EFAULT: pyzcrx.WrongQueue,
+    errno.EPROTONOSUPPORT: pyzcrx.NotTcp,
+    errno.ENOTCONN: pyzcrx.NotConnected,
+    errno.ECONNRESET: pyzcrx.PeerReset,
+    errno.ENOMEM: pyzcrx.AreaExhausted,
+    errno.ECANCELED: pyzcrx.Cancelled,
+}
+TABLE = [("register ifq", number, kind) for number, kind in REGISTRATION.items()] + [
+    ("receive", number, kind) for number, kind in RECEIVE.items()
+]
+
+
+@pytest.mark.parametrize(("operation", "number", "kind"), TABLE)
+def test_errno_table(operation: str, number: int, kind: type[errors.KernelError]) -> None:
+    error = kernel_error(-number, operation, "eth0, queue 3")
+    assert type(error) is kind
+    assert error.errno == number
+    assert error.cause
+    assert errors.errno_name(number) in str(error)
+    assert "eth0, queue 3" in str(error)
+    assert error.cause in str(error)
+    assert isinstance(error, OSError)
+    assert isinstance(error, pyzcrx.ZcrxError)
+
+
+def test_every_row_is_one_line_and_says_how_to_mend_what_can_be_mended() -> None:
+    nothing_to_mend = {errno.ECONNRESET, errno.ECANCELED}
+    for operation, row in errors.meanings().items():
+        for number, (_, cause, mend) in row.items():
+            assert "\n" not in str(kernel_error(number, operation))
+            assert cause
+            assert bool(mend) == (number not in nothing_to_mend)
+
+
+def test_nodev_has_its_own_causes_and_falls_back_on_the_others() -> None:
+    assert type(kernel_error(errno.EINVAL, "register ifq NODEV")) is pyzcrx.NotSupported
+    assert type(kernel_error(errno.EPERM, "register ifq NODEV")) is pyzcrx.NotPermitted
+
+
+def test_unknown_errno_keeps_the_systems_text() -> None:
+    error = kernel_error(errno.EXDEV, "register ifq")
+    assert type(error) is errors.KernelError
+    assert "EXDEV" in str(error)
+    assert type(kernel_error(errno.EXDEV, "receive")) is pyzcrx.ReceiveError
+
+
+def test_builtin_categories() -> None:
+    assert isinstance(kernel_error(errno.EPERM, "register ifq"), PermissionError)
+    assert isinstance(kernel_error(errno.ECONNRESET, "receive"), ConnectionResetError)
+    assert issubclass(pyzcrx.ViewsAlive, BufferError)
+    assert issubclass(pyzcrx.BadArgument, ValueError)
+
+
+def test_pickle() -> None:
+    error = kernel_error(errno.EEXIST, "register ifq", "eth0, queue 1")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert again.errno == errno.EEXIST
+    assert again.cause == error.cause

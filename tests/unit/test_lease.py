@@ -1,0 +1,177 @@
+"""Spans, accounts and leases: memory that knows who looks at it."""
+
+from __future__ import annotations
+
+import gc
+from array import array
+
+import numpy as np
+import pytest
+
+from pyzcrx import Buffer, DoubleRelease, ViewsAlive
+from pyzcrx._ffi import ffi
+from pyzcrx._lease import Account, Lease, Span
+from pyzcrx.memory import PAGE, Mapping
+
+ALL_ONES = (1 << 64) - 1
+
+
+@pytest.fixture
+def mapping() -> Mapping:
+    mapping = Mapping.anonymous(4 * PAGE)
+    mapping.view[: 2 * PAGE] = bytes(range(256)) * (2 * PAGE // 256)
+    return mapping
+
+
+def lease(account: Account, mapping: Mapping, at: int = 0, length: int = 100) -> Buffer:
+    account.take(1)
+    return Buffer(account, mapping.span, mapping.address + at, length, at)
+
+
+def returned(account: Account) -> list[int]:
+    if not account.count:
+        return []
+    return list(ffi.unpack(ffi.cast("uint64_t *", account.address), account.count))
+
+
+def test_a_buffer_shows_its_bytes_read_only(mapping: Mapping) -> None:
+    buffer = lease(Account(), mapping, at=5, length=3)
+    assert bytes(buffer) == bytes([5, 6, 7])
+    assert len(buffer) == 3
+    assert buffer.view().readonly
+    with pytest.raises(TypeError):
+        buffer.view()[0] = 1
+
+
+def test_release_puts_the_offset_into_the_account_once(mapping: Mapping) -> None:
+    account = Account()
+    buffer = lease(account, mapping, at=PAGE)
+    assert (account.leased, account.taken) == (1, 1)
+    buffer.release()
+    assert returned(account) == [PAGE]
+    assert (account.leased, account.given, account.forgotten) == (0, 1, 0)
+    with pytest.raises(DoubleRelease, match="released before"):
+        buffer.release()
+    assert returned(account) == [PAGE]
+
+
+def test_release_is_refused_while_a_view_lives(mapping: Mapping) -> None:
+    account = Account()
+    buffer = lease(account, mapping)
+    view = buffer.view()
+    with pytest.raises(ViewsAlive, match="1 views"):
+        buffer.release()
+    view.release()
+    buffer.release()
+    assert account.given == 1
+
+
+def test_release_sees_slices_after_their_view_was_released(mapping: Mapping) -> None:
+    buffer = lease(Account(), mapping)
+    view = buffer.view()
+    part = view[10:20]
+    view.release()
+    with pytest.raises(ViewsAlive):
+        buffer.release()
+    assert part[0] == 10
+    del part
+    buffer.release()
+
+
+def test_release_sees_numpy_arrays_and_their_slices(mapping: Mapping) -> None:
+    buffer = lease(Account(), mapping)
+    tail = np.frombuffer(buffer.view(), dtype="u1")[50:]
+    with pytest.raises(ViewsAlive):
+        buffer.release()
+    assert tail[0] == 50
+    del tail
+    buffer.release()
+
+
+def test_a_released_buffer_gives_no_view(mapping: Mapping) -> None:
+    buffer = lease(Account(), mapping)
+    buffer.release()
+    with pytest.raises(BufferError, match="released"):
+        buffer.view()
+    assert "released" in repr(buffer)
+
+
+def test_a_forgotten_buffer_gives_itself_back(mapping: Mapping) -> None:
+    account = Account()
+    lease(account, mapping, at=2 * PAGE)
+    gc.collect()
+    assert returned(account) == [2 * PAGE]
+    assert (account.leased, account.forgotten) == (0, 1)
+
+
+def test_a_forgotten_view_keeps_the_lease(mapping: Mapping) -> None:
+    account = Account()
+    view = lease(account, mapping).view()
+    assert account.leased == 1
+    assert view[7] == 7
+    del view
+    assert account.leased == 0
+
+
+def test_context_manager_releases(mapping: Mapping) -> None:
+    account = Account()
+    with lease(account, mapping) as buffer:
+        assert not buffer.released
+    assert account.given == 1
+    with lease(account, mapping) as buffer:
+        buffer.release()
+    assert account.given == 2
+
+
+def test_memory_outlives_its_mapping(mapping: Mapping) -> None:
+    view = mapping.view[:10]
+    buffer = lease(Account(), mapping, at=20)
+    mapping.close()
+    assert bytes(view) == bytes(range(10))
+    assert bytes(buffer)[0] == 20
+
+
+def test_hold_times(mapping: Mapping) -> None:
+    account = Account()
+    account.now_ns = 1_000
+    buffer = lease(account, mapping)
+    account.now_ns = 1_000 + 5_000
+    buffer.release()
+    assert account.held_max_ns == 5_000
+    assert account.histogram[12] == 1
+    assert sum(account.histogram) == 1
+
+
+def test_columns_go_back_by_ifq_and_skip_what_was_taken() -> None:
+    account = Account()
+    account.take(3)
+    offs = array("Q", [1, ALL_ONES, 2, 3])
+    tokens = array("Q", [0x10, 0x10, 0x20, 0x11])
+    assert account.give_back(offs, tokens, 0xF0, 0x10, 0) == 2
+    assert returned(account) == [1, 3]
+    assert (account.leased, account.given) == (1, 2)
+    with pytest.raises(ValueError, match="length"):
+        account.give_back(offs, tokens[:2], 0, 0, 0)
+
+
+def test_returned_offsets_leave_in_order_while_others_come(mapping: Mapping) -> None:
+    account = Account()
+    expected: list[int] = []
+    for round_ in range(50):
+        for i in range(37):
+            lease(account, mapping, at=i).release()
+            expected.append(i)
+        account.drop(20 + round_ % 10)
+        del expected[: 20 + round_ % 10]
+        assert returned(account) == expected
+    with pytest.raises(ValueError, match="more than"):
+        account.drop(account.count + 1)
+
+
+def test_bad_spans() -> None:
+    with pytest.raises(ValueError, match="address"):
+        Span(0, 10)
+    with pytest.raises(ValueError, match="length"):
+        Span(4096, -1)
+    with pytest.raises(TypeError):
+        Lease(None, None, 1, 1, 1)  # type: ignore[arg-type]

@@ -1,0 +1,94 @@
+"""The command line says what was asked for, and nothing of the host leaks in."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from vm import qemu
+from vm.config import Config, Share
+
+WIRING = qemu.Wiring(initramfs=5, console=6, channel=7)
+
+
+def command(config: Config, shares: list[Share] | None = None, *, kvm: bool = False) -> list[str]:
+    return qemu.command(
+        config,
+        kernel=Path("/k/kernel"),
+        disk=Path("/c/root,1.ext4"),
+        shares=shares or [],
+        wiring=WIRING,
+        kvm=kvm,
+    )
+
+
+def values(argv: list[str], option: str) -> list[str]:
+    return [value for name, value in pairwise(argv) if name == option]
+
+
+def test_plain() -> None:
+    argv = command(Config(memory_mib=1024, cpus=3))
+    assert values(argv, "-m") == ["1024"]
+    assert values(argv, "-smp") == ["3"]
+    assert values(argv, "-kernel") == ["/k/kernel"]
+    assert values(argv, "-initrd") == ["/proc/self/fd/5"]
+    assert "-no-reboot" in argv
+    assert not values(argv, "-netdev") + values(argv, "-nic")
+    assert not [value for value in values(argv, "-device") if "vfio" in value]
+
+
+def test_the_image_stays_as_it_is() -> None:
+    (drive,) = values(command(Config()), "-drive")
+    assert "snapshot=on" in drive
+    assert "file=/c/root,,1.ext4," in drive  # commas doubled
+
+
+def test_the_fds_are_handed_over() -> None:
+    argv = command(Config())
+    chardevs = values(argv, "-chardev")
+    assert any("fd=7" in each and each.startswith("socket") for each in chardevs)
+    assert any("/proc/self/fd/6" in each for each in chardevs)
+    assert WIRING.fds == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("kvm", "accel", "cpu"),
+    [(True, "kvm", "host"), (False, "tcg,thread=multi", "max,-erms,-fsrm")],
+)
+def test_accelerator(kvm: bool, accel: str, cpu: str) -> None:
+    argv = command(Config(), kvm=kvm)
+    assert (values(argv, "-accel"), values(argv, "-cpu")) == ([accel], [cpu])
+
+
+def test_kernel_parameters() -> None:
+    (line,) = values(command(Config(append="lockdep foo=bar")), "-append")
+    words = line.split()
+    assert words[-2:] == ["lockdep", "foo=bar"]  # last: they override ours
+    assert {"console=ttyS0", "panic=-1", "loglevel=5", "printk.devkmsg=on"} <= set(words)
+    assert all(qemu.COMMAND_LINE.values()), "every parameter has its reason"
+
+
+def test_shares(tmp_path: Path) -> None:
+    argv = command(Config(), [Share(tmp_path, "/a"), Share(Path("/x,y"), "/b", writable=True)])
+    readonly, writable = values(argv, "-virtfs")
+    assert f"path={tmp_path},mount_tag=share0," in readonly
+    assert readonly.endswith("readonly=on")
+    assert "path=/x,,y,mount_tag=share1," in writable
+    assert "readonly" not in writable
+
+
+def test_vfio() -> None:
+    argv = command(Config(vfio=("0000:3b:00.0", "0000:3b:00.1")))
+    devices = values(argv, "-device")
+    assert "vfio-pci,host=0000:3b:00.0,bus=slot0" in devices
+    assert "vfio-pci,host=0000:3b:00.1,bus=slot1" in devices
+    assert len([each for each in devices if each.startswith("pcie-root-port")]) == 2
+
+
+def test_a_probe_has_neither_disk_nor_agent() -> None:
+    argv = qemu.base(Path("/k"), qemu.Wiring(5, 6), kvm=True, append="pyzcrx.probe")
+    assert values(argv, "-append")[0].endswith("pyzcrx.probe")
+    assert not values(argv, "-drive") + values(argv, "-device")
+    assert values(argv, "-accel") == ["kvm"]

@@ -1,0 +1,5 @@
+"""``python -m vm``."""
+
+from vm.cli import main
+
+main()

@@ -1,0 +1,151 @@
+"""A kernel to boot: found, identified, and its modules resolved.
+
+Kernel: Documentation/arch/x86/boot.rst (the bzImage header), modules.dep(5).
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import re
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm import cache, host
+from vm.errors import BadRequest
+
+IMAGE_NAMES = ("vmlinuz", "bzImage", "arch/x86/boot/bzImage", "vmlinuz-*", "boot/vmlinuz-*")
+MODULE_FOLDERS = ("lib/modules", "usr/lib/modules", "modules")
+PVH_NOTE = 18  # XEN_ELFNOTE_PHYS32_ENTRY: "can be entered as a bare ELF file"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    image: Path  # bzImage, or a bare vmlinux
+    release: str
+    modules: Path | None  # the folder that holds modules.dep
+    held: cache.Entry | None = None  # keeps the folder that it was unpacked to
+
+
+def locate(path: Path, modules: Path | None = None) -> Kernel:
+    """The kernel at ``path``: an image, a folder with one, or a distribution's .deb."""
+    if not path.exists():
+        raise BadRequest(f"no kernel at {path}")
+    if path.suffix == ".deb":
+        return _from_package(path, modules)
+    image = _image_in(path) if path.is_dir() else path
+    release = release_of(image.read_bytes())
+    if release is None:
+        raise BadRequest(f"{image} is not an x86 Linux kernel (bzImage or vmlinux)")
+    if modules is None:
+        near = [path, image.parent, image.parent.parent]
+        modules = _modules_near([folder for folder in near if folder.is_dir()], release)
+    elif not (modules / "modules.dep").is_file():
+        found = _modules_near([modules], release)
+        if found is None:
+            raise BadRequest(f"no modules of {release} in {modules} (no modules.dep)")
+        modules = found
+    return Kernel(image, release, modules)
+
+
+def _image_in(folder: Path) -> Path:
+    found = sorted({image for name in IMAGE_NAMES for image in folder.glob(name)})
+    if not found:
+        raise BadRequest(f"no kernel in {folder} (looked for {', '.join(IMAGE_NAMES)})")
+    if len(found) > 1:
+        names = ", ".join(str(image.relative_to(folder)) for image in found)
+        raise BadRequest(f"several kernels in {folder} ({names}): name one of them")
+    return found[0]
+
+
+def _modules_near(folders: list[Path], release: str) -> Path | None:
+    for folder in folders:
+        for candidate in (*(folder / name / release for name in MODULE_FOLDERS), folder / release):
+            if (candidate / "modules.dep").is_file():
+                return candidate
+    return None
+
+
+def _from_package(package: Path, modules: Path | None) -> Kernel:
+    """A .deb unpacked in the cache. Debian ships modules.dep in none: depmod makes it.
+
+    Where image and modules are packages of their own, ``modules`` is the second one.
+    """
+    packages = [package]
+    if modules is not None and modules.suffix == ".deb":
+        packages.append(modules)
+        modules = None
+
+    def make(folder: Path) -> None:
+        for each in packages:
+            host.run(["dpkg-deb", "-x", each, folder], what=f"unpacking {each.name}")
+        for tree in MODULE_FOLDERS[:2]:
+            for release in (folder / tree).glob("*"):
+                base = folder if tree == "lib/modules" else folder / "usr"
+                host.run(["depmod", "-b", base, release.name], what="depmod")
+
+    key = cache.key("kernel package", *(each.read_bytes() for each in packages))
+    with host.progress(f"unpacking {package.name}"):
+        entry = cache.obtain("package", key, make, keep=4)
+    kernel = locate(entry.path, modules)
+    return Kernel(kernel.image, kernel.release, kernel.modules, entry)
+
+
+def release_of(image: bytes) -> str | None:
+    """What `uname -r` will say in it, or None if it is no kernel."""
+    if image[0x202:0x206] == b"HdrS":
+        (at,) = struct.unpack_from("<H", image, 0x20E)
+        return image[at + 0x200 :].split(b" ", 1)[0].decode(errors="replace")
+    found = re.search(rb"Linux version (\S+) ", image) if image[:4] == b"\x7fELF" else None
+    return found[1].decode(errors="replace") if found else None
+
+
+def bare(image: bytes) -> bytes | None:
+    """The vmlinux inside a bzImage, if QEMU can enter it directly (PVH).
+
+    Unpacking on the host takes half a second, in the guest two under TCG. None where
+    it cannot be had: the bzImage boots as well.
+    """
+    if image[0x202:0x206] != b"HdrS":
+        return None
+    setup_sectors = image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (setup_sectors + 1) * 512 + offset
+    # The last four bytes are the unpacked size, appended by the kernel's makefile.
+    vmlinux = _unpack(image[start : start + length - 4])
+    return vmlinux if vmlinux and _has_pvh_entry(vmlinux) else None
+
+
+def _unpack(data: bytes) -> bytes | None:
+    if data.startswith(b"\x1f\x8b"):
+        return gzip.decompress(data)
+    if data.startswith((b"\xfd7zXZ", b"\x5d\x00\x00")):
+        return lzma.decompress(data)
+    if data.startswith(b"\x28\xb5\x2f\xfd") and (zstd := host.find("zstd")):
+        return subprocess.run([zstd, "-dqc"], input=data, capture_output=True, check=True).stdout
+    return None
+
+
+def _has_pvh_entry(elf: bytes) -> bool:
+    if elf[:5] != b"\x7fELF\x02":
+        return False
+    (table,) = struct.unpack_from("<Q", elf, 32)
+    size, count = struct.unpack_from("<HH", elf, 54)
+    for number in range(count):
+        kind, _, offset, _, _, length = struct.unpack_from("<IIQQQQ", elf, table + number * size)
+        if kind == 4 and _note(elf[offset : offset + length], b"Xen\0", PVH_NOTE):
+            return True
+    return False
+
+
+def _note(notes: bytes, owner: bytes, wanted: int) -> bool:
+    at = 0
+    while at + 12 <= len(notes):
+        name, length, kind = struct.unpack_from("<III", notes, at)
+        at += 12
+        if kind == wanted and notes[at : at + name] == owner:
+            return True
+        at += (name + 3 & ~3) + (length + 3 & ~3)
+    return False

@@ -1,0 +1,107 @@
+"""The QEMU command line: pure, from what a guest is to be and the fds it gets.
+
+Nothing on disk belongs to a guest: its initramfs is a memfd, its channel a socketpair,
+its console an open file, its writes go to QEMU's own unlinked snapshot.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vm import host
+from vm.config import Config, Share
+from vm.frames import PORT
+
+BINARY = "qemu-system-x86_64"
+KVM = ("-accel", "kvm", "-cpu", "host")
+# Without erms and fsrm the kernel and libc do not use `rep stosb` and `rep movsb`, which
+# TCG runs byte by byte: the difference is 0.5 to 10 seconds at a program's first run.
+TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm")
+
+COMMAND_LINE = {
+    "console=ttyS0": "the log we read",
+    "loglevel=5": "a quiet boot that shows every warning; vm/inside/init raises it to 7",
+    "printk.devkmsg=on": "marks and tests write to /dev/kmsg; no rate limit there",
+    "panic=-1": "a panic reboots at once, which ends QEMU (-no-reboot)",
+    "nokaslr": "equal addresses in every run's traces",
+    "mitigations=off": "nothing to protect here, and retpolines are dear under TCG",
+    "tsc=reliable": "no clock watchdog: on a busy host it distrusts any clock",
+    "damon_stat.enabled=0": "memory statistics nobody reads, for 6% of a CPU",
+    "no_timer_check": "the APIC timer's self-test fails by chance on a busy host",
+    "rcupdate.rcu_cpu_stall_timeout=300": "a virtual CPU may wait long for a real one:",
+    "watchdog_thresh=60": "no fault of the kernel, so its watchdogs",
+    "sysctl.kernel.hung_task_timeout_secs=600": "get more patience",
+}
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """The open files that QEMU inherits, by number."""
+
+    initramfs: int
+    console: int
+    channel: int | None = None
+
+    @property
+    def fds(self) -> list[int]:
+        fds = [self.initramfs, self.console]
+        return fds if self.channel is None else [*fds, self.channel]
+
+
+def kernel_command_line(append: str = "") -> str:
+    return " ".join([*COMMAND_LINE, *append.split()])
+
+
+def base(kernel: Path, wiring: Wiring, *, kvm: bool, append: str = "") -> list[str]:
+    """A machine that can only boot: enough to prove KVM."""
+    return [
+        BINARY,
+        *("-machine", "q35"),  # PCIe, which real cards expect
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *(KVM if kvm else TCG),
+        *("-kernel", str(kernel), "-initrd", f"/proc/self/fd/{wiring.initramfs}"),
+        *("-append", kernel_command_line(append)),
+        *("-chardev", f"file,id=console,append=on,path=/proc/self/fd/{wiring.console}"),
+        *("-serial", "chardev:console"),
+    ]
+
+
+def command(
+    config: Config, *, kernel: Path, disk: Path, shares: list[Share], wiring: Wiring, kvm: bool
+) -> list[str]:
+    """The whole machine. Share number N has the 9p tag ``shareN``."""
+    argv = [
+        *base(kernel, wiring, kvm=kvm, append=config.append),
+        *("-m", str(config.memory_mib), "-smp", str(config.cpus)),
+        *("-drive", f"file={_quoted(disk)},format=raw,if=virtio,snapshot=on,cache=unsafe"),
+        *("-chardev", f"socket,id=agent,fd={wiring.channel}"),
+        *("-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=agent,name={PORT}"),
+        *("-object", "rng-random,id=rng,filename=/dev/urandom"),
+        *("-device", "virtio-rng-pci,rng=rng"),
+    ]
+    for number, share in enumerate(shares):
+        readonly = "" if share.writable else ",readonly=on"
+        argv += [
+            "-virtfs",
+            f"local,path={_quoted(share.host)},mount_tag=share{number},"
+            f"security_model=none,multidevs=remap{readonly}",
+        ]
+    for number, address in enumerate(config.vfio):
+        argv += [
+            *("-device", f"pcie-root-port,id=slot{number},chassis={number + 1}"),
+            *("-device", f"vfio-pci,host={address},bus=slot{number}"),
+        ]
+    return argv
+
+
+def version() -> str:
+    first = host.run([BINARY, "--version"], what="asking QEMU its version").decode()
+    found = re.search(r"version (\S+)", first)
+    return found[1] if found else first.strip()
+
+
+def _quoted(path: Path) -> str:
+    """A path inside a comma-separated option: QEMU doubles commas."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,68 @@
+"""How a kernel complains, in one place: the lines that fail a run.
+
+The patterns are the wording of the kernel's own reports (7.3 and some years back), from
+the start of the line and case-sensitive: a driver's "warning: ...", a test's chatter
+about bugs, or `WARNING: Flushing system-wide workqueues...`, which is advice, do not match.
+"""
+
+from __future__ import annotations
+
+import re
+
+LOCKDEP = (
+    "possible (?:circular|recursive|irq lock inversion|deadlock)",
+    "inconsistent lock state",
+    r"\S+-safe -> \S+-unsafe lock order",
+    "chain_key collision",
+    "Nested lock was not taken",
+    "bad (?:unlock balance|contention)",
+    "held lock freed",
+    ".* still has locks held",
+    "lock held when returning",
+    "suspicious RCU usage",
+)
+STARTS = (
+    "-+\\[ cut here \\]-+",  # WARN, BUG, refcount_t, list corruption: lib/bug.c, kernel/panic.c
+    r"WARNING: (?:CPU: \d+ PID|at |\S+:\d+ at )",  # the same, should the line above be lost
+    f"WARNING: (?:{'|'.join(LOCKDEP)})",  # kernel/locking/lockdep.c
+    r"\[ BUG: ",  # lockdep: Invalid wait context
+    "BUG: ",  # page faults, sleeping in atomic context, KASAN, KFENCE, page state...
+    r"BUG \S+ \(",  # mm/slub.c
+    r"kernel BUG at ",
+    "Kernel panic - not syncing",
+    r"(?:Oops|general protection fault|divide error|invalid opcode|double fault)\b.*\[#\d+\]",
+    "UBSAN: ",
+    "list_(?:add|del) corruption",
+    "refcount_t: ",
+    "INFO: task .* blocked.* for more than",  # kernel/hung_task.c
+    "INFO: trying to register non-static key",
+    r"(?:rcu: )?INFO: \S+ (?:self-)?detected (?:expedited )?stall",  # kernel/rcu/tree_stall.h
+    "watchdog: (?:BUG: |.*[Hh]ard LOCKUP)",
+    r"page_pool_release_retry\(\) stalled pool shutdown",  # buffers that never came home
+    "unregister_netdevice: waiting for",
+    "ref_tracker: .*(?:users at|leaked)",
+    r"kmemleak: \d+ new suspected memory leaks",
+)
+START = re.compile("|".join(f"(?:{pattern})" for pattern in STARTS))
+END = re.compile(r"---\[ end ")
+STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ?")
+REACH = 60  # lines shown of a report that has no end marker
+
+
+def find(lines: list[str]) -> list[str]:
+    """The reports among console lines, whole, one after another; nothing if there is none.
+
+    A report runs to its end marker, or as far as one may reach: what it takes along of
+    other messages is better seen than cut off.
+    """
+    shown: list[str] = []
+    until = -1
+    for number, line in enumerate(lines):
+        text = STAMP.sub("", line.rstrip())
+        if START.match(text):
+            until = number + REACH
+        if number <= until:
+            shown.append(line.rstrip())
+            if END.match(text):
+                until = -1
+    return shown

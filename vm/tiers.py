@@ -1,0 +1,188 @@
+"""The test tiers: what each needs, how it is run, what it must not do silently.
+
+unit, host and vm are pytest runs on this machine, nodev is one in the guest, with
+pyzcrx installed as the wheel; lint is ruff, mypy and a C build that warns of nothing.
+A skipped test fails its tier unless its reason begins with ``EXPECTED``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from vm import terminal, wheel
+from vm.config import Config, Share
+from vm.errors import VmError
+from vm.guest import Guest
+
+ROOT = Path(__file__).parent.parent
+EXPECTED = "expected: "
+GUEST_TIMEOUT_S = 1500.0
+PYTEST = ["-p", "no:cacheprovider", "--junit-xml"]
+
+
+@dataclass
+class Result:
+    """What came of one tier."""
+
+    tier: str
+    passed: int = 0
+    failed: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+    trouble: str = ""
+    """Why it could not be run to its end."""
+
+    @property
+    def unasked(self) -> list[tuple[str, str]]:
+        """Skips that nobody asked for."""
+        return [skip for skip in self.skipped if not skip[1].startswith(EXPECTED)]
+
+    @property
+    def ok(self) -> bool:
+        return not (self.failed or self.unasked or self.trouble) and self.passed > 0
+
+    def read(self, junit: Path) -> None:
+        """Take over the counts that pytest wrote."""
+        if not junit.exists():
+            self.trouble = self.trouble or "pytest wrote no report"
+            return
+        for case in ElementTree.parse(junit).iter("testcase"):
+            skip = case.find("skipped")
+            if skip is not None and skip.get("type") != "pytest.xfail":
+                self.skipped.append((str(case.get("name")), str(skip.get("message"))))
+            elif case.find("failure") is not None or case.find("error") is not None:
+                self.failed += 1
+            else:
+                self.passed += 1
+
+
+Tier = Callable[[Result, Sequence[str]], None]
+
+
+def _steps(result: Result, steps: Iterable[tuple[str, Sequence[str | Path]]]) -> None:
+    for name, argv in steps:
+        click.echo(f"-- {name}")
+        if subprocess.run([*map(str, argv)], cwd=ROOT, check=False).returncode:
+            result.failed += 1
+        else:
+            result.passed += 1
+
+
+def lint(result: Result, _arguments: Sequence[str]) -> None:
+    """ruff, mypy --strict, and the C code with -Wall -Wextra -Werror."""
+    bin_folder = Path(sys.executable).parent
+    with tempfile.TemporaryDirectory() as folder:
+        configure = [
+            "cmake", "-S", ROOT / "csrc", "-B", folder, "-DPYZCRX_WERROR=ON", "-DPYZCRX_BENCH=ON",
+            f"-DPython_EXECUTABLE={sys.executable}", "--log-level=WARNING",
+        ]  # fmt: skip
+        os.environ.setdefault("PKG_CONFIG_PATH", wheel.liburing())
+        _steps(
+            result,
+            [
+                ("ruff", [bin_folder / "ruff", "check", "-q", "."]),
+                ("mypy --strict", [bin_folder / "mypy", "--no-error-summary"]),
+                ("C, configure", configure),
+                ("C, -Wall -Wextra -Werror", ["cmake", "--build", folder]),
+            ],
+        )
+
+
+def on_this_machine(folder: str) -> Tier:
+    """pytest over ``tests/FOLDER``."""
+
+    def run(result: Result, arguments: Sequence[str]) -> None:
+        with tempfile.TemporaryDirectory() as reports:
+            junit = Path(reports) / "junit.xml"
+            argv = [sys.executable, "-P", "-m", "pytest", *PYTEST, str(junit), "-q"]
+            # Not from the checkout's folder, where pyzcrx/ has no compiled modules.
+            subprocess.run(
+                [*argv, f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml"),
+                 str(ROOT / "tests" / folder), *arguments],
+                cwd=reports, check=False,
+            )  # fmt: skip
+            result.read(junit)
+
+    return run
+
+
+def in_guest(folder: str) -> Tier:
+    """pytest over ``tests/FOLDER`` in a guest of its own."""
+
+    def run(result: Result, arguments: Sequence[str]) -> None:
+        with tempfile.TemporaryDirectory() as reports:
+            shares = (
+                Share(ROOT / "tests", "/src/tests"),
+                Share(Path(reports), "/reports", writable=True),
+            )
+            with Guest(Config(shares=shares)) as guest:
+                terminal.run(
+                    guest,
+                    ["python3", "-m", "pytest", *PYTEST, "/reports/junit.xml", "-q",
+                     "--rootdir=/src", "--import-mode=importlib", "-o", "xfail_strict=true",
+                     f"/src/tests/{folder}", *arguments],
+                    timeout=GUEST_TIMEOUT_S,
+                )  # fmt: skip
+            result.read(Path(reports) / "junit.xml")
+
+    return run
+
+
+TIERS: dict[str, Tier] = {
+    "lint": lint,
+    "unit": on_this_machine("unit"),
+    "host": on_this_machine("host"),
+    "vm": on_this_machine("vm"),
+    "nodev": in_guest("guest"),
+}
+
+
+def run_tiers(names: Iterable[str], arguments: Sequence[str]) -> bool:
+    """Run them, report, and say whether all is well."""
+    results = []
+    for name in names:
+        click.echo(f"== {name}")
+        result = Result(name)
+        began = time.monotonic()
+        try:
+            TIERS[name](result, arguments)
+        except VmError as error:
+            for line in error.details:
+                click.echo(f"  | {line}")
+            result.trouble = str(error)
+        result.seconds = time.monotonic() - began
+        results.append(result)
+    report(results)
+    return all(result.ok for result in results)
+
+
+def report(results: Sequence[Result]) -> None:
+    """A line a tier, each skip with its reason, the sums last."""
+    click.echo("\n== tiers")
+    for result in results:
+        verdict = "ok" if result.ok else "FAILED"
+        click.echo(
+            f"{result.tier:8} {verdict:6} {result.passed:5} passed {result.failed:4} failed "
+            f"{len(result.skipped):4} skipped {result.seconds:7.1f} s"
+        )
+        if result.trouble:
+            click.echo(f"         {result.trouble}")
+        for test, reason in result.skipped:
+            unasked = "" if reason.startswith(EXPECTED) else "unasked-for "
+            click.echo(f"         {unasked}skip: {test}: {reason}")
+        if not (result.passed or result.trouble):
+            click.echo("         no test passed")
+    # A tier that broke off counts as a failure, so that the sums tell it too.
+    failed = sum(result.failed or not result.ok for result in results)
+    skipped = sum(len(result.skipped) for result in results)
+    click.echo(f"{sum(r.passed for r in results)} passed, {failed} failed, {skipped} skipped")

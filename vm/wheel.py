@@ -1,0 +1,77 @@
+"""pyzcrx for the guest: the wheel a user would install, built from this checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from vm import cache, host
+from vm.errors import BadRequest, BuildFailed
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("pyproject.toml", "build_ffi.py", "README.md", "LICENSE")
+SOURCE_FOLDERS = ("csrc", "pyzcrx")
+
+
+def sources(root: Path = ROOT) -> list[Path]:
+    """The files that decide what the wheel holds."""
+    files = [root / name for name in SOURCES if (root / name).is_file()]
+    for folder in SOURCE_FOLDERS:
+        files += sorted(
+            path
+            for path in (root / folder).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        )
+    return files
+
+
+def obtain(wanted: str) -> tuple[Path, cache.Entry | None] | None:
+    """The wheel for ``auto`` or a path; None for ``none``. Keep the entry meanwhile."""
+    if wanted == "none":
+        return None
+    if wanted != "auto":
+        path = Path(wanted)
+        if path.suffix != ".whl" or not path.is_file():
+            raise BadRequest(f"no wheel at {wanted}")
+        return path.absolute(), None
+    files = sources()
+    parts = [part for file in files for part in (str(file.relative_to(ROOT)), file.read_bytes())]
+    key = cache.key("wheel", sys.version, *parts)
+
+    def make(folder: Path) -> None:
+        with host.progress("building pyzcrx's wheel"):
+            _build(folder)
+
+    entry = cache.obtain("wheel", key, make, keep=4)
+    return next(entry.path.glob("*.whl")), entry
+
+
+def _build(folder: Path) -> None:
+    environment = dict(os.environ)
+    if "PKG_CONFIG_PATH" not in environment:
+        environment["PKG_CONFIG_PATH"] = liburing()
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    _run(
+        [*pip, "wheel", "--no-deps", "-q", "-w", str(folder), str(ROOT)],
+        "building the wheel",
+        environment,
+    )
+    if not any(folder.glob("*.whl")):
+        raise BuildFailed("pip made no wheel")
+
+
+def liburing() -> str:
+    """The folder for PKG_CONFIG_PATH, made by scripts/get-liburing."""
+    lines = _run([str(ROOT / "scripts/get-liburing")], "getting liburing", dict(os.environ))
+    return lines.split("\n")[-1]
+
+
+def _run(argv: list[str], what: str, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise BuildFailed(f"{what} failed", host.last_lines(done.stdout + done.stderr))
+    return done.stdout.strip()

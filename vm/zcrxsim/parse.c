@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The card's parser: as much of a frame as splitting and steering need. */
+#include <linux/etherdevice.h>
+
+#include "zcrxsim.h"
+
+static void zs_parse_l4(const u8 *data, u32 len, u32 off, struct zs_pkt *pkt)
+{
+	const struct tcphdr *th;
+	const struct udphdr *uh;
+
+	pkt->l4_off = off;
+	switch (pkt->proto) {
+	case IPPROTO_TCP:
+		th = (const struct tcphdr *)(data + off);
+		if (len < off + sizeof(*th) || th->doff < 5 ||
+		    len < off + th->doff * 4)
+			return;
+		pkt->sport = th->source;
+		pkt->dport = th->dest;
+		pkt->hdr_len = off + th->doff * 4;
+		break;
+	case IPPROTO_UDP:
+		uh = (const struct udphdr *)(data + off);
+		if (len < off + sizeof(*uh))
+			return;
+		pkt->sport = uh->source;
+		pkt->dport = uh->dest;
+		pkt->hdr_len = off + sizeof(*uh);
+		break;
+	default:
+		return;
+	}
+	pkt->l4 = pkt->proto;
+}
+
+static void zs_parse_ip4(const u8 *data, u32 len, u32 off, struct zs_pkt *pkt)
+{
+	const struct iphdr *ih = (const struct iphdr *)(data + off);
+
+	if (len < off + sizeof(*ih) || ih->version != 4 || ih->ihl < 5)
+		return;
+
+	pkt->l3 = 4;
+	pkt->proto = ih->protocol;
+	pkt->saddr[0] = ih->saddr;
+	pkt->daddr[0] = ih->daddr;
+	/* A fragment has no ports, or only the first one has */
+	if (ih->frag_off & htons(0x3fff))
+		return;
+	zs_parse_l4(data, len, off + ih->ihl * 4, pkt);
+}
+
+static void zs_parse_ip6(const u8 *data, u32 len, u32 off, struct zs_pkt *pkt)
+{
+	const struct ipv6hdr *ih = (const struct ipv6hdr *)(data + off);
+	const struct ipv6_opt_hdr *opt;
+
+	if (len < off + sizeof(*ih) || ih->version != 6)
+		return;
+
+	pkt->l3 = 6;
+	pkt->proto = ih->nexthdr;
+	memcpy(pkt->saddr, &ih->saddr, sizeof(pkt->saddr));
+	memcpy(pkt->daddr, &ih->daddr, sizeof(pkt->daddr));
+
+	off += sizeof(*ih);
+	/* Not past a routing header: the checksum has another address then */
+	while (pkt->proto == IPPROTO_HOPOPTS || pkt->proto == IPPROTO_DSTOPTS) {
+		opt = (const struct ipv6_opt_hdr *)(data + off);
+		if (len < off + sizeof(*opt))
+			return;
+		pkt->proto = opt->nexthdr;
+		off += ipv6_optlen(opt);
+	}
+	zs_parse_l4(data, len, off, pkt);
+}
+
+void zs_parse(const u8 *data, u32 len, struct zs_pkt *pkt)
+{
+	const struct vlan_hdr *vh;
+	u32 off = ETH_HLEN;
+	__be16 type;
+	int tags;
+
+	memset(pkt, 0, sizeof(*pkt));
+	if (len < ETH_HLEN)
+		return;
+
+	type = ((const struct ethhdr *)data)->h_proto;
+	for (tags = 0; tags < 2 && eth_type_vlan(type); tags++) {
+		vh = (const struct vlan_hdr *)(data + off);
+		if (len < off + sizeof(*vh))
+			return;
+		type = vh->h_vlan_encapsulated_proto;
+		off += sizeof(*vh);
+	}
+
+	pkt->eth_type = ntohs(type);
+	pkt->l3_off = off;
+	if (pkt->eth_type == ETH_P_IP)
+		zs_parse_ip4(data, len, off, pkt);
+	else if (pkt->eth_type == ETH_P_IPV6)
+		zs_parse_ip6(data, len, off, pkt);
+}
