@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 _PINNED = ("VmPin", "VmLck")
 
 
@@ -39,12 +41,9 @@ class Holdings:
         return cls(tuple(sorted(fds)), mappings, pinned)
 
 
-def resident_kb(pid: int | str = "self") -> int:
+def resident_kb(pid: int | None = None) -> int:
     """Resident memory of a process."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1])
-    raise AssertionError(f"process {pid} has no VmRSS")
+    return int(psutil.Process(pid).memory_info().rss) >> 10
 
 
 @contextmanager

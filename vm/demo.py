@@ -110,9 +110,10 @@ class Native:
             ECHO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stderr is not None
+            said = process.stderr.readline()
 
             class Running:
-                port = _port(process.stderr.readline())
+                port = _port(said)
 
                 def figures(self) -> dict[str, Any]:
                     out, err = process.communicate(timeout=PATIENCE_S)

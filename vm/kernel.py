@@ -80,15 +80,15 @@ def _from_package(package: Path, modules: Path | None) -> Kernel:
 
     def make(folder: Path) -> None:
         for each in packages:
-            host.run(["dpkg-deb", "-x", each, folder], what=f"unpacking {each.name}")
+            with host.progress(f"unpacking {each.name}"):
+                host.run(["dpkg-deb", "-x", each, folder], what=f"unpacking {each.name}")
         for tree in MODULE_FOLDERS[:2]:
             for release in (folder / tree).glob("*"):
                 base = folder if tree == "lib/modules" else folder / "usr"
                 host.run(["depmod", "-b", base, release.name], what="depmod")
 
     key = cache.key("kernel package", *(each.read_bytes() for each in packages))
-    with host.progress(f"unpacking {package.name}"):
-        entry = cache.obtain("package", key, make, keep=4)
+    entry = cache.obtain("package", key, make, keep=4)
     kernel = locate(entry.path, modules)
     return Kernel(kernel.image, kernel.release, kernel.modules, entry)
 

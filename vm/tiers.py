@@ -82,7 +82,7 @@ def lint(result: Result, _arguments: Sequence[str]) -> None:
     """ruff, mypy --strict, and the C code with -Wall -Wextra -Werror."""
     bin_folder = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as folder:
-        configure = [
+        configure: list[str | Path] = [
             "cmake", "-S", ROOT / "csrc", "-B", folder, "-DPYZCRX_WERROR=ON", "-DPYZCRX_BENCH=ON",
             f"-DPython_EXECUTABLE={sys.executable}", "--log-level=WARNING",
         ]  # fmt: skip
@@ -123,6 +123,7 @@ def in_guest(folder: str) -> Tier:
         with tempfile.TemporaryDirectory() as reports:
             shares = (
                 Share(ROOT / "tests", "/src/tests"),
+                Share(ROOT / "examples", "/src/examples"),
                 Share(Path(reports), "/reports", writable=True),
             )
             with Guest(Config(shares=shares)) as guest:

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from vm import image
+from vm import accel, image
+from vm.boot import prepare
 from vm.config import Config, Share
 from vm.errors import BadRequest, BootFailed, HungGuest, KernelSplat, LostGuest
 from vm.guest import Guest
+from vm.kernel import locate
 
 Boot = Callable[..., Guest]
 ROOT = Path(__file__).parents[2]
@@ -94,9 +96,11 @@ def test_a_hang(boot: Boot) -> None:
 
 HOST = """
 import os, sys, time
-from vm import image
+from vm import accel, image
+from vm.boot import prepare
 from vm.config import Config
 from vm.guest import Guest
+from vm.kernel import locate
 guest = Guest(Config(wheel="none"))
 print(guest.qemu_pid, flush=True)
 time.sleep(1000)
@@ -174,6 +178,16 @@ def test_a_kernel_of_ones_own(boot: Boot) -> None:
     with boot(Config(wheel="none", kernel=image.obtain().vmlinuz)) as guest:
         release = guest.run(["uname", "-r"]).stdout.decode().strip()
         assert release == guest.release
-        mounts = guest.read_text("/proc/mounts")
-        assert f"/usr/lib/modules/{release} 9p ro" in mounts
-        assert guest.run(["modinfo", "ext4"]).returncode == 0
+        tree = f"/usr/lib/modules/{release}"
+        assert f"{tree} 9p ro" in guest.read_text("/proc/mounts")
+        assert "ext4.ko" in guest.read_text(f"{tree}/modules.dep")
+
+
+def test_kvm_that_fails_after_all(boot: Boot) -> None:
+    """Trusted on a verdict that does not hold, the guest boots without, and remembers."""
+    stock = image.obtain()
+    verdict = accel.Verdict(prepare(locate(stock.vmlinuz), stock).key)
+    verdict.remember(True)
+    guest = boot()
+    assert guest.run(["true"]).returncode == 0
+    assert verdict.known() == guest.kvm or not accel.DEVICE.exists()

@@ -4,20 +4,23 @@
  * a receiver's NAPI need not run where the sender does.
  */
 #include <linux/cpumask.h>
+#include <linux/delay.h>
+#include <linux/smp.h>
 
 #include "zcrxsim.h"
 
-static void zs_irq_work(struct irq_work *work)
+static void zs_irq_deliver(void *info)
 {
-	struct zs_queue *q = container_of(work, struct zs_queue, irq_work);
+	struct zs_queue *q = info;
 
 	q->rx.irqs++;
 	napi_schedule_irqoff(&q->napi);
+	clear_bit(ZS_Q_IN_FLIGHT, &q->flags);
 }
 
 void zs_irq_init(struct zs_queue *q)
 {
-	init_irq_work(&q->irq_work, zs_irq_work);
+	INIT_CSD(&q->csd, zs_irq_deliver, q);
 	q->cpu = cpumask_local_spread(q->idx, NUMA_NO_NODE);
 }
 
@@ -38,10 +41,11 @@ void zs_irq_free(struct zs_queue *q)
 {
 }
 
-/* The driver unmasks the interrupt. Look for work afterwards. */
+/* The driver unmasks the interrupt */
 void zs_irq_arm(struct zs_queue *q)
 {
 	set_bit(ZS_Q_ARMED, &q->flags);
+	/* Who fills a slot looks at the bit afterwards, we at the slots */
 	smp_mb__after_atomic();
 }
 
@@ -49,9 +53,10 @@ void zs_irq_arm(struct zs_queue *q)
 void zs_irq_quiesce(struct zs_queue *q)
 {
 	clear_bit(ZS_Q_ARMED, &q->flags);
-	/* Who has seen the bit may still be about to queue the work */
+	/* Who has seen the bit may be about to send the interrupt */
 	synchronize_net();
-	irq_work_sync(&q->irq_work);
+	while (test_bit(ZS_Q_IN_FLIGHT, &q->flags))
+		usleep_range(20, 50);
 }
 
 /*
@@ -62,10 +67,14 @@ void zs_irq_raise(struct zs_queue *q)
 {
 	int cpu = READ_ONCE(q->cpu);
 
+	/* Pairs with the barrier in zs_irq_arm() */
+	smp_mb();
 	if (!test_and_clear_bit(ZS_Q_ARMED, &q->flags))
 		return;
-	if (cpu == smp_processor_id() || !cpu_online(cpu))
+	if (cpu == smp_processor_id() || !cpu_online(cpu)) {
 		napi_schedule(&q->napi);
-	else
-		irq_work_queue_on(&q->irq_work, cpu);
+		return;
+	}
+	set_bit(ZS_Q_IN_FLIGHT, &q->flags);
+	smp_call_function_single_async(cpu, &q->csd);
 }

@@ -122,7 +122,7 @@ static int zs_pair_add(u32 queues)
 	}
 	info.id = id;
 
-	struct zs_entry *new = kzalloc(sizeof(*new), GFP_KERNEL);
+	struct zs_entry *new = kzalloc_obj(*new);
 
 	if (!new)
 		return -ENOMEM;

@@ -98,13 +98,18 @@ static void zs_lay_out(const struct zs_queue *q, const struct zs_ring *ring,
 
 static bool zs_pending(const struct zs_ring *ring)
 {
+	/* The tail comes after the buffers that were posted before it moved */
 	return ring->slot_head != smp_load_acquire(&ring->slot_tail);
 }
 
 static bool zs_has_room(const struct zs_ring *ring, u32 need)
 {
-	return ring->slot_head - smp_load_acquire(&ring->slot_tail) < ring->size &&
-	       smp_load_acquire(&ring->post_head) - ring->post_tail >= need;
+	/* What the driver has read of a slot or written to a buffer is done */
+	u32 tail = smp_load_acquire(&ring->slot_tail);
+	/* As above */
+	u32 head = smp_load_acquire(&ring->post_head);
+
+	return ring->slot_head - tail < ring->size && head - ring->post_tail >= need;
 }
 
 /*
@@ -254,6 +259,7 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 	struct device *dma = q->port->dev->dev.parent;
 	bool sum = f->pkt->l4 && !f->gso_size;
 	u32 pos, taken = 0, n;
+	bool good = true;
 	__wsum csum = 0;
 	u8 *hdr, *va;
 
@@ -292,12 +298,14 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 		q->wire.csum_bad++;
 		if (!zs_fault_pass_bad(q)) {
 			zs_untake(ring, slot);
-			ring->post_tail += taken;
-			return;
+			good = false;
 		}
 	}
 
-	ring->post_tail += taken;
+	/* The addresses of the buffers have been read */
+	smp_store_release(&ring->post_tail, ring->post_tail + taken);
+	if (!good)
+		return;
 	/* The slot is complete before the driver sees it */
 	smp_store_release(&ring->slot_head, ring->slot_head + 1);
 }

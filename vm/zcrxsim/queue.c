@@ -46,6 +46,7 @@ static bool zs_post(struct device *dma, struct zs_ring *ring, gfp_t gfp)
 
 static u32 zs_room(const struct zs_ring *ring)
 {
+	/* The wire has copied the address of what it took */
 	return ring->size - (ring->post_head - smp_load_acquire(&ring->post_tail));
 }
 
@@ -91,7 +92,7 @@ struct zs_ring *zs_ring_alloc(struct zs_port *port, int idx, u32 rx_size, u32 bu
 	struct zs_ring *ring;
 	int err = -ENOMEM;
 
-	ring = kzalloc(sizeof(*ring), GFP_KERNEL);
+	ring = kzalloc_obj(*ring);
 	if (!ring)
 		return ERR_PTR(-ENOMEM);
 
@@ -256,14 +257,13 @@ static void zs_wake_waiters(struct zs_queue *q)
 			continue;
 		waiter = &q->port->peer->queue[i];
 		set_bit(ZS_Q_TX_KICK, &waiter->flags);
-		smp_mb__after_atomic();
 		zs_irq_raise(waiter);
 	}
 }
 
 static bool zs_has_work(const struct zs_queue *q, const struct zs_ring *ring)
 {
-	return smp_load_acquire(&ring->slot_head) != ring->slot_tail ||
+	return READ_ONCE(ring->slot_head) != ring->slot_tail ||
 	       test_bit(ZS_Q_TX_KICK, &q->flags);
 }
 
@@ -277,6 +277,7 @@ static int zs_poll(struct napi_struct *napi, int budget)
 	if (test_and_clear_bit(ZS_Q_TX_KICK, &q->flags))
 		zs_tx_pump(q);
 
+	/* Slots up to here are complete */
 	head = smp_load_acquire(&ring->slot_head);
 	while (done < budget && tail != head) {
 		zs_rx_one(q, ring, &ring->slots[tail++ & ring->mask]);
@@ -288,6 +289,7 @@ static int zs_poll(struct napi_struct *napi, int budget)
 	 * buffers shall know that the driver has none.
 	 */
 	zs_refill(q, ring);
+	/* The slots have been read */
 	smp_store_release(&ring->slot_tail, tail);
 	zs_wake_waiters(q);
 

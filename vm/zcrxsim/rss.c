@@ -38,7 +38,7 @@ int zs_rss_init(struct zs_port *port)
 	struct zs_rss *rss;
 	enum zs_flow flow;
 
-	rss = kzalloc(sizeof(*rss), GFP_KERNEL);
+	rss = kzalloc_obj(*rss);
 	if (!rss)
 		return -ENOMEM;
 

@@ -269,16 +269,17 @@ netdev_tx_t zs_start_xmit(struct sk_buff *skb, struct net_device *dev)
 	skb_tx_timestamp(skb);
 
 	spin_lock(&tx->lock);
-	if (!good) {
-		tx->stats.drops++;
-	} else if (skb_queue_len(&tx->ring) >= port->tx_size) {
+	if (good && skb_queue_len(&tx->ring) >= port->tx_size) {
 		tx->stopped = true;
 		netif_tx_stop_queue(txq);
 		spin_unlock(&tx->lock);
 		return NETDEV_TX_BUSY;
-	} else {
+	}
+	if (good) {
 		__skb_queue_tail(&tx->ring, skb);
 		kick |= __netdev_tx_sent_queue(txq, skb->len, !kick);
+	} else {
+		tx->stats.drops++;
 	}
 	if (skb_queue_len(&tx->ring) >= port->tx_size) {
 		tx->stopped = true;

@@ -17,10 +17,10 @@
 #include <linux/if_vlan.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
-#include <linux/irq_work.h>
 #include <linux/netdevice.h>
 #include <linux/platform_device.h>
 #include <linux/skbuff.h>
+#include <linux/smp.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <net/netdev_queues.h>
@@ -195,6 +195,7 @@ struct zs_txq {
 
 enum zs_queue_flags {
 	ZS_Q_ARMED,		/* the card may interrupt */
+	ZS_Q_IN_FLIGHT,		/* an interrupt is on its way */
 	ZS_Q_TX_KICK,		/* a receive queue has room again */
 };
 
@@ -205,7 +206,7 @@ struct zs_queue {
 	unsigned long		flags;
 	int			irq;	/* 0: none */
 	int			cpu;	/* where it is delivered */
-	struct irq_work		irq_work;
+	call_single_data_t	csd;
 	char			irq_name[IFNAMSIZ + 8];
 
 	struct zs_rx_stats	rx;

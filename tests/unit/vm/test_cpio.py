@@ -17,7 +17,7 @@ def reader() -> list[str]:
     for command in (["cpio"], ["busybox", "cpio"]):
         if shutil.which(command[0]):
             return command
-    pytest.skip("neither cpio nor busybox is installed")
+    pytest.skip("expected: neither cpio nor busybox is installed here")
 
 
 MEMBERS = [

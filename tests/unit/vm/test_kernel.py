@@ -110,7 +110,10 @@ def test_bare_takes_what_qemu_can_enter() -> None:
     assert kernel.bare(vmlinux) is None
 
 
-@pytest.mark.skipif(not host.find("dpkg-deb") or not host.find("depmod"), reason="not Debian")
+@pytest.mark.skipif(
+    not host.find("dpkg-deb") or not host.find("depmod"),
+    reason="expected: no dpkg-deb or depmod here",
+)
 @pytest.mark.parametrize("split", [False, True], ids=["one package", "modules apart"])
 def test_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

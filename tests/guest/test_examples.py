@@ -1,0 +1,40 @@
+"""The examples do what their first lines say."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+
+from tests.guest.echo import START_S, send_all
+
+EXAMPLES = "/src/examples"
+
+
+def run(name: str, data: bytes) -> str:
+    """What the example prints when a client sends *data*."""
+    with subprocess.Popen(
+        ["python3", f"{EXAMPLES}/{name}", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "listening on port" in line, line + process.stderr.read()
+        with socket.create_connection(("127.0.0.1", int(line.split()[-1]))) as client:
+            send_all(client, data)
+        output, errors = process.communicate(timeout=START_S)
+    assert process.returncode == 0, errors
+    return output
+
+
+def test_receive() -> None:
+    data = os.urandom(3 << 20)
+    assert run("receive.py", data) == f"{hashlib.sha256(data).hexdigest()} {len(data)}\n"
+
+
+def test_columns() -> None:
+    words = run("columns.py", bytes(3 << 20)).split()
+    assert words[0] == str(3 << 20)
+    assert int(words[3]) >= (3 << 20) // 4096
+    assert int(words[8]) <= 4096

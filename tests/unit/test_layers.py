@@ -1,0 +1,62 @@
+"""Imports run downward, and only one module knows the compiled binding."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import pyzcrx
+
+LAYERS = [
+    ["cli.echo"],
+    ["cli.server"],
+    ["cli.common", "testing.model"],
+    ["probe"],
+    ["loop"],
+    ["batch", "operations"],
+    ["ifq"],
+    ["receive"],
+    ["buffer", "refill", "area", "ring", "events"],
+    ["protocol", "memory"],
+    ["fork", "_ffi", "_lease", "uapi", "stats"],
+    ["errors", "_zcrx"],
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+ROOT = Path(pyzcrx.__file__).parent
+MODULES = sorted(
+    str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+    for path in ROOT.rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+def imports(module: str) -> set[str]:
+    """What *module* imports of pyzcrx at run time."""
+    tree = ast.parse((ROOT / (module.replace(".", "/") + ".py")).read_text())
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.body.clear()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyzcrx"):
+            package = (node.module or "")[len("pyzcrx.") :]
+            found |= {package} if package else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name[len("pyzcrx.") :] for a in node.names if a.name.startswith("pyzcrx.")}
+    return found
+
+
+def test_every_module_has_a_layer() -> None:
+    assert set(MODULES) == set(RANK) - {"_lease", "_zcrx"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_downward(module: str) -> None:
+    for imported in imports(module):
+        assert RANK[imported] > RANK[module], f"{module} imports {imported}"
+
+
+def test_only_ffi_imports_the_binding() -> None:
+    assert [module for module in MODULES if "_zcrx" in imports(module)] == ["_ffi"]

@@ -1,0 +1,92 @@
+"""What the commands have in common: the guest's options, and how errors are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from vm.config import Config, Share, default_cpus
+from vm.errors import VmError
+from vm.guest import Guest
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@contextmanager
+def reported(*, debug: bool = False) -> Iterator[None]:
+    """End the program with a line for each error; with ``debug`` let the traceback come."""
+    try:
+        yield
+    except VmError as error:
+        if debug:
+            raise
+        for line in error.details:
+            click.echo(f"  | {line}", err=True)
+        click.echo(f"vm: error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # our reader has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)
+    except KeyboardInterrupt:
+        sys.exit(128 + 2)
+
+
+def guest_options(command: Command) -> Command:
+    """The options that ``run`` and ``shell`` share."""
+    options = [
+        click.option("--kernel", type=click.Path(path_type=Path), metavar="PATH",
+                     help="Boot this: a bzImage, a folder with one, or a .deb."),
+        click.option("--modules", type=click.Path(path_type=Path), metavar="DIR",
+                     help="Its modules, where they are not found beside it; or a .deb."),
+        click.option("--share", "shares", multiple=True, metavar="HOST[:GUEST][:rw]",
+                     help="Show a folder in the guest (read-only by default)."),
+        click.option("--wheel", default="auto", metavar="PATH|auto|none",
+                     help="pyzcrx for the guest; auto builds it from this checkout."),
+        click.option("--memory", default=2048, metavar="MIB", show_default=True,
+                     type=click.IntRange(min=256)),
+        click.option("--cpus", default=default_cpus(), show_default=True,
+                     type=click.IntRange(1, 64)),
+        click.option("--append", default="", metavar="ARGS", help="More kernel parameters."),
+        click.option("--vfio", multiple=True, metavar="BDF",
+                     help="Pass this PCI device through (see docs/guest.md)."),
+        click.option("--console", type=click.Path(path_type=Path, dir_okay=False),
+                     metavar="FILE", help="Keep the kernel's log here."),
+        click.option("--no-kvm", is_flag=True, help="Do not even try KVM."),
+        click.option("-v", "--verbose", is_flag=True, help="Say what was booted, and how fast."),
+        click.option("--debug", is_flag=True, help="Show a traceback for errors."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def boot(options: dict[str, Any]) -> Guest:
+    """The guest that these options ask for."""
+    guest = Guest(
+        Config(
+            kernel=options["kernel"],
+            modules=options["modules"],
+            shares=tuple(Share.parse(text) for text in options["shares"]),
+            wheel=options["wheel"],
+            memory_mib=options["memory"],
+            cpus=options["cpus"],
+            append=options["append"],
+            vfio=options["vfio"],
+            console=options["console"],
+            kvm=not options["no_kvm"],
+        )
+    )
+    if options["verbose"]:
+        accelerator = "KVM" if guest.kvm else "TCG"
+        click.echo(
+            f"vm: Linux {guest.release} under {accelerator}, image {guest.image_key},"
+            f" booted in {guest.boot_seconds:.1f} s",
+            err=True,
+        )
+    return guest
