@@ -88,14 +88,14 @@ class Ifq:
         self.interface = interface
         self.rx_queue = rx_queue
         self.account = Account()
-        # Held to the end, although the area may be closed before.
-        self._memory: Span | None = area.span
         self._register(
             _interface_index(interface) if interface is not None else 0,
             1 << (rq_entries - 1).bit_length(),
             rq_memory,
             rx_buf_len,
         )
+        # Held to the end, although the area may be closed before.
+        self._memory: Span | None = area.span
         self._can_flush = True
         # Half a queue or a quarter of the area, whatever fills first: NODEV
         # drains nothing by itself.
@@ -132,12 +132,14 @@ class Ifq:
             "region_ptr": int(ffi.cast("uintptr_t", region)),
             "rx_buf_len": rx_buf_len,
         })
-        subject = "" if self.nodev else f"{self.interface}, queue {self.rx_queue}"
-        check(
-            lib.pz_register_ifq(self.ring.raw, reg),
-            "register ifq NODEV" if self.nodev else "register ifq",
-            subject,
-        )
+        result = lib.pz_register_ifq(self.ring.raw, reg)
+        if result < 0 and mapping is not None:
+            # Not left to the garbage collector: a kept exception would keep it too.
+            mapping.close()
+        if self.nodev:
+            check(result, "register ifq NODEV")
+        else:
+            check(result, "register ifq", f"{self.interface}, queue {self.rx_queue}")
         if mapping is None:
             mapping = Mapping.of_file(self.ring.fileno(), region.mmap_offset, size_bytes)
         self._shared_with_kernel = rq_memory == "kernel"

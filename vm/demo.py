@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -134,9 +134,10 @@ class Steps:
     taken: list[tuple[str, float]] = field(default_factory=list)
 
     @contextmanager
-    def step(self, what: str) -> Iterator[None]:
+    def step(self, what: str, *, shown: bool = True) -> Iterator[None]:
+        """Time it, and show that it runs unless it shows that itself."""
         began = time.monotonic()
-        with host.progress(what):
+        with host.progress(what) if shown else nullcontext():
             yield
         self.taken.append((what, time.monotonic() - began))
 
@@ -151,9 +152,9 @@ def run(size_bytes: int, *, native: bool, steps: Steps) -> None:
         with tempfile.TemporaryDirectory() as folder:
             figures, seconds, digest = _stream(Native(), folder, size_bytes, steps)
     else:
-        with steps.step("wheel"):
+        with steps.step("wheel", shown=False):
             wheel.obtain("auto")
-        with steps.step("guest image"):
+        with steps.step("guest image", shown=False):
             image.obtain()
         with steps.step("boot"):
             guest = Guest(Config())

@@ -163,8 +163,8 @@ class Session:
         if self._failure:
             raise self._failure
         if ended:
-            reason = self._qemu_said.splitlines()[-1:] or ["QEMU ended"]
-            raise BootFailed(f"the guest did not boot: {reason[0]}", self._console.tail())
+            message = f"the guest did not boot: {self._last_words()}"
+            raise BootFailed(message, self._console.tail())
         raise BootFailed(f"the guest did not boot within {seconds:.0f} s", self._console.tail())
 
     def add(self, make: Callable[[int], Process]) -> Process:
@@ -181,12 +181,16 @@ class Session:
             raise self._failure
         if not self._ended:
             return
-        tail = self._console.tail(40)
-        panic = next((line for line in tail if "Kernel panic" in line), None)
-        said = f": {self._qemu_said.splitlines()[-1]}" if self._qemu_said else ""
+        report = self._console.judge()
+        panicked = any("Kernel panic" in line for line in report)
+        cause = "its kernel panicked" if panicked else self._last_words()
+        self._failure = LostGuest(f"the guest is gone: {cause}", report or self._console.tail())
+        raise self._failure
+
+    def _last_words(self) -> str:
         status = self._qemu.returncode if self._qemu else None
-        cause = "its kernel panicked" if panic else f"QEMU ended with status {status}{said}"
-        raise LostGuest(f"the guest is gone: {cause}", tail)
+        said = f": {self._qemu_said.splitlines()[-1]}" if self._qemu_said else ""
+        return f"QEMU ended with status {status}{said}"
 
     def judge(self, mark: object = None) -> None:
         """Raise KernelSplat for what the kernel complained of since the last time."""

@@ -15,7 +15,7 @@ SOURCES = ("pyproject.toml", "build_ffi.py", "README.md", "LICENSE")
 SOURCE_FOLDERS = ("csrc", "pyzcrx")
 
 
-def sources(root: Path = ROOT) -> list[Path]:
+def sources(root: Path) -> list[Path]:
     """The files that decide what the wheel holds."""
     files = [root / name for name in SOURCES if (root / name).is_file()]
     for folder in SOURCE_FOLDERS:
@@ -36,7 +36,7 @@ def obtain(wanted: str) -> tuple[Path, cache.Entry | None] | None:
         if path.suffix != ".whl" or not path.is_file():
             raise BadRequest(f"no wheel at {wanted}")
         return path.absolute(), None
-    files = sources()
+    files = sources(ROOT)
     parts = [part for file in files for part in (str(file.relative_to(ROOT)), file.read_bytes())]
     key = cache.key("wheel", sys.version, *parts)
 
