@@ -405,3 +405,17 @@ with pyzcrx.Ring(cq_entries=64) as ring, pyzcrx.Area.anonymous(16 << 20) as area
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "RLIMIT_MEMLOCK" in done.stdout, done.stderr
+
+
+def test_probe_where_io_uring_is_switched_off() -> None:
+    switch = "/proc/sys/kernel/io_uring_disabled"
+    with open(switch, "w") as file:
+        file.write("2")
+    try:
+        found = pyzcrx.probe()
+        with pytest.raises(pyzcrx.NotPermitted, match="io_uring_disabled"):
+            pyzcrx.Ring()
+    finally:
+        with open(switch, "w") as file:
+            file.write("0")
+    assert found.zcrx is pyzcrx.Presence.NO_IO_URING
