@@ -102,7 +102,8 @@ class Session:
                         )
                         return
                     continue
-                except OSError:
+                except OSError as error:
+                    self._failure = LostGuest(f"the channel to the guest broke: {error}")
                     return
                 quiet = 0.0
                 if not data:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import selectors
 import signal
 import subprocess
@@ -232,9 +233,23 @@ def _open_port() -> int:
     raise SystemExit(f"pyzcrx-agent: no virtio port {PORT} (CONFIG_VIRTIO_CONSOLE)")
 
 
+def _wait_for_host(port: int) -> None:
+    """Until the kernel has heard that the port's other end is open.
+
+    Before that the port reads as at its end, which afterwards means that the host is gone.
+    Kernel: drivers/char/virtio_console.c:port_fops_poll().
+    """
+    poll = select.poll()
+    poll.register(port, 0)
+    while poll.poll(0):  # POLLHUP, and no event for its end
+        time.sleep(0.01)
+
+
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, OPEN_FILES)
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    Agent(_open_port()).run()
+    port = _open_port()
+    _wait_for_host(port)
+    Agent(port).run()

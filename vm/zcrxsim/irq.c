@@ -1,20 +1,111 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Interrupts: one for each queue, delivered on a CPU of its own choice, so that
- * a receiver's NAPI need not run where the sender does.
+ * Interrupts: one for each queue, with a number of its own, a line in
+ * /proc/interrupts and an affinity that may be changed. The sender's CPU tells
+ * the one it is bound to by an IPI, so a receiver's NAPI need not run where
+ * the sender does.
  */
 #include <linux/cpumask.h>
 #include <linux/delay.h>
+#include <linux/interrupt.h>
+#include <linux/irq.h>
+#include <linux/irqdesc.h>
+#include <linux/irqdomain.h>
 #include <linux/smp.h>
 
 #include "zcrxsim.h"
+
+static int zs_irq_set_affinity(struct irq_data *data, const struct cpumask *mask, bool force)
+{
+	struct zs_queue *q = irq_data_get_irq_chip_data(data);
+	u32 cpu = cpumask_first_and(mask, cpu_online_mask);
+
+	if (cpu >= nr_cpu_ids)
+		return -EINVAL;
+	WRITE_ONCE(q->cpu, cpu);
+	irq_data_update_effective_affinity(data, cpumask_of(cpu));
+	return IRQ_SET_MASK_OK;
+}
+
+/* The card masks by itself: an interrupt comes once for each time it is armed */
+static void zs_irq_nothing(struct irq_data *data)
+{
+}
+
+static struct irq_chip zs_irq_chip = {
+	.name			= ZS_NAME,
+	.irq_mask		= zs_irq_nothing,
+	.irq_unmask		= zs_irq_nothing,
+	.irq_set_affinity	= zs_irq_set_affinity,
+};
+
+static int zs_irq_map(struct irq_domain *domain, unsigned int irq, irq_hw_number_t hw)
+{
+	struct zs_port *port = domain->host_data;
+
+	irq_set_chip_and_handler(irq, &zs_irq_chip, handle_simple_irq);
+	irq_set_chip_data(irq, &port->queue[hw]);
+	return 0;
+}
+
+static void zs_irq_unmap(struct irq_domain *domain, unsigned int irq)
+{
+	irq_set_handler(irq, NULL);
+	irq_domain_reset_irq_data(irq_get_irq_data(irq));
+}
+
+static const struct irq_domain_ops zs_irq_domain_ops = {
+	.map	= zs_irq_map,
+	.unmap	= zs_irq_unmap,
+};
+
+int zs_irqs_create(struct zs_port *port)
+{
+	struct fwnode_handle *node = irq_domain_alloc_named_fwnode(port->dev->name);
+
+	if (!node)
+		return -ENOMEM;
+	port->irqs = irq_domain_create_linear(node, ZS_MAX_QUEUES, &zs_irq_domain_ops, port);
+	if (!port->irqs) {
+		irq_domain_free_fwnode(node);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void zs_irqs_destroy(struct zs_port *port)
+{
+	struct fwnode_handle *node;
+
+	if (!port->irqs)
+		return;
+	node = port->irqs->fwnode;
+	irq_domain_remove(port->irqs);
+	irq_domain_free_fwnode(node);
+}
+
+static irqreturn_t zs_irq_handler(int irq, void *data)
+{
+	struct zs_queue *q = data;
+
+	napi_schedule_irqoff(&q->napi);
+	return IRQ_HANDLED;
+}
+
+static void zs_irq_fire(struct zs_queue *q)
+{
+	q->rx.irqs++;
+	if (q->irq)
+		generic_handle_irq_safe(q->irq);
+	else
+		napi_schedule(&q->napi);
+}
 
 static void zs_irq_deliver(void *info)
 {
 	struct zs_queue *q = info;
 
-	q->rx.irqs++;
-	napi_schedule_irqoff(&q->napi);
+	zs_irq_fire(q);
 	clear_bit(ZS_Q_IN_FLIGHT, &q->flags);
 }
 
@@ -24,21 +115,32 @@ void zs_irq_init(struct zs_queue *q)
 	q->cpu = cpumask_local_spread(q->idx, NUMA_NO_NODE);
 }
 
-int zs_irqs_create(struct zs_port *port)
-{
-	return 0;
-}
-
-void zs_irqs_destroy(struct zs_port *port)
-{
-}
-
+/* Interrupt numbers are scarce; a queue works without one */
 void zs_irq_request(struct zs_queue *q)
 {
+	u32 irq = irq_create_mapping(q->port->irqs, q->idx);
+
+	if (!irq)
+		return;
+	snprintf(q->irq_name, sizeof(q->irq_name), "%s-%u", q->port->dev->name, q->idx);
+	if (request_irq(irq, zs_irq_handler, 0, q->irq_name, q)) {
+		irq_dispose_mapping(irq);
+		return;
+	}
+	irq_set_affinity_and_hint(irq, cpumask_of(cpumask_local_spread(q->idx, NUMA_NO_NODE)));
+	netif_napi_set_irq_locked(&q->napi, irq);
+	q->irq = irq;
 }
 
 void zs_irq_free(struct zs_queue *q)
 {
+	if (!q->irq)
+		return;
+	netif_napi_set_irq_locked(&q->napi, -1);
+	irq_update_affinity_hint(q->irq, NULL);
+	free_irq(q->irq, q);
+	irq_dispose_mapping(q->irq);
+	q->irq = 0;
 }
 
 /* The driver unmasks the interrupt */
@@ -72,7 +174,7 @@ void zs_irq_raise(struct zs_queue *q)
 	if (!test_and_clear_bit(ZS_Q_ARMED, &q->flags))
 		return;
 	if (cpu == smp_processor_id() || !cpu_online(cpu)) {
-		napi_schedule(&q->napi);
+		zs_irq_fire(q);
 		return;
 	}
 	set_bit(ZS_Q_IN_FLIGHT, &q->flags);

@@ -281,6 +281,7 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 		zs_copy(dma, f->skb, f->off + pos, va, n, pos, sum ? &csum : NULL);
 	}
 
+	slot->hdr_len = f->hdr_len;
 	slot->payload = lay->linear;
 	slot->split = lay->split && f->len;
 	slot->hash = f->hash;

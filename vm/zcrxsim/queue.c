@@ -193,7 +193,7 @@ static void zs_rx_count(struct zs_queue *q, const struct zs_slot *slot, const st
 		q->rx.gro_packets++;
 		q->rx.gro_bytes += skb->len;
 		q->rx.gro_wire_packets += slot->gso_segs;
-		q->rx.gro_wire_bytes += skb->len;
+		q->rx.gro_wire_bytes += skb->len + (slot->gso_segs - 1) * slot->hdr_len;
 	}
 }
 

@@ -39,11 +39,13 @@
 #define ZS_HDR_MAX		256
 #define ZS_HDS_THRESH_MAX	1024
 
-#define ZS_RSS_ENTRIES		128
+#define ZS_RSS_ENTRIES		512	/* at least four times the queues */
 #define ZS_RSS_KEY		40
 #define ZS_RSS_CONTEXTS		64	/* without the default one */
 #define ZS_RULES		1024
 
+struct irq_domain;
+struct zs_faults;
 struct zs_port;
 struct zs_queue;
 
@@ -70,6 +72,7 @@ struct zs_slot {
 	u32		hash;
 	u16		gso_size;
 	u16		gso_segs;
+	u16		hdr_len;
 	u16		csum_start;
 	u16		csum_offset;
 	u8		gso_type;
@@ -258,7 +261,7 @@ struct zs_port {
 	struct zs_rss __rcu	*rss[1 + ZS_RSS_CONTEXTS];
 	struct zs_rules __rcu	*rules;
 	struct dentry		*dir;
-	void			*irqs;
+	struct irq_domain	*irqs;
 	struct zs_queue		queue[ZS_MAX_QUEUES];
 };
 
