@@ -89,8 +89,8 @@ def build_receiver(folder: Path) -> None:
     environment = {"PKG_CONFIG_PATH": wheel.liburing()}
     build = folder / "build"
     host.run(
-        ["cmake", "-S", ROOT / "csrc", "-B", build, "-DPYZCRX_BENCH=ON", "--log-level=WARNING",
-         "-DCMAKE_BUILD_TYPE=Release"],
+        ["cmake", "-G", "Ninja", "-S", ROOT / "csrc", "-B", build, "-DPYZCRX_BENCH=ON",
+         "--log-level=WARNING", "-DCMAKE_BUILD_TYPE=Release"],
         what="configuring the C receiver", env=environment,
     )  # fmt: skip
     host.run(

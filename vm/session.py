@@ -102,9 +102,8 @@ class Session:
                         )
                         return
                     continue
-                except OSError as error:
-                    self._failure = LostGuest(f"the channel to the guest broke: {error}")
-                    return
+                except ConnectionResetError:
+                    data = b""  # the same end, with something of ours still unread
                 quiet = 0.0
                 if not data:
                     self._settle()

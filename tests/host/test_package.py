@@ -72,7 +72,7 @@ def configure(tmp_path: Path, version: str | None) -> subprocess.CompletedProces
             f"libdir={tmp_path}\nName: liburing\nVersion: {version}\nDescription: old\n"
         )
     return subprocess.run(
-        ["cmake", "-S", str(ROOT / "csrc"), "-B", str(tmp_path / "build"),
+        ["cmake", "-G", "Ninja", "-S", str(ROOT / "csrc"), "-B", str(tmp_path / "build"),
          f"-DPython_EXECUTABLE={sys.executable}"],
         capture_output=True, text=True,
         env=os.environ | {"PKG_CONFIG_LIBDIR": str(packages), "PKG_CONFIG_PATH": ""},

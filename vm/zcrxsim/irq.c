@@ -76,9 +76,12 @@ int zs_irqs_create(struct zs_port *port)
 void zs_irqs_destroy(struct zs_port *port)
 {
 	struct fwnode_handle *node;
+	u32 i;
 
 	if (!port->irqs)
 		return;
+	for (i = 0; i < ZS_MAX_QUEUES; i++)
+		irq_dispose_mapping(irq_find_mapping(port->irqs, i));
 	node = port->irqs->fwnode;
 	irq_domain_remove(port->irqs);
 	irq_domain_free_fwnode(node);
@@ -115,7 +118,11 @@ void zs_irq_init(struct zs_queue *q)
 	q->cpu = cpumask_local_spread(q->idx, NUMA_NO_NODE);
 }
 
-/* Interrupt numbers are scarce; a queue works without one */
+/*
+ * A queue keeps its number for as long as there is the card, and the stack
+ * keeps its affinity (see netif_set_affinity_auto()). Numbers are scarce; a
+ * queue works without one.
+ */
 void zs_irq_request(struct zs_queue *q)
 {
 	u32 irq = irq_create_mapping(q->port->irqs, q->idx);
@@ -123,11 +130,8 @@ void zs_irq_request(struct zs_queue *q)
 	if (!irq)
 		return;
 	snprintf(q->irq_name, sizeof(q->irq_name), "%s-%u", q->port->dev->name, q->idx);
-	if (request_irq(irq, zs_irq_handler, 0, q->irq_name, q)) {
-		irq_dispose_mapping(irq);
+	if (request_irq(irq, zs_irq_handler, 0, q->irq_name, q))
 		return;
-	}
-	irq_set_affinity_and_hint(irq, cpumask_of(cpumask_local_spread(q->idx, NUMA_NO_NODE)));
 	netif_napi_set_irq_locked(&q->napi, irq);
 	q->irq = irq;
 }
@@ -137,9 +141,7 @@ void zs_irq_free(struct zs_queue *q)
 	if (!q->irq)
 		return;
 	netif_napi_set_irq_locked(&q->napi, -1);
-	irq_update_affinity_hint(q->irq, NULL);
 	free_irq(q->irq, q);
-	irq_dispose_mapping(q->irq);
 	q->irq = 0;
 }
 

@@ -24,6 +24,11 @@ static void zs_carrier(struct zs_port *port, bool up)
 	}
 }
 
+void zs_carrier_update(struct zs_port *port)
+{
+	zs_carrier(port, netif_running(port->dev));
+}
+
 /* Rings for the queues from @from to @to, or none at all */
 static int zs_rings_alloc(struct zs_port *port, struct zs_ring **rings, u32 from, u32 to,
 			  u32 rx_size)
@@ -249,7 +254,9 @@ struct zs_port *zs_port_create(struct device *parent, int id, int end, u32 queue
 	for (i = 0; i < ZS_MAX_QUEUES; i++)
 		zs_queue_init(port, i);
 
-	err = netif_set_real_num_queues(dev, queues, queues);
+	err = zs_faults_alloc(port);
+	if (!err)
+		err = netif_set_real_num_queues(dev, queues, queues);
 	if (!err)
 		err = zs_rss_init(port);
 	if (!err)
@@ -258,6 +265,7 @@ struct zs_port *zs_port_create(struct device *parent, int id, int end, u32 queue
 		zs_port_destroy(port);
 		return ERR_PTR(err);
 	}
+	netif_set_affinity_auto(dev);
 	netif_carrier_off(dev);
 	return port;
 }
@@ -265,6 +273,7 @@ struct zs_port *zs_port_create(struct device *parent, int id, int end, u32 queue
 /* Of a port that is not registered, or no longer */
 void zs_port_destroy(struct zs_port *port)
 {
+	zs_faults_free(port);
 	zs_irqs_destroy(port);
 	zs_rules_flush(port);
 	zs_rss_free(port);

@@ -85,7 +85,7 @@ static void zs_lay_out(const struct zs_queue *q, const struct zs_ring *ring,
 	} else if (!lay->split || f->len <= ring->hds_thresh) {
 		lay->linear = f->len;
 	} else {
-		lay->linear = zs_fault_linear(q, f->len);
+		lay->linear = zs_fault_linear(f);
 	}
 	lay->rest = f->len - lay->linear;
 	lay->pack = ring->split && q->port->priv_flags & ZS_PRIV_PACK;
@@ -214,12 +214,12 @@ static __sum16 *zs_l4_check(const struct zs_pkt *pkt, u8 *hdr)
 }
 
 /* The sender's card fills the checksum in, the receiver's verifies it */
-static bool zs_csum(const struct zs_frame *f, struct zs_slot *slot, u8 *hdr, __wsum payload)
+static bool zs_csum(const struct zs_frame *f, u8 *ip_summed, u8 *hdr, __wsum payload)
 {
 	const struct zs_pkt *pkt = f->pkt;
 	__sum16 *check;
 
-	slot->ip_summed = CHECKSUM_NONE;
+	*ip_summed = CHECKSUM_NONE;
 	if (!pkt->l4)
 		return true;
 
@@ -237,8 +237,22 @@ static bool zs_csum(const struct zs_frame *f, struct zs_slot *slot, u8 *hdr, __w
 		if (zs_l4_sum(f, hdr, payload))
 			return false;
 	}
-	slot->ip_summed = CHECKSUM_UNNECESSARY;
+	*ip_summed = CHECKSUM_UNNECESSARY;
 	return true;
+}
+
+/* The whole frame as it is on the wire */
+void zs_flatten(struct zs_queue *q, const struct zs_frame *f, u8 *dst)
+{
+	bool sum = f->pkt->l4 && f->fill_csum;
+	__wsum csum = 0;
+	u8 ip_summed;
+
+	memcpy(dst, f->hdr, f->hdr_len);
+	zs_copy(q->port->dev->dev.parent, f->skb, f->off, dst + f->hdr_len, f->len, 0,
+		sum ? &csum : NULL);
+	if (sum)
+		zs_csum(f, &ip_summed, dst, csum);
 }
 
 /* Headers and what else is linear, in the slot or, if it is too much, beside it */
@@ -276,7 +290,7 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 
 	slot->nr_frags = 0;
 	for (pos = lay->linear; pos < f->len; pos += n) {
-		n = zs_fault_part(q, min(f->len - pos, ring->buf_size), ring, taken);
+		n = min(f->len - pos, ring->buf_size);
 		va = zs_take(ring, slot, n, lay->pack, &taken);
 		zs_copy(dma, f->skb, f->off + pos, va, n, pos, sum ? &csum : NULL);
 	}
@@ -295,7 +309,7 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 		slot->ip_summed = CHECKSUM_PARTIAL;
 		slot->csum_start = f->pkt->l4_off;
 		slot->csum_offset = offsetof(struct tcphdr, check);
-	} else if (!zs_csum(f, slot, hdr, csum)) {
+	} else if (!zs_csum(f, &slot->ip_summed, hdr, csum)) {
 		q->wire.csum_bad++;
 		if (!zs_fault_pass_bad(q)) {
 			zs_untake(ring, slot);

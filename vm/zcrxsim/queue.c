@@ -54,10 +54,12 @@ static u32 zs_room(const struct zs_ring *ring)
 static bool zs_refill(struct zs_queue *q, struct zs_ring *ring)
 {
 	struct device *dma = q->port->dev->dev.parent;
-	u32 room = zs_fault_room(q, ring, zs_room(ring));
+	u32 room = zs_room(ring);
+
+	room = zs_fault_room(q, ring->size - room, room);
 
 	while (room--) {
-		if (zs_fault_alloc(q) ||
+		if (zs_fault_post(q) ||
 		    !zs_post(dma, ring, GFP_ATOMIC | __GFP_NOWARN)) {
 			q->rx.alloc_fail++;
 			return false;
@@ -367,6 +369,7 @@ struct zs_ring *zs_queue_down(struct zs_queue *q)
 	netif_queue_set_napi(dev, q->idx, NETDEV_QUEUE_TYPE_TX, NULL);
 	netif_queue_set_napi(dev, q->idx, NETDEV_QUEUE_TYPE_RX, NULL);
 	ring = zs_queue_stop(q);
+	zs_fault_flush(q);
 	local_bh_disable();
 	zs_wake_waiters(q);
 	local_bh_enable();
@@ -391,7 +394,11 @@ static int zs_mem_alloc(struct net_device *dev, struct netdev_queue_config *qcfg
 	struct zs_port *port = zs_port(dev);
 	struct zs_mem *mem = per_queue_mem;
 	struct zs_ring *ring;
+	int err;
 
+	err = zs_fault_mem(&port->queue[idx]);
+	if (err)
+		return err;
 	ring = zs_ring_alloc(port, idx, port->rx_size, qcfg->rx_page_size);
 	if (IS_ERR(ring))
 		return PTR_ERR(ring);
@@ -414,9 +421,14 @@ static void zs_mem_free(struct net_device *dev, void *per_queue_mem)
 static int zs_mem_start(struct net_device *dev, struct netdev_queue_config *qcfg,
 			void *per_queue_mem, int idx)
 {
+	struct zs_queue *q = &zs_port(dev)->queue[idx];
 	struct zs_mem *mem = per_queue_mem;
+	int err;
 
-	zs_queue_start(&zs_port(dev)->queue[idx], mem->ring);
+	err = zs_fault_start(q);
+	if (err)
+		return err;
+	zs_queue_start(q, mem->ring);
 	return 0;
 }
 

@@ -68,6 +68,7 @@ static bool zs_send_one(struct zs_queue *txq, struct zs_queue *rxq, struct sk_bu
 	struct zs_frame f = {
 		.skb		= skb,
 		.pkt		= &tx->pkt,
+		.draw		= &tx->draw,
 		.hdr		= skb->data,
 		.hdr_len	= tx->pkt.hdr_len,
 		.hash		= tx->hash,
@@ -97,6 +98,7 @@ static bool zs_send_gso(struct zs_queue *txq, struct zs_queue *rxq, struct sk_bu
 	struct zs_frame f = {
 		.skb		= skb,
 		.pkt		= &tx->pkt,
+		.draw		= &tx->draw,
 		.hdr		= tx->hdr,
 		.hdr_len	= tx->pkt.hdr_len,
 		.hash		= tx->hash,
@@ -111,7 +113,7 @@ static bool zs_send_gso(struct zs_queue *txq, struct zs_queue *rxq, struct sk_bu
 		f.gso_size = mss;
 		f.gso_segs = DIV_ROUND_UP(total, mss);
 		f.gso_type = skb_shinfo(skb)->gso_type;
-		if (!zs_place(rxq, &f, txq->idx))
+		if (!zs_fault_place(rxq, &f, txq->idx))
 			return false;
 		tx->stats.wire_packets += f.gso_segs;
 		tx->stats.gso_wire_packets += f.gso_segs;
@@ -150,7 +152,12 @@ static bool zs_send(struct zs_queue *txq, struct sk_buff *skb)
 		tx->rxq = zs_steer(peer, &tx->pkt, &tx->hash, &tx->hash_type);
 		tx->sent = 0;
 		tx->segs = 0;
+		tx->draw.drawn = false;
 		tx->parsed = true;
+	}
+	if (zs_fault_link_down(peer)) {
+		tx->stats.drops++;
+		return true;
 	}
 	if (tx->rxq < 0) {
 		spin_lock(&peer->queue[0].lock);

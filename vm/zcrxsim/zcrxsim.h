@@ -23,6 +23,7 @@
 #include <linux/smp.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
+#include <linux/workqueue.h>
 #include <net/netdev_queues.h>
 #include <net/netmem.h>
 #include <net/page_pool/types.h>
@@ -165,10 +166,18 @@ struct zs_pkt {
 	__be32	daddr[4];
 };
 
+/* The faults of a frame, drawn once even if it is tried again */
+struct zs_draw {
+	bool	drawn;
+	u32	mask;
+	u32	random;
+};
+
 /* A frame on its way: headers to be written, payload to be copied */
 struct zs_frame {
 	const struct sk_buff	*skb;
 	const struct zs_pkt	*pkt;
+	struct zs_draw		*draw;
 	u8			*hdr;
 	u32			hdr_len;
 	u32			off;	/* of the payload in skb */
@@ -192,6 +201,7 @@ struct zs_txq {
 	enum pkt_hash_types	hash_type;
 	u32			sent;	/* payload bytes of the head already sent */
 	u32			segs;
+	struct zs_draw		draw;
 	struct zs_tx_stats	stats;
 	u8			hdr[ZS_HDR_MAX];
 };
@@ -261,6 +271,8 @@ struct zs_port {
 	struct zs_rss __rcu	*rss[1 + ZS_RSS_CONTEXTS];
 	struct zs_rules __rcu	*rules;
 	struct dentry		*dir;
+	struct delayed_work	flap_work;
+	bool			flap;
 	struct irq_domain	*irqs;
 	struct zs_queue		queue[ZS_MAX_QUEUES];
 };
@@ -282,6 +294,7 @@ extern bool zs_split_auto;
 /* netdev.c */
 struct zs_port *zs_port_create(struct device *parent, int id, int end, u32 queues);
 void zs_port_destroy(struct zs_port *port);
+void zs_carrier_update(struct zs_port *port);
 int zs_set_queues(struct zs_port *port, u32 count);
 int zs_set_rings(struct zs_port *port, u32 rx_size, u32 tx_size);
 
@@ -305,6 +318,7 @@ void zs_tx_pump(struct zs_queue *q);
 void zs_tx_purge(struct zs_queue *q);
 
 /* place.c */
+void zs_flatten(struct zs_queue *q, const struct zs_frame *f, u8 *dst);
 bool zs_place(struct zs_queue *q, const struct zs_frame *f, u32 waiter);
 
 /* irq.c */
