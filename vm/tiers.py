@@ -83,8 +83,9 @@ def lint(result: Result, _arguments: Sequence[str]) -> None:
     bin_folder = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as folder:
         configure: list[str | Path] = [
-            "cmake", "-G", "Ninja", "-S", ROOT / "csrc", "-B", folder, "-DPYZCRX_WERROR=ON", "-DPYZCRX_BENCH=ON",
-            f"-DPython_EXECUTABLE={sys.executable}", "--log-level=WARNING",
+            "cmake", "-G", "Ninja", "-S", ROOT / "csrc", "-B", folder,
+            "-DPYZCRX_WERROR=ON", "-DPYZCRX_BENCH=ON", f"-DPython_EXECUTABLE={sys.executable}",
+            "--log-level=WARNING",
         ]  # fmt: skip
         os.environ.setdefault("PKG_CONFIG_PATH", wheel.liburing())
         _steps(
