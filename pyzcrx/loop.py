@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -11,12 +12,14 @@ from typing import Self, cast
 from pyzcrx.area import Area
 from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
-from pyzcrx.errors import BadArgument
+from pyzcrx.errors import BadArgument, QueueBound
 from pyzcrx.events import Data, Event
 from pyzcrx.ifq import Ifq, RqMemory
 from pyzcrx.operations import Accept, Send
 from pyzcrx.receive import Request
 from pyzcrx.ring import RingCore
+
+_BOUND_RETRY_S = 0.02
 
 
 def _nanoseconds(timeout: float | None) -> int:
@@ -65,6 +68,7 @@ class Ring(RingCore):
         rq_entries: int = 4096,
         rq_memory: RqMemory = "user",
         rx_buf_len: int = 0,
+        patience: float = 0,
     ) -> Ifq:
         """Bind *area* to one rx queue of *interface*, or, without one, to none (NODEV).
 
@@ -74,6 +78,8 @@ class Ring(RingCore):
         rq_entries: size of the refill queue, rounded up to a power of two, at
         most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
         buffer, a power of two from the page up, where the card can; 0: a page.
+        patience: seconds to try again while the queue is bound; the kernel gives a
+        queue back a moment after its last user went.
 
         Raises the KernelError of each errno (:mod:`pyzcrx.errors`): NotPermitted,
         BadRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
@@ -83,16 +89,24 @@ class Ring(RingCore):
         Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
         """
         self.check_usable()
-        ifq = Ifq(
-            self,
-            len(self.ifqs),
-            area,
-            interface=interface,
-            rx_queue=rx_queue,
-            rq_entries=rq_entries,
-            rq_memory=rq_memory,
-            rx_buf_len=rx_buf_len,
-        )
+        until = time.monotonic() + patience
+        while True:
+            try:
+                ifq = Ifq(
+                    self,
+                    len(self.ifqs),
+                    area,
+                    interface=interface,
+                    rx_queue=rx_queue,
+                    rq_entries=rq_entries,
+                    rq_memory=rq_memory,
+                    rx_buf_len=rx_buf_len,
+                )
+                break
+            except QueueBound:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_BOUND_RETRY_S)
         self.ifqs.append(ifq)
         self.add_child(ifq)
         return ifq

@@ -19,6 +19,9 @@ from pyzcrx.errors import kernel_error
 from pyzcrx.ifq import RqMemory
 from pyzcrx.memory import PAGE
 
+BOUND_PATIENCE_S = 5.0
+"""A restart at once meets the queue of the process before, still on its way back."""
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; an empty *host* means every address, IPv6 and IPv4."""
@@ -130,6 +133,7 @@ def main(
             rq_entries=rq_entries,
             rq_memory=rq_memory,
             rx_buf_len=rx_buf_len or 0,
+            patience=BOUND_PATIENCE_S,
         )
         server = Server(
             ring, ifq, listener, discard=discard, once=once,

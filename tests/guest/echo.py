@@ -14,6 +14,8 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
+from tests.guest.card import CARD, connect
+
 START_S = 60
 """Generous: the guest may be emulated on a busy machine."""
 
@@ -23,7 +25,7 @@ class Echo:
 
     def __init__(self, *options: str, port: int = 0) -> None:
         self.process = subprocess.Popen(
-            ["zcrx-echo", "--nodev", "--json", "--port", str(port), *options],
+            ["zcrx-echo", *CARD.echo_options, "--json", "--port", str(port), *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.errors: deque[str] = deque(maxlen=200)
@@ -42,12 +44,8 @@ class Echo:
         assert self.process.stderr is not None
         self.errors.extend(self.process.stderr)
 
-    @property
-    def address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.port
-
     def connect(self) -> socket.socket:
-        return socket.create_connection(self.address, timeout=START_S)
+        return connect(self.port)
 
     def stop(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """End it; gives its final figures."""
@@ -104,9 +102,12 @@ def exchange(sock: socket.socket, data: bytes) -> bytes:
     return bytes(received)
 
 
-async def _client(address: tuple[str, int], data: bytes, rng: random.Random) -> bool:
+async def _client(port: int, data: bytes, rng: random.Random) -> bool:
     """Whether all of *data* came back, sent in random pieces with random pauses."""
-    reader, writer = await asyncio.open_connection(*address)
+    sock = CARD.socket()
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, (CARD.server, port))
+    reader, writer = await asyncio.open_connection(sock=sock)
 
     async def send() -> None:
         at = 0
@@ -127,14 +128,14 @@ async def _client(address: tuple[str, int], data: bytes, rng: random.Random) -> 
     return received == data
 
 
-def crowd(address: tuple[str, int], clients: int, most_bytes: int, seed: int) -> int:
+def crowd(port: int, clients: int, most_bytes: int, seed: int) -> int:
     """So many clients at once, each of up to *most_bytes*, all compared; gives the bytes sent."""
     rng = random.Random(seed)
     streams = [os.urandom(rng.randrange(most_bytes)) for _ in range(clients)]
 
     async def everybody() -> list[bool]:
         return await asyncio.gather(
-            *(_client(address, data, random.Random(rng.random())) for data in streams)
+            *(_client(port, data, random.Random(rng.random())) for data in streams)
         )
 
     same = asyncio.run(asyncio.wait_for(everybody(), 300))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import socket
 import subprocess
 
+from tests.guest.card import CARD, connect
 from tests.guest.echo import START_S, send_all
 
 EXAMPLES = "/src/examples"
@@ -15,13 +15,13 @@ EXAMPLES = "/src/examples"
 def run(name: str, data: bytes) -> str:
     """What the example prints when a client sends *data*."""
     with subprocess.Popen(
-        ["python3", f"{EXAMPLES}/{name}", "0"],
+        ["python3", f"{EXAMPLES}/{name}", "0", *map(str, CARD.register.values())],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
         line = process.stderr.readline()
         assert "listening on port" in line, line + process.stderr.read()
-        with socket.create_connection(("127.0.0.1", int(line.split()[-1]))) as client:
+        with connect(int(line.split()[-1])) as client:
             send_all(client, data)
         output, errors = process.communicate(timeout=START_S)
     assert process.returncode == 0, errors

@@ -182,6 +182,20 @@ static u8 *zs_take(struct zs_ring *ring, struct zs_slot *slot, u32 len, bool pac
 	return buf->va;
 }
 
+/*
+ * A bad checksum is the stack's business, as with real cards, as long as the
+ * stack can look. What it cannot read it would only warn of.
+ */
+static bool zs_unreadable(const struct zs_slot *slot)
+{
+	int i;
+
+	for (i = 0; i < slot->nr_frags; i++)
+		if (netmem_is_net_iov(slot->frags[i].netmem))
+			return true;
+	return false;
+}
+
 /* The frame is bad: what it took goes back to the pool, the NAPI posts anew */
 static void zs_untake(struct zs_ring *ring, struct zs_slot *slot)
 {
@@ -311,7 +325,7 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 		slot->csum_offset = offsetof(struct tcphdr, check);
 	} else if (!zs_csum(f, &slot->ip_summed, hdr, csum)) {
 		q->wire.csum_bad++;
-		if (!zs_fault_pass_bad(q)) {
+		if (zs_unreadable(slot) && !zs_fault_pass_bad(q)) {
 			zs_untake(ring, slot);
 			good = false;
 		}

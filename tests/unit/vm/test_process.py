@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vm.errors import CannotExecute, CommandTimeout, KernelSplat
+from vm.errors import CannotExecute, CommandTimeout, KernelSplat, LostGuest
 from vm.frames import WINDOW
 from vm.session import Session
 
@@ -196,6 +196,8 @@ def test_a_splat_fails_the_command_that_met_it(spawn: Spawn, kernel_log: Path) -
 def test_a_process_of_a_lost_guest(session: Session, spawn: Spawn) -> None:
     process = spawn("sleep", "1000")
     session.kill()
+    with pytest.raises(LostGuest):
+        process.wait(30)
     assert process.over
 
 

@@ -1,0 +1,110 @@
+"""Things made inside a Debian tree that mmdebstrap puts together and throws away.
+
+Works as root and as an ordinary user (then in a user namespace). A hook, run where the
+files have their owners, does the work; what it needs comes to it, and what it makes goes
+back, as a tar through a descriptor it inherits: no path is needed that both sides of the
+namespace can reach.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from vm import host, image
+from vm.errors import BuildFailed
+
+RECIPE = Path(__file__).parent / "recipe"
+
+
+def make(
+    folder: Path, packages: Sequence[str], hook: str, *, env: Mapping[str, str], data: bytes
+) -> None:
+    """Run ``hook`` in a tree that has ``packages``; what it writes to $PYZCRX_OUT, a tar,
+    is unpacked in ``folder``. ``data`` is what it finds at /proc/self/fd/$PYZCRX_IN.
+    """
+    as_root = os.geteuid() == 0
+    for tool in ("mmdebstrap", "tar", *([] if as_root else ["newuidmap"])):
+        host.need(tool)
+    # If we are killed, mmdebstrap gets a signal that lets it clear its own files away.
+    argv = [
+        *(host.need("setpriv"), "--pdeathsig", "TERM"),
+        *command(packages, hook, as_root=as_root),
+    ]
+    source = host.memory_file("input", data)
+    read, write = os.pipe()
+    environment = {
+        **os.environ,
+        "PATH": host.SEARCH_PATH,
+        "SUITE": image.SUITE,
+        "BACKPORTS": image.BACKPORTS,
+        "PYZCRX_IN": str(source),
+        "PYZCRX_OUT": str(write),
+        **env,
+    }
+    with tempfile.TemporaryFile() as log, open(read, "rb") as stream:
+        try:
+            build = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=[source, write],
+            )
+        finally:
+            os.close(source)
+            os.close(write)
+        with build:
+            unpack = subprocess.run(
+                ["tar", "-C", str(folder), "-xf", "-"],
+                stdin=stream,
+                stderr=subprocess.DEVNULL,  # an empty stream has its reason in the log
+                check=False,
+            )
+        if build.returncode or unpack.returncode:
+            log.seek(0)
+            # mmdebstrap prints whole hooks; they would bury the reason.
+            script = {*image.SOURCES.splitlines(), *hook.splitlines()}
+            text = log.read().decode(errors="replace").splitlines()
+            lines = host.last_lines("\n".join(line for line in text if line not in script))
+            raise BuildFailed(f"mmdebstrap failed (status {build.returncode})", lines)
+
+
+def command(packages: Sequence[str], hook: str, *, as_root: bool) -> list[str]:
+    """The mmdebstrap call."""
+    uri = image.archive_uri()
+    suites = (image.SUITE, image.BACKPORTS)
+    return [
+        "mmdebstrap",
+        "--variant=minbase",
+        "--format=null",
+        f"--mode={'root' if as_root else 'unshare'}",
+        '--aptopt=Acquire::Languages "none"',
+        *(f"--dpkgopt=path-exclude={path}" for path in image.UNWANTED if "share" in path),
+        f"--include={','.join(packages)}",
+        f"--setup-hook={image.SOURCES}",
+        f"--customize-hook={hook}",
+        image.SUITE,
+        "-",
+        *([f"deb {uri} {suite} main" for suite in suites] if uri else []),
+    ]
+
+
+def recipe(name: str) -> str:
+    """The text of a hook."""
+    return (RECIPE / name).read_text()
+
+
+def tar(files: Iterable[tuple[str, Path]]) -> bytes:
+    """An archive of these files under these names."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, path in files:
+            archive.add(path, name, recursive=False)
+    return out.getvalue()
