@@ -61,7 +61,7 @@ def _make_in_debian(folder: Path, release: str, hook: str) -> None:
             data=data,
         )
     except BuildFailed as error:
-        gone = any(f"linux-headers-{release}" in line for line in error.details)
+        gone = any("Unable to locate package" in line for line in error.details)
         hint = "if the archive no longer has its headers: python -m vm build --rebuild"
         if gone:
             raise BuildFailed(f"no module for {release}; {hint}", error.details) from None

@@ -202,8 +202,9 @@ class Server:
         while connection.queue:
             connection.queue.popleft().release()
         if connection.sending is not None:
-            with suppress(OSError):
-                socket.socket(fileno=os.dup(connection.fd)).shutdown(socket.SHUT_RDWR)
+            # Ends the send; its Failed event brings us back here.
+            with suppress(OSError), socket.socket(fileno=os.dup(connection.fd)) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
         elif connection.receiving:
             assert connection.request is not None
             connection.request.cancel()
