@@ -10,20 +10,24 @@ RLIMIT_MEMLOCK unless the ring was made with CAP_IPC_LOCK.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import warnings
 from types import TracebackType
 from typing import Literal, Self
 
 from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Span
-from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
+from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError, kernel_error
 from pyzcrx.memory import PAGE, Mapping
 
 HugePages = Literal["2M", "1G", "thp"]
 
 _HUGE_SHIFT = {"2M": 21, "1G": 30}
 _THP = 2 << 20
+_UDMABUF_CREATE = 0x40187542
+_UDMABUF_FLAGS_CLOEXEC = 1
 
 # User addresses end here on x86-64 and arm64; beyond it a size is a mistake.
 _LIMIT = 1 << 47
@@ -58,6 +62,18 @@ def _announce(size_bytes: int, huge: str, error: KernelError) -> None:
     )
 
 
+def _udmabuf(memfd: int, size_bytes: int) -> int:
+    # struct udmabuf_create: memfd, flags, offset, size; _IOW('u', 0x42, ...)
+    fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    # In a bytearray, or ioctl() gives the bytes back instead of the new descriptor.
+    create = bytearray(struct.pack("=IIQQ", memfd, _UDMABUF_FLAGS_CLOEXEC, 0, size_bytes))
+    device = os.open("/dev/udmabuf", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return int(fcntl.ioctl(device, _UDMABUF_CREATE, create))
+    finally:
+        os.close(device)
+
+
 class Area:
     """Memory for received payload; owns it and outlives every view of it.
 
@@ -66,14 +82,18 @@ class Area:
     child sees zeroes.
     """
 
-    def __init__(self, mapping: Mapping, *, page_bytes: int = PAGE, fd: int = -1) -> None:
-        """Use :meth:`anonymous` or :meth:`memfd`."""
+    def __init__(
+        self, mapping: Mapping, *, page_bytes: int = PAGE, fd: int = -1, dmabuf: bool = False
+    ) -> None:
+        """Use :meth:`anonymous`, :meth:`memfd` or :meth:`udmabuf`."""
         self._mapping: Mapping | None = mapping
         self.size_bytes = mapping.size_bytes
         self.page_bytes = page_bytes
         """Size of the pages it really has; what was asked for may not be there."""
         self.fd = fd
-        """The memfd behind it, or -1; closed with the area."""
+        """The memfd or dmabuf behind it, or -1; closed with the area."""
+        self.dmabuf = dmabuf
+        """Whether it is a dmabuf: only a card can write it, the kernel cannot copy into it."""
         self.token: int | None = None
         """What the kernel puts into the top bits of ``off`` while registered."""
 
@@ -115,6 +135,24 @@ class Area:
             return cls._of_memfd(size_bytes, 0)
 
     @classmethod
+    def udmabuf(cls, size_bytes: int) -> Area:
+        """A dmabuf over a memfd, by /dev/udmabuf: device memory's stand-in.
+
+        Raises BadArgument (size), NotPermitted (EPERM), NotSupported (ENODEV: no
+        CONFIG_UDMABUF), NoMemory.
+        Kernel: ``drivers/dma-buf/udmabuf.c:udmabuf_create()``.
+        """
+        memory = cls._of_memfd(_checked(size_bytes, PAGE), 0, flags=os.MFD_ALLOW_SEALING)
+        try:
+            dmabuf_fd = _udmabuf(memory.fd, size_bytes)
+        except OSError as error:
+            memory.close()
+            raise kernel_error(error.errno or 0, "create udmabuf") from None
+        os.close(memory.fd)
+        memory.fd, memory.dmabuf = dmabuf_fd, True
+        return memory
+
+    @classmethod
     def _transparent(cls, size_bytes: int) -> Area:
         # Only aligned stretches become huge: map more, keep the aligned middle.
         start = check(lib.pz_map_anonymous(size_bytes + _THP, 0), "map memory")
@@ -134,8 +172,8 @@ class Area:
         return cls(mapping)
 
     @classmethod
-    def _of_memfd(cls, size_bytes: int, huge_shift: int) -> Area:
-        flags = os.MFD_CLOEXEC
+    def _of_memfd(cls, size_bytes: int, huge_shift: int, *, flags: int = 0) -> Area:
+        flags |= os.MFD_CLOEXEC
         if huge_shift:
             flags |= os.MFD_HUGETLB | huge_shift << os.MFD_HUGE_SHIFT
         try:

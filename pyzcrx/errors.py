@@ -283,6 +283,40 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "use a kernel with zcrx and leave rx_buf_len out",
         ),
     },
+    "add area": {
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "this kernel has no ZCRX_CTRL_ADD_AREA",
+            "use Linux 7.3 or newer, or a larger area from the start",
+        ),
+        _errno.EINVAL: (
+            BadRequest,
+            "the area is of another kind than the first (memory or dmabuf), or the ifq has 1024",
+            "make it of the same kind",
+        ),
+        _errno.ERANGE: (
+            OutOfRange,
+            "the area is not contiguous enough for the ifq's rx_buf_len",
+            "use huge pages, in multiples of one",
+        ),
+    },
+    "create udmabuf": {
+        _errno.ENOENT: (
+            NotSupported,
+            "there is no /dev/udmabuf",
+            "use a kernel with CONFIG_UDMABUF, or another kind of area",
+        ),
+        _errno.EACCES: (
+            NotPermitted,
+            "/dev/udmabuf is not for this user",
+            "join the group kvm, or run as root",
+        ),
+        _errno.EINVAL: (
+            BadRequest,
+            "the size is beyond udmabuf's limit",
+            "raise /sys/module/udmabuf/parameters/size_limit_mb",
+        ),
+    },
     "receive": {
         _errno.EFAULT: (
             WrongQueue,

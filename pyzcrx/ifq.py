@@ -9,93 +9,46 @@ from __future__ import annotations
 import errno
 import socket
 from collections import deque
-from typing import Literal
 
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
 from pyzcrx.buffer import Buffer
-from pyzcrx.errors import (
-    BadArgument,
-    ClosedError,
-    CorruptRing,
-    KernelError,
-    kernel_error,
-)
-from pyzcrx.memory import PAGE, Mapping
+from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, KernelError
 from pyzcrx.receive import Request
-from pyzcrx.refill import RefillQueue, region_bytes
+from pyzcrx.registration import Wanted, add_area, register
 from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.stats import ReceiverStats
-from pyzcrx.uapi import OFFSET_MASK, RQ_MAX_ENTRIES, CtrlOp, RegisterFlag
-
-RqMemory = Literal["user", "kernel"]
+from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp
 
 _SHORT_WAIT_NS = 1_000_000
 _MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
-
-
-def _interface_index(interface: str | int) -> int:
-    if isinstance(interface, int):
-        if not 0 < interface < 1 << 31:
-            raise BadArgument(f"interface index {interface} is out of range")
-        return interface
-    try:
-        return socket.if_nametoindex(interface)
-    except (OSError, ValueError) as error:
-        number = getattr(error, "errno", None) or errno.ENODEV
-        raise kernel_error(number, "register ifq", str(interface)) from None
 
 
 class Ifq:
     """Made by :meth:`pyzcrx.Ring.register_ifq`; closed with its ring.
 
     Owner thread only, but for the release of buffers. ``rx_buf_len`` is the size
-    of a buffer in bytes, ``rq_entries`` that of the refill queue, as the kernel
-    settled them.
+    of a buffer in bytes, as the kernel settled it.
     """
 
-    def __init__(
-        self,
-        ring: RingCore,
-        slot: int,
-        area: Area,
-        *,
-        interface: str | int | None = None,
-        rx_queue: int | None = None,
-        rq_entries: int = 4096,
-        rq_memory: RqMemory = "user",
-        rx_buf_len: int = 0,
-    ) -> None:
+    def __init__(self, ring: RingCore, slot: int, area: Area, wanted: Wanted) -> None:
         """Use :meth:`pyzcrx.Ring.register_ifq`."""
         if slot > _MAX_SLOTS:
             raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
-        if not 1 <= rq_entries <= RQ_MAX_ENTRIES:
-            raise BadArgument(f"rq_entries {rq_entries} is not between 1 and {RQ_MAX_ENTRIES}")
-        if rq_memory not in ("user", "kernel"):
-            raise BadArgument(f"rq_memory must be 'user' or 'kernel', not {rq_memory!r}")
-        if rx_buf_len and (rx_buf_len < PAGE or rx_buf_len & (rx_buf_len - 1)):
-            raise BadArgument(f"rx_buf_len {rx_buf_len} is not a power of two of at least a page")
-        if (interface is None) != (rx_queue is None):
-            raise BadArgument("give both interface and rx_queue, or neither for NODEV")
-        if rx_queue is not None and not 0 <= rx_queue < 1 << 31:
-            raise BadArgument(f"rx_queue {rx_queue} is out of range")
-        if area.token is not None:
-            raise BadArgument("the area serves another ifq; make one for each")
         self.ring = ring
         self.slot = slot
-        self.area = area
-        self.interface = interface
-        self.rx_queue = rx_queue
+        self.interface = wanted.interface
+        self.rx_queue = wanted.rx_queue
         self.account = Account()
-        self._register(
-            _interface_index(interface) if interface is not None else 0,
-            1 << (rq_entries - 1).bit_length(),
-            rq_memory,
-            rx_buf_len,
-        )
-        # Held to the end, although the area may be closed before.
-        self._memory: Span | None = area.span
+        self._registration = register(ring, area, wanted)
+        self.zcrx_id = self._registration.zcrx_id
+        self.rx_buf_len = self._registration.rx_buf_len
+        self.rq = self._registration.rq
+        self.areas = [area]
+        """In the order of their tokens."""
+        # Held to the end, although an area may be closed before.
+        self._memories: list[Span] = [area.span]
         self._can_flush = True
         # Half a queue or a quarter of the area, whatever fills first: NODEV
         # drains nothing by itself.
@@ -112,45 +65,29 @@ class Ifq:
         """Whether there is no card, so that the kernel copies."""
         return self.interface is None
 
-    def _register(self, if_idx: int, rq_entries: int, rq_memory: str, rx_buf_len: int) -> None:
-        size_bytes = region_bytes(rq_entries)
-        area_reg = ffi.new("struct pz_area_reg *", {
-            "addr": self.area.address, "len": self.area.size_bytes,
-        })
-        region = ffi.new("struct pz_region_desc *", {"size": size_bytes})
-        mapping = None
-        if rq_memory == "user":
-            mapping = Mapping.anonymous(size_bytes)
-            region.user_addr = mapping.address
-            region.flags = lib.PZ_MEM_REGION_TYPE_USER
-        reg = ffi.new("struct pz_ifq_reg *", {
-            "if_idx": if_idx,
-            "if_rxq": self.rx_queue or 0,
-            "rq_entries": rq_entries,
-            "flags": RegisterFlag.NODEV if self.nodev else 0,
-            "area_ptr": int(ffi.cast("uintptr_t", area_reg)),
-            "region_ptr": int(ffi.cast("uintptr_t", region)),
-            "rx_buf_len": rx_buf_len,
-        })
-        result = lib.pz_register_ifq(self.ring.raw, reg)
-        if result < 0 and mapping is not None:
-            # Not left to the garbage collector: a kept exception would keep it too.
-            mapping.close()
-        if self.nodev:
-            check(result, "register ifq NODEV")
-        else:
-            check(result, "register ifq", f"{self.interface}, queue {self.rx_queue}")
-        if mapping is None:
-            mapping = Mapping.of_file(self.ring.fileno(), region.mmap_offset, size_bytes)
-        self._shared_with_kernel = rq_memory == "kernel"
-        self.zcrx_id = int(reg.zcrx_id)
-        self.rq_entries = int(reg.rq_entries)
-        self.rx_buf_len = int(reg.rx_buf_len) or rx_buf_len or PAGE
-        self.area.token = int(area_reg.rq_area_token)
-        self.rq = RefillQueue(
-            mapping, self.rq_entries,
-            head=reg.offsets.head, tail=reg.offsets.tail, rqes=reg.offsets.rqes,
-        )
+    @property
+    def area(self) -> Area:
+        """The area it was registered with."""
+        return self.areas[0]
+
+    @property
+    def rq_entries(self) -> int:
+        """Size of the refill queue, as the kernel settled it."""
+        return self.rq.entries
+
+    def add_area(self, area: Area) -> None:
+        """Give the kernel one area more, at any time; areas never go before the ring does.
+
+        Of the same kind (memory or dmabuf) as the first, and fit for its rx_buf_len.
+
+        Raises BadArgument, NotSupported (EOPNOTSUPP: before Linux 7.3), BadRequest
+        (EINVAL), OutOfRange (ERANGE), NoMemory.
+        Kernel: ``io_uring/zcrx.c:zcrx_ctrl_add_area()`` (7.3).
+        """
+        self._check_usable()
+        add_area(self.ring, self.zcrx_id, area)
+        self.areas.append(area)
+        self._memories.append(area.span)
 
     # -- receiving ----------------------------------------------------------
 
@@ -186,12 +123,12 @@ class Ifq:
 
         Raises CorruptRing where the area has no such place.
         """
-        if self._memory is None:
+        if self._closed:
             raise ClosedError("the ifq was closed with its ring")
-        at = off & OFFSET_MASK
-        if off - at != self.area.token or at + length > len(self._memory):
+        at, index = off & OFFSET_MASK, off >> AREA_SHIFT
+        if index >= len(self._memories) or at + length > len(self._memories[index]):
             raise CorruptRing(f"a completion names {length} bytes at {off:#x}, outside the area")
-        return self._memory, at
+        return self._memories[index], at
 
     def lease(self, off: int, length: int) -> Buffer:
         """The buffer of one completion. Raises CorruptRing where the area has no such place."""
@@ -315,7 +252,9 @@ class Ifq:
         if self.nodev:
             stats.bytes_zero_copy, stats.bytes_copied = 0, stats.bytes
         else:
-            stats.bytes_zero_copy = stats.bytes_copied = None
+            counted = self._registration.stats
+            stats.bytes_zero_copy = None
+            stats.bytes_copied = None if counted is None else int(counted.copy_bytes)
         return stats
 
     def _check_usable(self) -> None:
@@ -325,9 +264,10 @@ class Ifq:
 
     def closed_by_ring(self) -> None:
         self._closed = True
-        self.area.token = None
-        self._memory = None
-        if self._shared_with_kernel:
+        for area in self.areas:
+            area.token = None
+        self._memories.clear()
+        if self._registration.rq_of_kernel:
             self.rq.mapping.detach()
 
     def __repr__(self) -> str:

@@ -14,9 +14,10 @@ from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
 from pyzcrx.errors import BadArgument, QueueBound
 from pyzcrx.events import Data, Event
-from pyzcrx.ifq import Ifq, RqMemory
+from pyzcrx.ifq import Ifq
 from pyzcrx.operations import Accept, Send
 from pyzcrx.receive import Request
+from pyzcrx.registration import RqMemory, Wanted
 from pyzcrx.ring import RingCore
 
 _BOUND_RETRY_S = 0.02
@@ -89,19 +90,11 @@ class Ring(RingCore):
         Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
         """
         self.check_usable()
+        wanted = Wanted(interface, rx_queue, rq_entries, rq_memory, rx_buf_len)
         until = time.monotonic() + patience
         while True:
             try:
-                ifq = Ifq(
-                    self,
-                    len(self.ifqs),
-                    area,
-                    interface=interface,
-                    rx_queue=rx_queue,
-                    rq_entries=rq_entries,
-                    rq_memory=rq_memory,
-                    rx_buf_len=rx_buf_len,
-                )
+                ifq = Ifq(self, len(self.ifqs), area, wanted)
                 break
             except QueueBound:
                 if time.monotonic() >= until:

@@ -19,7 +19,8 @@ from pyzcrx.area import Area
 from pyzcrx.errors import KernelError, NotSupported, errno_name
 from pyzcrx.loop import Ring
 from pyzcrx.memory import PAGE
-from pyzcrx.uapi import AreaFlag, CtrlOp, Feature, Query, RegisterFlag, RegisterOp
+from pyzcrx.query import query, query_zcrx
+from pyzcrx.uapi import AreaFlag, CtrlOp, Feature, Query, RegisterFlag
 
 
 class Presence(Enum):
@@ -88,7 +89,7 @@ def probe() -> Probe:
         presence, permitted, notes = _attempt(ring)
         if presence is not Presence.PRESENT:
             return Probe(kernel, liburing, presence, None, None, False, notes=notes)
-        found = _query(ring)
+        found = query_zcrx(ring.fileno())
         return Probe(
             kernel,
             liburing,
@@ -126,29 +127,12 @@ def _attempt(ring: Ring) -> tuple[Presence, bool, tuple[str, ...]]:
     )
 
 
-def _ask(ring: Ring, op: Query, ctype: str) -> Any | None:
-    answer = ffi.new(f"{ctype} *")
-    hdr = ffi.new("struct pz_query_hdr *", {
-        "query_data": int(ffi.cast("uintptr_t", answer)),
-        "query_op": op,
-        "size": ffi.sizeof(answer[0]),
-    })
-    result = lib.pz_register(
-        ring.fileno(), RegisterOp.QUERY, int(ffi.cast("uintptr_t", hdr)), 0
-    )
-    return answer if result >= 0 and hdr.result >= 0 else None
-
-
-def _query(ring: Ring) -> Any | None:
-    return _ask(ring, Query.ZCRX, "struct pz_query_zcrx")
-
-
 def _stats(ring: Ring, found: Any | None) -> bool | None:
     if found is None:
         return None
     if not found.features & Feature.EVENT:
         return False
-    event = _ask(ring, Query.ZCRX_EVENT, "struct pz_query_zcrx_event")
+    event = query(ring.fileno(), Query.ZCRX_EVENT, "struct pz_query_zcrx_event")
     return event is not None and event.stats_size > 0
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
-from vm import demo, image, rates, terminal, tiers, wheel
+from vm import demo, image, module, rates, selftest, terminal, tiers, wheel
+from vm.config import Share
 from vm.options import boot, guest_options, reported
 
 EXIT_STATUSES = """
@@ -117,3 +119,64 @@ def test(*, names: tuple[str, ...], arguments: tuple[str, ...]) -> None:
     """Run the project's tests, tier by tier; extra arguments go to pytest."""
     with reported():
         sys.exit(0 if tiers.run_tiers(names or tiers.TIERS, arguments) else 1)
+
+
+@main.command("selftest")
+@guest_options
+@click.option(
+    "--tree",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Take the tests from this kernel source tree.",
+)
+@click.option(
+    "--times",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Run all of them so often.",
+)
+@click.option(
+    "--queues",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1, 66),
+    help="Queues that each simulated card starts with.",
+)
+@click.option(
+    "--timeout",
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="For each test file.",
+)
+@click.argument("tests", metavar="[TEST]...", nargs=-1)  # fmt: skip
+def run_selftests(
+    *,
+    tests: tuple[str, ...],
+    tree: Path | None,
+    times: int,
+    queues: int,
+    timeout: float,
+    **options: Any,
+) -> None:
+    """Run the kernel's own selftests on a pair of simulated cards.
+
+    TEST is a path below tools/testing/selftests; without one it is
+    drivers/net/hw/iou-zcrx.py. Their output (KTAP) is passed on, with what the card
+    counted as zero-copied after each, and a summary at the end.
+    """
+    with reported(debug=options["debug"]):
+        card = module.for_guest(options["kernel"])
+        built = selftest.obtain(selftest.release_to_boot(options["kernel"]), tree)
+        folders = ((card.path, module.GUEST_FOLDER), (built.path, selftest.GUEST_FOLDER))
+        extra = [Share(path, at) for path, at in folders]
+        with boot(options | {"wheel": "none", "sim": False}, extra) as guest:
+            outcomes = selftest.run(
+                guest, tests or (selftest.DEFAULT_TEST,),
+                times=times, timeout=timeout, queues=queues,
+            )  # fmt: skip
+        click.echo("# summary")
+        for outcome in outcomes:
+            click.echo(f"# {outcome}")
+        sys.exit(0 if all(outcome.ok for outcome in outcomes) else 1)

@@ -9,14 +9,34 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from vm import bootstrap, cache, host
+from vm import bootstrap, cache, host, image, kernel
 from vm.errors import BadRequest, BuildFailed
+from vm.process import Completed
 
 SOURCE = Path(__file__).parent / "zcrxsim"
 NAME = "zcrxsim.ko"
 GUEST_FOLDER = "/run/pyzcrx/zcrxsim"
+SETUP_SECONDS = 120.0
+
+
+def for_guest(chosen: Path | None) -> cache.Entry:
+    """The module for a guest with this ``--kernel``. A folder that a kernel was built in
+    is the tree to build against.
+    """
+    release = kernel.locate(chosen or image.obtain().vmlinuz).release
+    tree = chosen if chosen and (chosen / "Module.symvers").is_file() else None
+    return obtain(release, tree)
+
+
+def set_up(run: Callable[..., Completed], *parameters: str) -> None:
+    """Load it in a guest that has it at GUEST_FOLDER, and set the pair up."""
+    done = run([f"{GUEST_FOLDER}/setup", *parameters], timeout=SETUP_SECONDS)
+    if done.returncode:
+        lines = host.last_lines(done.stderr.decode(errors="replace"))
+        raise BuildFailed("the simulated cards could not be set up in the guest", lines)
 
 
 def sources() -> list[Path]:
@@ -55,7 +75,7 @@ def _make_in_debian(folder: Path, release: str, hook: str) -> None:
     try:
         bootstrap.make(
             folder,
-            [f"linux-headers-{release}", "make"],
+            [f"linux-headers-{release}", "binutils", "make"],
             hook,
             env={"RELEASE": release},
             data=data,

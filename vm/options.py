@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from vm import module
 from vm.config import Config, Share, default_cpus
 from vm.errors import VmError
 from vm.guest import Guest
@@ -53,6 +54,8 @@ def guest_options(command: Command) -> Command:
         click.option("--cpus", default=default_cpus(), show_default=True,
                      type=click.IntRange(1, 64)),
         click.option("--append", default="", metavar="ARGS", help="More kernel parameters."),
+        click.option("--sim", is_flag=True,
+                     help="With a pair of simulated cards, zcrx0 and, in netns peer, zcrx1."),
         click.option("--vfio", multiple=True, metavar="BDF",
                      help="Pass this PCI device through (see docs/guest.md)."),
         click.option("--console", type=click.Path(path_type=Path, dir_okay=False),
@@ -66,13 +69,18 @@ def guest_options(command: Command) -> Command:
     return command
 
 
-def boot(options: dict[str, Any]) -> Guest:
+def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
     """The guest that these options ask for."""
+    simulated = module.for_guest(options["kernel"]) if options["sim"] else None
     guest = Guest(
         Config(
             kernel=options["kernel"],
             modules=options["modules"],
-            shares=tuple(Share.parse(text) for text in options["shares"]),
+            shares=(
+                *(Share.parse(text) for text in options["shares"]),
+                *extra,
+                *([Share(simulated.path, module.GUEST_FOLDER)] if simulated else []),
+            ),
             wheel=options["wheel"],
             memory_mib=options["memory"],
             cpus=options["cpus"],
@@ -89,4 +97,6 @@ def boot(options: dict[str, Any]) -> Guest:
             f" booted in {guest.boot_seconds:.1f} s",
             err=True,
         )
+    if simulated:
+        module.set_up(guest.run)
     return guest

@@ -1,7 +1,8 @@
 """The test tiers: what each needs, how it is run, what it must not do silently.
 
-unit, host and vm are pytest runs on this machine, nodev is one in the guest, with
-pyzcrx installed as the wheel; lint is ruff, mypy and a C build that warns of nothing.
+unit, host and vm are pytest runs on this machine; nodev and sim are runs in the guest,
+with pyzcrx installed as the wheel, sim on the simulated card; lint is ruff, mypy and a C
+build that warns of nothing.
 A skipped test fails its tier unless its reason begins with ``EXPECTED``.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from vm import terminal, wheel
+from vm import image, kernel, module, terminal, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
@@ -117,24 +118,31 @@ def on_this_machine(folder: str) -> Tier:
     return run
 
 
-def in_guest(folder: str) -> Tier:
-    """pytest over ``tests/FOLDER`` in a guest of its own."""
+def in_guest(*folders: str, card: str) -> Tier:
+    """pytest over ``tests/FOLDER`` in a guest of its own, on that card."""
 
     def run(result: Result, arguments: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory() as reports:
-            shares = (
+            shares = [
                 Share(ROOT / "tests", "/src/tests"),
                 Share(ROOT / "examples", "/src/examples"),
                 Share(Path(reports), "/reports", writable=True),
-            )
-            with Guest(Config(shares=shares)) as guest:
+            ]
+            if card == "sim":
+                release = kernel.locate(image.obtain().vmlinuz, None).release
+                pair = module.obtain(release)
+                shares.append(Share(pair.path, module.GUEST_FOLDER))
+            with Guest(Config(shares=tuple(shares))) as guest:
                 terminal.run(
                     guest,
-                    ["python3", "-m", "pytest", *PYTEST, "/reports/junit.xml", "-q",
+                    ["env", f"PYZCRX_TEST_CARD={card}",
+                     "python3", "-m", "pytest", *PYTEST, "/reports/junit.xml", "-q",
                      "--rootdir=/src", "--import-mode=importlib", "-o", "xfail_strict=true",
-                     f"/src/tests/{folder}", *arguments],
+                     *(f"/src/tests/{folder}" for folder in folders), *arguments],
                     timeout=GUEST_TIMEOUT_S,
                 )  # fmt: skip
+                if card == "sim" and guest.run(["rmmod", "zcrxsim"]).returncode:
+                    result.trouble = "the card's module cannot be unloaded"
             result.read(Path(reports) / "junit.xml")
 
     return run
@@ -145,7 +153,8 @@ TIERS: dict[str, Tier] = {
     "unit": on_this_machine("unit"),
     "host": on_this_machine("host"),
     "vm": on_this_machine("vm"),
-    "nodev": in_guest("guest"),
+    "nodev": in_guest("guest", card="nodev"),
+    "sim": in_guest("guest", "sim", card="sim"),
 }
 
 

@@ -16,8 +16,8 @@ from pyzcrx.area import HugePages
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
 from pyzcrx.cli.server import Server
 from pyzcrx.errors import kernel_error
-from pyzcrx.ifq import RqMemory
 from pyzcrx.memory import PAGE
+from pyzcrx.registration import RqMemory
 
 BOUND_PATIENCE_S = 5.0
 """A restart at once meets the queue of the process before, still on its way back."""

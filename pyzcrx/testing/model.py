@@ -19,11 +19,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx import ifq, memory, operations, receive, refill, ring
+from pyzcrx import ifq, memory, operations, query, receive, refill, registration, ring
 from pyzcrx._ffi import ffi, lib
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CqeFlag, CtrlOp, RegisterFlag
 
-_MODULES = (ifq, memory, operations, receive, refill, ring)
+_MODULES = (ifq, memory, operations, query, receive, refill, registration, ring)
 _PAGE = 4096
 _FIRST_FD = 1 << 20
 _SKBS_PER_CALL = 20
@@ -300,6 +300,9 @@ class _Lib:
 
     def pz_ring_init(self, *_args: Any) -> int:
         return 0
+
+    def pz_register(self, *_args: Any) -> int:
+        return -errno.EINVAL
 
     def pz_ring_exit(self, _raw: Any) -> None:
         return None

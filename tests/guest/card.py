@@ -13,14 +13,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pyzcrx
 
 KIND = os.environ.get("PYZCRX_TEST_CARD", "nodev")
 PATIENCE_S = 30
+FAULTS = (
+    "drop", "duplicate", "reorder", "delay", "corrupt", "linear", "part_split", "post_fail",
+    "skb_fail", "starve", "post_limit",
+)  # fmt: skip
+"""Rates of a million frames, but for the last two."""
+
 
 
 def run(*argv: str) -> str:
@@ -37,18 +42,13 @@ class Nodev:
     echo_options: tuple[str, ...] = ("--nodev",)
     client_prefix: tuple[str, ...] = ()
 
-    def socket(self) -> socket.socket:
+    def socket(self, family: int = socket.AF_INET) -> socket.socket:
         """A client's socket, unconnected."""
-        return socket.socket()
+        return socket.socket(family)
 
     def copied(self, stats: dict[str, Any]) -> bool:
         """Whether the figures say what is true of this card."""
         return bool(stats["bytes_copied"] == stats["bytes"] and stats["bytes_zero_copy"] == 0)
-
-    @contextmanager
-    def small_area(self) -> Iterator[None]:
-        """While an area may be smaller than what a card keeps posted."""
-        yield
 
     def queue_free(self) -> None:
         """Wait until the kernel has given the queue back."""
@@ -61,7 +61,9 @@ class Sim(Nodev):
     interface = "zcrx0"
     queue = 1
     netns = "peer"
-    server = "10.0.0.1"
+    faults = Path("/sys/kernel/debug/zcrxsim") / interface / str(queue)
+    server = "192.0.2.1"
+    server_v6 = "2001:db8::1"
     register: ClassVar[dict[str, Any]] = {"interface": interface, "rx_queue": queue}
     echo_options = ("-i", interface, "-q", str(queue))
     client_prefix = ("ip", "netns", "exec", netns)
@@ -73,17 +75,11 @@ class Sim(Nodev):
         """The pair, once a boot: addresses, header split, every flow to our queue."""
         if os.path.exists(f"/run/netns/{self.netns}"):
             return
-        run("ip", "netns", "add", self.netns)
-        run("ip", "link", "set", "zcrx1", "netns", self.netns)
-        for prefix, device, host in ((), "zcrx0", 1), (("-n", self.netns), "zcrx1", 2):
-            run("ip", *prefix, "address", "add", f"10.0.0.{host}/24", "dev", device)
-            run("ip", *prefix, "address", "add", f"fd00::{host}/64", "dev", device, "nodad")
-            run("ip", *prefix, "link", "set", device, "up")
-        run("ip", "-n", self.netns, "link", "set", "lo", "up")
+        run("/run/pyzcrx/zcrxsim/setup")
         run("ethtool", "-G", self.interface, "tcp-data-split", "on")
         run("ethtool", "-X", self.interface, "start", str(self.queue), "equal", "1")
 
-    def socket(self) -> socket.socket:
+    def socket(self, family: int = socket.AF_INET) -> socket.socket:
         # A socket stays in the namespace that its thread was in when it was made.
         if sys.version_info < (3, 12):
             raise RuntimeError("the simulated pair's tests need os.setns() of Python 3.12")
@@ -91,7 +87,7 @@ class Sim(Nodev):
             with open(f"/run/netns/{self.netns}") as there:
                 os.setns(there.fileno(), os.CLONE_NEWNET)
             try:
-                return socket.socket()
+                return socket.socket(family)
             finally:
                 os.setns(here.fileno(), os.CLONE_NEWNET)
 
@@ -106,14 +102,19 @@ class Sim(Nodev):
                 return int(value)
         raise KeyError(name)
 
-    @contextmanager
-    def small_area(self) -> Iterator[None]:
-        run("ethtool", "-G", self.interface, "rx", "4")
-        try:
-            yield
-        finally:
-            self.queue_free()
-            run("ethtool", "-G", self.interface, "rx", "512")
+    def fault(self, **knobs: int | str) -> None:
+        """Set fault knobs of our queue."""
+        for knob, value in knobs.items():
+            (self.faults / knob).write_text(f"{value}\n")
+
+    def quiet(self) -> None:
+        """No faults, and a fresh seed."""
+        self.fault(**dict.fromkeys(FAULTS, 0), seed=1)
+
+    def fault_counts(self) -> dict[str, int]:
+        """How often each fault has struck since the seed was set."""
+        lines = (self.faults / "counts").read_text().split("\n")
+        return {name: int(n) for name, n in (line.split() for line in lines if line)}
 
     def queue_free(self) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -126,6 +127,16 @@ class Sim(Nodev):
                 assert time.monotonic() < deadline, "the queue was not given back"
                 time.sleep(0.02)
 
+
+NEEDS_MORE_AREA = (
+    "expected: a card keeps its rx ring posted from the area, and sockets that are not read "
+    "hold buffers of it: an area this small starves"
+)
+
+URGENT_IS_FATAL = (
+    "expected: urgent data in a packet whose payload lies in an area is a kernel BUG in tcp_urg() "
+    "(Linux 7.3.4, net/ipv4/tcp_input.c); see docs/security.md"
+)
 
 CARD: Nodev | Sim = Sim() if KIND == "sim" else Nodev()
 

@@ -22,7 +22,7 @@ def run(*options: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProc
         (["-i", "lo", "-q", "4000000"], "lo, queue 4000000"),
         (["--nodev", "--area", "1000"], "not a positive multiple of 4096"),
         (["--nodev", "--area", "100000G"], "ENOMEM"),
-        (["--nodev", "--host", "192.0.2.1"], "no interface has that address"),
+        (["--nodev", "--host", "198.51.100.1"], "no interface has that address"),
         (["--nodev", "--host", "not an address"], "is no address"),
         (["--nodev", "--rx-buf-len", "5000"], "rx_buf_len 5000"),
         (["--nodev", "--rx-buf-len", "64K"], "NODEV"),

@@ -17,9 +17,9 @@ LAYERS = [
     ["loop"],
     ["batch", "operations"],
     ["ifq"],
-    ["receive"],
+    ["registration", "receive"],
     ["buffer", "refill", "area", "ring", "events"],
-    ["protocol", "memory"],
+    ["protocol", "memory", "query"],
     ["fork", "_ffi", "_lease", "uapi", "stats"],
     ["errors", "_zcrx"],
 ]

@@ -44,8 +44,9 @@ def probed(
     monkeypatch: pytest.MonkeyPatch, registration: int, query: dict[str, int] | None = None
 ) -> pyzcrx.Probe:
     # The function of the package has its module's name.
-    module = sys.modules["pyzcrx.probe"]
-    monkeypatch.setattr(module, "lib", Kernel(registration, query))
+    kernel = Kernel(registration, query)
+    for module in ("pyzcrx.probe", "pyzcrx.query"):
+        monkeypatch.setattr(sys.modules[module], "lib", kernel)
     return probe()
 
 

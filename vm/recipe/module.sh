@@ -5,7 +5,7 @@ set -e
 mkdir "$1/module"
 tar -C "$1/module" -xf "/proc/self/fd/$PYZCRX_IN"
 build=/lib/modules/$RELEASE/build
-cc=$(chroot "$1" sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$build/include/config/auto.conf")
+cc=$(chroot "$1" sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$build/.config")
 chroot "$1" make -C "$build" M=/module CC="$cc" W=1 modules >&2
 chroot "$1" strip --strip-debug /module/zcrxsim.ko
 tar -C "$1/module" -cf - zcrxsim.ko >"/proc/self/fd/$PYZCRX_OUT"
