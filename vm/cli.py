@@ -73,17 +73,18 @@ def shell(*, command: tuple[str, ...], **options: Any) -> None:
 
 
 @main.command("demo")
+@click.option("--nodev", is_flag=True, help="Without the simulated card: the kernel copies.")
 @click.option("--native", is_flag=True, help="Without a guest: this kernel has NODEV itself.")
 @click.option(
     "--mib", default=64, show_default=True, type=click.IntRange(1, 1024), help="How much to send."
 )
 @click.option("--took", "took", multiple=True, metavar="STEP=SECONDS",
               help="A step that was done before, for the list.")  # fmt: skip
-def show(*, native: bool, mib: int, took: tuple[str, ...]) -> None:
+def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
     """Random bytes from a stock client through zcrx-echo and back, compared."""
     steps = demo.Steps([(step, float(s)) for step, s in (text.split("=") for text in took)])
     with reported():
-        demo.run(mib << 20, native=native, steps=steps)
+        demo.run(mib << 20, native=native, nodev=nodev, steps=steps)
         click.echo(f"  steps        {steps.text()}")
 
 
