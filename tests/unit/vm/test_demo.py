@@ -1,0 +1,83 @@
+"""The demo believes nothing: what came back and what was counted must agree with what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from vm import demo
+from vm.demo import Card, DemoFailed, Server, Sim, Steps
+
+
+class Machine:
+    """Answers the demo's commands from a table."""
+
+    def __init__(self, digests: tuple[str, str], counted: int) -> None:
+        self._digests = digests
+        self._counted = counted
+        self.ran: list[Sequence[str]] = []
+
+    def run(self, argv: Sequence[str]) -> str:
+        self.ran.append(argv)
+        if argv[0] == "sha256sum":
+            return "".join(f"{digest}  file\n" for digest in self._digests)
+        if argv[0] == "ethtool" and argv[1] == "-S":
+            return "NIC:\n  rx1_zc_bytes: 75\n  rx1_page_bytes: 25\n  rx1_linear_bytes: 0"
+        return ""
+
+    @contextmanager
+    def echo(self, card: Card) -> Iterator[Server]:
+        counted = self._counted
+
+        class Running:
+            port = 5
+
+            def figures(self) -> dict[str, Any]:
+                return {"bytes": counted, "bytes_zero_copy": 0, "buffers": 7}
+
+        assert card.options
+        yield Running()
+
+
+def stream(machine: Machine, card: Card) -> demo.Outcome:
+    return demo._stream(machine, card, "/x", 100, Steps())
+
+
+def test_outcome(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = stream(Machine(("ab", "ab"), 100), Card())
+    assert (outcome.digest, outcome.zero_copied) == ("ab", 0.0)
+    demo._show(outcome, Card(), "here")
+    text = capsys.readouterr().out
+    assert "identical" in text
+    assert "zero-copied  0.0%" in text
+    assert "copied       100.0%" in text
+    assert "NODEV" in text
+
+
+def test_the_client_of_the_card_is_on_its_other_end() -> None:
+    machine = Machine(("ab", "ab"), 100)
+    assert stream(machine, Sim()).zero_copied == 0.75
+    (client,) = [argv[2] for argv in machine.ran if argv[0] == "sh" and "socat" in argv[2]]
+    assert client.startswith("ip netns exec peer socat")
+    assert f"TCP:{Sim.server}:5" in client
+
+
+@pytest.mark.parametrize(
+    ("machine", "text"),
+    [
+        (Machine(("ab", "cd"), 100), "not what was sent"),
+        (Machine(("ab", "ab"), 99), "received 99 bytes, not 100"),
+    ],
+)
+def test_disagreement_fails(machine: Machine, text: str) -> None:
+    with pytest.raises(DemoFailed, match=text):
+        stream(machine, Card())
+
+
+def test_a_server_that_does_not_start_is_quoted() -> None:
+    with pytest.raises(DemoFailed, match="no such interface"):
+        demo._port("zcrx-echo: register ifq: ENODEV: no such interface\n")
+    assert demo._port("zcrx-echo: listening on :: port 4711 (NODEV)\n") == 4711

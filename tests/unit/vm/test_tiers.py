@@ -1,0 +1,76 @@
+"""How the tiers are judged: what counts as a pass, a failure, an unasked-for skip."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vm import tiers
+from vm.errors import BuildFailed
+from vm.tiers import Result
+
+JUNIT = """<testsuites><testsuite>
+<testcase name="good"/>
+<testcase name="bad"><failure message="no"/></testcase>
+<testcase name="broken"><error message="no"/></testcase>
+<testcase name="xfailing"><skipped type="pytest.xfail" message=""/></testcase>
+<testcase name="asked"><skipped type="pytest.skip" message="expected: no card"/></testcase>
+<testcase name="silent"><skipped type="pytest.skip" message="felt like it"/></testcase>
+</testsuite></testsuites>"""
+
+
+def read(tmp_path: Path, junit: str | None) -> Result:
+    result = Result("unit")
+    path = tmp_path / "junit.xml"
+    if junit is not None:
+        path.write_text(junit)
+    result.read(path)
+    return result
+
+
+def test_counts(tmp_path: Path) -> None:
+    result = read(tmp_path, JUNIT)
+    assert (result.passed, result.failed) == (2, 2)
+    assert result.skipped == [("asked", "expected: no card"), ("silent", "felt like it")]
+    assert result.unasked == [("silent", "felt like it")]
+    assert not result.ok
+
+
+@pytest.mark.parametrize(
+    ("cases", "ok"),
+    [
+        ('<testcase name="a"/>', True),
+        ("", False),
+        ('<testcase name="a"/><testcase name="b"><failure/></testcase>', False),
+        ('<testcase name="a"/><testcase name="b"><skipped message="expected: "/></testcase>', True),
+        ('<testcase name="a"/><testcase name="b"><skipped message="x"/></testcase>', False),
+    ],
+)
+def test_ok(tmp_path: Path, cases: str, ok: bool) -> None:
+    assert read(tmp_path, f"<testsuites>{cases}</testsuites>").ok is ok
+
+
+def test_no_report_is_trouble(tmp_path: Path) -> None:
+    result = read(tmp_path, None)
+    assert result.trouble == "pytest wrote no report"
+    assert not result.ok
+
+
+def test_the_sums_are_last_and_count_a_tier_that_broke_off(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def good(result: Result, arguments: object) -> None:
+        assert arguments == ("-k", "x")
+        result.passed = 3
+
+    def broken(_result: Result, _arguments: object) -> None:
+        raise BuildFailed("no guest", ["why"])
+
+    monkeypatch.setattr(tiers, "TIERS", {"good": good, "broken": broken})
+    assert tiers.run_tiers(["good"], ("-k", "x"))
+    assert not tiers.run_tiers(["good", "broken"], ("-k", "x"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "3 passed, 1 failed, 0 skipped"
+    assert "  | why" in lines
+    assert any("no guest" in line for line in lines)
