@@ -115,9 +115,11 @@ def build_wheel() -> None:
     type=click.Choice(list(tiers.TIERS)),
     help="Run this tier (may be given several times).  [default: all]",
 )
+@click.option("--long", is_flag=True, help="As often as the docs' figures say: hours.")
 @click.argument("arguments", metavar="[PYTEST ARGS]...", nargs=-1, type=click.UNPROCESSED)
-def test(*, names: tuple[str, ...], arguments: tuple[str, ...]) -> None:
+def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...]) -> None:
     """Run the project's tests, tier by tier; extra arguments go to pytest."""
+    os.environ[tiers.LONG] = str(int(long))
     with reported():
         sys.exit(0 if tiers.run_tiers(names or tiers.TIERS, arguments) else 1)
 

@@ -17,6 +17,7 @@ import pytest
 from tests.guest.card import CARD, NEEDS_MORE_AREA, URGENT_IS_FATAL
 from tests.guest.echo import START_S, Echo, crowd, exchange
 from tests.leaks import Holdings, resident_kb
+from tests.long import rounds
 
 MIB = 1 << 20
 
@@ -138,7 +139,7 @@ def test_a_peer_that_never_reads_does_not_stop_the_others() -> None:
 
 def test_kill_in_mid_stream_then_an_immediate_restart() -> None:
     port = 0
-    for _ in range(5):
+    for _ in range(rounds(5, 100)):
         with Echo(port=port) as echo:
             port = echo.port
             with echo.connect() as sock:
@@ -161,14 +162,15 @@ def test_a_thousand_connections_one_after_another_grow_nothing() -> None:
         serve(100)
         pid = echo.process.pid
         before, resident = Holdings.now(pid), resident_kb(pid)
-        serve(1000)
+        n = rounds(1000, 20_000)
+        serve(n)
         after = settled(pid, before)
         assert len(after.fds) == len(before.fds)
         assert after.mappings <= before.mappings + 1
         assert after.pinned_kb == before.pinned_kb
         assert resident_kb(pid) <= resident + 1024
         stats = echo.stop()
-    assert stats["connections"] == 1100
+    assert stats["connections"] == 100 + n
 
 
 def exchange_short(sock: socket.socket, data: bytes) -> bool:

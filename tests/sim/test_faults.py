@@ -10,6 +10,7 @@ import pytest
 
 from tests.guest.card import Sim, run
 from tests.guest.echo import Echo, exchange
+from tests.long import rounds
 
 MIB = 1 << 20
 
@@ -49,7 +50,7 @@ def test_one_fault(sim: Sim, fault: str, knobs: dict[str, int]) -> None:
     assert stats["held_buffers"] == 0
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(rounds(3, 100)))
 def test_a_seeded_mixture(sim: Sim, seed: int) -> None:
     sim.fault(
         seed=seed, drop=5000, duplicate=5000, reorder=5000, delay=5000, delay_us=1000,

@@ -13,6 +13,7 @@ import pyzcrx
 from tests.guest.card import PATIENCE_S, Sim, register, run
 from tests.guest.echo import Echo, crowd, exchange, send_all
 from tests.guest.test_receive import connected, sending
+from tests.long import rounds
 
 MIB = 1 << 20
 
@@ -211,7 +212,7 @@ def test_a_dmabuf_area() -> None:
 
 def test_kill_under_load_gives_the_queue_back_and_a_restart_at_once_succeeds() -> None:
     port = 0
-    for _ in range(10):
+    for _ in range(rounds(10, 100)):
         with Echo(port=port) as echo:
             port = echo.port
             client = echo.connect()
