@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import click
 
-from vm import host, image, kernel, module, wheel
+from vm import host, image, module, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
@@ -79,7 +79,7 @@ class Sim(Card):
     mtu = "9000"
 
     def shares(self) -> tuple[Share, ...]:
-        self._module = module.obtain(kernel.locate(image.obtain().vmlinuz, None).release)
+        self._module = module.for_guest(None)
         return (Share(self._module.path, module.GUEST_FOLDER),)
 
     def set_up(self, run: Callable[[Sequence[str]], str]) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from vm import image, kernel, module, terminal, wheel
+from vm import module, terminal, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
@@ -131,8 +131,7 @@ def in_guest(*folders: str, card: str) -> Tier:
                 Share(Path(reports), "/reports", writable=True),
             ]
             if card == "sim":
-                release = kernel.locate(image.obtain().vmlinuz, None).release
-                pair = module.obtain(release)
+                pair = module.for_guest(None)
                 shares.append(Share(pair.path, module.GUEST_FOLDER))
             with Guest(Config(shares=tuple(shares))) as guest:
                 terminal.run(
