@@ -10,14 +10,18 @@
  * One exporter per lease: memoryview.release() succeeds while slices or numpy
  * arrays of the view live, but those hold the exporter, so the exporter knows.
  *
- * Everything here runs under the GIL and touches no ring; the owner of the
- * ring moves an Account's returned offsets to the refill queue.
+ * Everything here runs under the GIL.  That is why Account.push() is here and
+ * not a cffi call, which would drop it: a buffer may be released by any thread
+ * at any time, also while the ring's owner pushes.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
 #include <structmember.h>
+#include <time.h>
+
+#include "shim.h"
 
 #define HISTOGRAM	48	/* bucket i: held for [2^i, 2^(i+1)) ns */
 
@@ -63,9 +67,18 @@ static int account_put(struct account *a, uint64_t off)
 	return 0;
 }
 
+static unsigned long long monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
 static void account_held(struct account *a, unsigned long long since, Py_ssize_t n)
 {
-	unsigned long long ns = a->now_ns > since ? a->now_ns - since : 0;
+	unsigned long long now = monotonic_ns();
+	unsigned long long ns = now > since ? now - since : 0;
 	int bucket = ns ? 63 - __builtin_clzll(ns) : 0;
 
 	if (ns > a->held_max_ns)
@@ -139,32 +152,51 @@ static PyObject *account_take(PyObject *self, PyObject *arg)
 	Py_RETURN_NONE;
 }
 
-PyDoc_STRVAR(drop_doc, "drop(n)\n--\n\nThe first n returned offsets are in the refill queue.");
+PyDoc_STRVAR(push_doc,
+"push(rq)\n--\n\n"
+"Move returned offsets to the refill queue (address of a struct pz_rq), as many\n"
+"as find room, oldest first; gives their number.");
 
-static PyObject *account_drop(PyObject *self, PyObject *arg)
+static PyObject *account_push(PyObject *self, PyObject *arg)
 {
 	struct account *a = (struct account *)self;
-	Py_ssize_t n = PyLong_AsSsize_t(arg);
+	struct pz_rq *rq = PyLong_AsVoidPtr(arg);
+	uint32_t n;
 
-	if (n == -1 && PyErr_Occurred())
-		return NULL;
-	if (n < 0 || n > a->count) {
-		PyErr_SetString(PyExc_ValueError, "more than was returned");
+	if (!rq) {
+		if (!PyErr_Occurred())
+			PyErr_SetString(PyExc_ValueError, "push needs a refill queue");
 		return NULL;
 	}
+	if (!a->count)
+		return PyLong_FromLong(0);
+	n = pz_rq_push(rq, a->offs + a->start, a->count > UINT32_MAX ? UINT32_MAX : a->count);
 	a->start += n;
 	a->count -= n;
 	if (!a->count)
 		a->start = 0;
-	Py_RETURN_NONE;
+	return PyLong_FromUnsignedLong(n);
 }
 
-static PyObject *account_address(PyObject *self, void *unused)
+PyDoc_STRVAR(returned_doc,
+"returned()\n--\n\nThe returned offsets that wait for the refill queue, oldest first.");
+
+static PyObject *account_returned(PyObject *self, PyObject *unused)
 {
 	struct account *a = (struct account *)self;
+	PyObject *list = PyList_New(a->count);
+	Py_ssize_t i;
 
 	(void)unused;
-	return PyLong_FromVoidPtr(a->offs ? a->offs + a->start : NULL);
+	for (i = 0; list && i < a->count; i++) {
+		PyObject *off = PyLong_FromUnsignedLongLong(a->offs[a->start + i]);
+
+		if (!off || PyList_SetItem(list, i, off)) {
+			Py_DECREF(list);
+			return NULL;
+		}
+	}
+	return list;
 }
 
 static PyObject *account_histogram(PyObject *self, void *unused)
@@ -188,7 +220,8 @@ static PyObject *account_histogram(PyObject *self, void *unused)
 static PyMethodDef account_methods[] = {
 	{"give_back", account_give_back, METH_VARARGS, give_back_doc},
 	{"take", account_take, METH_O, take_doc},
-	{"drop", account_drop, METH_O, drop_doc},
+	{"push", account_push, METH_O, push_doc},
+	{"returned", account_returned, METH_NOARGS, returned_doc},
 	{NULL, NULL, 0, NULL},
 };
 
@@ -202,12 +235,11 @@ static PyMemberDef account_members[] = {
 	FIELD(given, T_ULONGLONG, READONLY, "references ever given back"),
 	FIELD(forgotten, T_ULONGLONG, READONLY, "of those, by the garbage collector"),
 	FIELD(held_max_ns, T_ULONGLONG, READONLY, "the longest that one was held"),
-	FIELD(now_ns, T_ULONGLONG, 0, "the ring's clock, set once a turn"),
+	FIELD(now_ns, T_ULONGLONG, 0, "the clock of the ring's last turn"),
 	{NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef account_getset[] = {
-	{"address", account_address, NULL, "where the returned offsets lie, or 0", NULL},
 	{"histogram", account_histogram, NULL,
 	 "references by hold time: bucket i counts [2**i, 2**(i+1)) ns", NULL},
 	{NULL, NULL, NULL, NULL, NULL},

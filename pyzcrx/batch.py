@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from pyzcrx.buffer import Buffer
-from pyzcrx.errors import ClosedError, DoubleRelease
+from pyzcrx.errors import BadArgument, ClosedError, DoubleRelease
 from pyzcrx.events import Event
 from pyzcrx.receive import Request
 from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
@@ -74,7 +74,7 @@ class Batch:
 
     def view(self, request: Request, i: int) -> memoryview:
         """The bytes of entry *i*, which is of *request*: fast, and yours only until release."""
-        self._check_open()
+        self._check_mine(request, i)
         length = self.lengths[i]
         memory, at = request.ifq.locate(self.offs[i], length)
         return memoryview(memory)[at : at + length].toreadonly()
@@ -84,7 +84,7 @@ class Batch:
 
         Raises DoubleRelease where it was taken before.
         """
-        self._check_open()
+        self._check_mine(request, i)
         off = self.offs[i]
         if off == _TAKEN:
             raise DoubleRelease(f"entry {i} of the batch was taken before")
@@ -111,6 +111,11 @@ class Batch:
         """The next turn begins."""
         if self._open:
             self.release()
+
+    def _check_mine(self, request: Request, i: int) -> None:
+        self._check_open()
+        if self._tokens[i] != request.token:
+            raise BadArgument(f"entry {i} of the batch is of another request; see runs()")
 
     def _check_open(self) -> None:
         if not self._open:

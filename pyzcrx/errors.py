@@ -24,7 +24,7 @@
     |       +-- WrongQueue                    EFAULT
     |       +-- NotTcp                        EPROTONOSUPPORT
     |       +-- NotConnected                  ENOTCONN
-    |       +-- PeerReset (ConnectionResetError)
+    |       +-- PeerReset (ConnectionResetError)  ECONNRESET, EPIPE
     |       +-- AreaExhausted                 ENOMEM
     |       +-- Cancelled                     ECANCELED
     +-- UrgentDataLost             a stream that ended behind an urgent byte
@@ -145,7 +145,7 @@ class NoMemory(KernelError):
 
 
 class ReceiveError(KernelError):
-    """A receive request failed; found in ``Failed.error``, never raised by reading it."""
+    """A request failed; found in ``Failed.error``, never raised by reading it."""
 
 
 class WrongQueue(ReceiveError):
@@ -161,7 +161,7 @@ class NotConnected(ReceiveError):
 
 
 class PeerReset(ReceiveError, ConnectionResetError):
-    """ECONNRESET: the peer reset the connection."""
+    """ECONNRESET, or EPIPE of a send: the connection is gone."""
 
 
 class AreaExhausted(ReceiveError):
@@ -346,6 +346,24 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             ReceiveError,
             "this kernel does not know RECV_ZC, or the ifq is gone",
             "use Linux 6.15 or newer",
+        ),
+    },
+    "send": {
+        _errno.ECONNRESET: (PeerReset, "the peer reset the connection", ""),
+        _errno.EPIPE: (PeerReset, "the connection is closed for sending", ""),
+        _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
+    },
+    "accept": {
+        _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
+        _errno.EMFILE: (
+            KernelError,
+            "this process has no descriptor left",
+            "raise ulimit -n or close connections, then accept again",
+        ),
+        _errno.ENFILE: (
+            KernelError,
+            "the system has no descriptor left",
+            "raise fs.file-max or close connections, then accept again",
         ),
     },
     "listen": {

@@ -30,7 +30,11 @@ class Data:
 
 @dataclass(slots=True)
 class End:
-    """The peer finished its side cleanly and nothing was left behind."""
+    """The peer finished its side and nothing was left behind.
+
+    A reset is Failed(PeerReset), unless a send of yours met it first: the kernel
+    reports it once, and then only the send knows.
+    """
 
     request: Request
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,7 +29,9 @@ def guard(obj: T, in_child: Callable[[T], None]) -> None:
 
 def _in_child() -> None:
     for obj, in_child in list(_guarded.items()):
-        in_child(obj)
+        # One that fails must not keep the others from dying.
+        with suppress(Exception):
+            in_child(obj)
     _guarded.clear()
 
 

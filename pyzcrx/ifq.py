@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import socket
+import threading
+import time
 from collections import deque
 
 from pyzcrx._ffi import check, ffi, lib
@@ -22,6 +24,8 @@ from pyzcrx.stats import ReceiverStats
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp
 
 _SHORT_WAIT_NS = 1_000_000
+_HOPELESS_NS = 1_000_000_000
+"""How long all of the area may be out, with nothing else going on, before requests fail."""
 _MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
 
 
@@ -57,6 +61,7 @@ class Ifq:
         self._starved: deque[Request] = deque()
         self._postponed: deque[Request] = deque()
         self._given_seen = 0
+        self._given_ns = 0
         self._closed = False
         self._stats = ReceiverStats()
 
@@ -167,7 +172,7 @@ class Ifq:
     def _give_back(self) -> None:
         account, rq = self.account, self.rq
         while account.count:
-            account.drop(rq.push(account.address, account.count))
+            rq.push_returned(account)
             if account.count and not self.flush():
                 break
         if self._flush_at and rq.pending >= self._flush_at:
@@ -182,6 +187,8 @@ class Ifq:
 
     def starve(self, request: Request) -> None:
         """Arm it again once the area has free buffers."""
+        if not self._starved:
+            self._given_ns = time.monotonic_ns()
         self._stats.rearms += 1
         self._stats.alloc_failures += 1
         self._starved.append(request)
@@ -190,25 +197,28 @@ class Ifq:
     def parked(self) -> int:
         return len(self._starved) + len(self._postponed)
 
-    def settle(self, *, futile: bool) -> int:
+    def settle(self) -> int:
         self._give_back()
         if self._starved:
-            self._feed_starved(futile)
+            self._feed_starved()
         if self._postponed and not self.ring.overflowed:
             self._arm_postponed()
         if self._postponed:
             return 0
-        # Without FLUSH_RQ the kernel looks at a full queue in its own time.
-        return _SHORT_WAIT_NS if self.account.count else -1
+        # Another thread may release, and wakes nobody; and without FLUSH_RQ the
+        # kernel looks at a full queue in its own time.
+        return _SHORT_WAIT_NS if self._starved or self.account.count else -1
 
-    def _feed_starved(self, futile: bool) -> None:
+    def _feed_starved(self) -> None:
         """As many as buffers came back, first come first served.
 
         More would only meet ENOMEM again, each at the price of a request.
         """
         self.flush()
         came_back = self.account.given - self._given_seen
-        self._given_seen = self.account.given
+        if came_back:
+            self._given_seen = self.account.given
+            self._given_ns = time.monotonic_ns()
         waiting, self._starved = self._starved, deque()
         armed = 0
         for request in waiting:
@@ -219,11 +229,25 @@ class Ifq:
                 request.arm()
             else:
                 self._starved.append(request)
-        # Nothing came back, nothing is out: nothing will come. Or all is out, and
-        # the caller would wait here for itself to release it.
-        if not armed and not self._postponed and (futile or self.account.leased == 0):
-            while self._starved:
-                self.ring.post(self._starved.popleft().give_up(errno.ENOMEM))
+        # Nothing is out and nothing came back since we looked: nothing will come.
+        if not armed and self.account.leased == 0 and not self._given_since():
+            self._fail_starved()
+
+    def abandon(self) -> None:
+        # Another thread may still release, and gets a while; or has since we looked.
+        alone = threading.active_count() == 1
+        if self._given_since():
+            return
+        if alone or time.monotonic_ns() - self._given_ns > _HOPELESS_NS:
+            self._fail_starved()
+
+    def _given_since(self) -> bool:
+        """Whether buffers came back, from any thread, since starved requests were fed."""
+        return self.account.given != self._given_seen
+
+    def _fail_starved(self) -> None:
+        while self._starved:
+            self.ring.post(self._starved.popleft().give_up(errno.ENOMEM))
 
     def _arm_postponed(self) -> None:
         """A few at a time: all at once would overflow the completion queue again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections import deque
@@ -13,7 +14,7 @@ from pyzcrx.area import Area
 from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
 from pyzcrx.errors import BadArgument, QueueBound
-from pyzcrx.events import Data, Event
+from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
 from pyzcrx.operations import Accept, Send
 from pyzcrx.receive import Request
@@ -29,6 +30,22 @@ def _nanoseconds(timeout: float | None) -> int:
     if not timeout >= 0:
         raise BadArgument(f"timeout {timeout} is not a number of seconds of at least 0")
     return int(min(timeout, 1e9) * 1e9)
+
+
+class _Deadline:
+    """A wait of so many ns from now; -1: for ever."""
+
+    __slots__ = ("_at_ns",)
+
+    def __init__(self, wait_ns: int) -> None:
+        self._at_ns = time.monotonic_ns() + wait_ns if wait_ns >= 0 else None
+
+    def left_ns(self) -> int:
+        return -1 if self._at_ns is None else max(0, self._at_ns - time.monotonic_ns())
+
+    @property
+    def passed(self) -> bool:
+        return self._at_ns is not None and time.monotonic_ns() >= self._at_ns
 
 
 class Ring(RingCore):
@@ -141,13 +158,18 @@ class Ring(RingCore):
         while True:
             while self._undelivered:
                 yield self._undelivered.popleft()
-            if not self.in_flight and not self._posted:
-                return
-            before = self.now_ns
-            self._collect(wait_ns)
-            idle = not self._undelivered
-            if idle and 0 <= wait_ns <= self.now_ns - before:
-                return
+            deadline = _Deadline(wait_ns)
+            while not self._undelivered:
+                if not self._busy:
+                    return
+                self._collect(deadline.left_ns())
+                if deadline.passed and not self._undelivered:
+                    return
+
+    @property
+    def _busy(self) -> bool:
+        """Whether anything can still happen."""
+        return bool(self.in_flight or self._posted or self._undelivered)
 
     def _collect(self, wait_ns: int) -> None:
         events = self.turn(wait_ns)
@@ -168,7 +190,11 @@ class Ring(RingCore):
         Ends the batch before it. A batch may be empty: after *timeout* seconds, a
         signal, or a turn that only kept things going.
         """
+        return self._wait(_nanoseconds(timeout))
+
+    def _wait(self, timeout_ns: int) -> Batch:
         if self._undelivered:
+            self.check_usable()
             self._expire_batch()
             # What events() left behind comes first, as the events it was made into.
             self.columns.forget()
@@ -176,7 +202,7 @@ class Ring(RingCore):
             events = list(self._undelivered)
             self._undelivered.clear()
         else:
-            events = self.turn(_nanoseconds(timeout))
+            events = self.turn(timeout_ns)
         self.current_batch = Batch(self, events)
         return self.current_batch
 
@@ -185,21 +211,30 @@ class Ring(RingCore):
 
         Each batch ends when the next is asked for.
         """
-        while self.in_flight or self._posted or self._undelivered:
-            before = self.now_ns
-            batch = self.wait(timeout)
+        wait_ns = _nanoseconds(timeout)
+        deadline = _Deadline(wait_ns)
+        while self._busy:
+            batch = self._wait(deadline.left_ns())
             if batch or batch.events:
                 yield batch
                 batch.expire()
-            elif timeout is not None and self.now_ns - before >= timeout * 1e9:
+                deadline = _Deadline(wait_ns)
+            elif deadline.passed:
                 return
 
     def close(self) -> None:
-        """Cancel everything, give every buffer back, close ifqs and ring. Idempotent."""
+        """Cancel everything, give every buffer back, close ifqs and ring. Idempotent.
+
+        Connections accepted and not yet told of are closed.
+        """
         if not self.closed:
             self._expire_batch()
         super().close()
+        for event in (*self._undelivered, *self._posted):
+            if isinstance(event, Accepted):
+                os.close(event.fd)
         self._undelivered.clear()
+        self._posted.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Sequence
 
@@ -23,6 +24,7 @@ _TRANSIENT = {errno.ECONNABORTED, errno.EINTR, errno.EPROTO, errno.EAGAIN}
 class Accept:
     """A multishot accept: an Accepted event for each connection, until cancelled.
 
+    A connection that the ring's close finds undelivered is closed with it.
     Where descriptors run out (EMFILE, ENFILE, ENOBUFS, ENOMEM) it ends with Failed;
     accept again once some were closed.
     Kernel: ``io_uring/net.c:io_accept()`` (5.19).
@@ -48,14 +50,24 @@ class Accept:
         self._stopping = True
         self._ring.cancel(self.token)
 
+    def drop(self, res: int) -> None:
+        """A connection that nobody will hear of."""
+        if res >= 0:
+            os.close(res)
+
     def complete(self, res: int, flags: int) -> Event | None:
         over = not flags & CqeFlag.MORE
         if res < 0 and (self._stopping or -res not in _TRANSIENT):
-            return Failed(self, kernel_error(res, "accept", f"fd {self.fd}"))
-        if over and not self._stopping:
+            return self._failed(res)
+        if over and self._stopping:
+            self._ring.post(self._failed(-errno.ECANCELED))
+        elif over:
             # The completion queue was full, or a passing error.
             self._arm()
         return Accepted(self, res) if res >= 0 else None
+
+    def _failed(self, res: int) -> Failed:
+        return Failed(self, kernel_error(res, "accept", f"fd {self.fd}"))
 
 
 class Send:
@@ -92,6 +104,9 @@ class Send:
             ring.raw, self.fd, self._msg, self._iov, len(buffers), self.token
         )
         ring.submit(self, self.token, result, "send")
+
+    def drop(self, res: int) -> None:
+        """Nothing to undo."""
 
     def complete(self, res: int, flags: int) -> Event:  # noqa: ARG002
         for view in self._views:

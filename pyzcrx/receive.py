@@ -65,12 +65,14 @@ class Request:
         self.ifq.ring.check_usable()
         self.protocol.extend(checked_limit(limit))
         self._over = None
+        self._stopping = False
         self.arm()
 
     def cancel(self) -> None:
         """End it early: what has arrived is still delivered, then Failed(Cancelled).
 
-        Nothing happens where it is over already. Owner thread only.
+        Or End or Limit, where those come first. Nothing happens where it is over
+        already. Owner thread only.
         """
         if self._over is None and not self._stopping:
             self._stopping = True
@@ -88,6 +90,9 @@ class Request:
         """A run of *references* completions brought *size_bytes*."""
         self.protocol.data(size_bytes)
         self.ifq.received(size_bytes, references)
+
+    def drop(self, res: int) -> None:
+        """Nothing to undo: the kernel takes its buffers back with the ring."""
 
     def complete(self, res: int, flags: int) -> Event | None:  # noqa: ARG002
         """The final completion of one arm."""

@@ -17,6 +17,8 @@ import os
 import select
 import threading
 import time
+import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, Protocol, cast
@@ -51,6 +53,9 @@ class Operation(Protocol):
     def complete(self, res: int, flags: int) -> Event | None:
         """One CQE; the last of the request when *flags* lacks F_MORE."""
 
+    def drop(self, res: int) -> None:
+        """One CQE that nobody will be told of: the ring is closing."""
+
 
 class Receiver(Operation, Protocol):
     """A request that receives."""
@@ -66,16 +71,23 @@ class Child(Protocol):
     def parked(self) -> int:
         """Requests of its that wait to be armed again."""
 
-    def settle(self, *, futile: bool) -> int:
+    def settle(self) -> int:
         """Give buffers back and arm what can go on; before each turn.
 
-        *futile*: nothing else is in flight and the caller would wait for ever,
-        so what cannot go on now never will. Gives how long the turn may wait at
-        most, in ns; -1: as long as it likes.
+        Gives how long the turn may wait at most, in ns; -1: as long as it likes.
         """
+
+    def abandon(self) -> None:
+        """Nothing is in flight on the ring and the caller would wait for ever: post
+        the failure of what can only go on if somebody releases buffers."""
 
     def closed_by_ring(self) -> None:
         """The ring is about to go."""
+
+
+def _dropped(ring_fd: int) -> None:
+    warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
+    os.close(ring_fd)
 
 
 class Columns:
@@ -176,6 +188,9 @@ class RingCore:
         """Whether completions wait on the kernel's overflow list."""
         self.now_ns = time.monotonic_ns()
         """The clock, read once a turn."""
+        # A finaliser only warns, and frees what would keep an rx queue bound.
+        self._finalizer = weakref.finalize(self, _dropped, int(lib.pz_ring_fd(self.raw)))
+        self._finalizer.atexit = False
         fork.guard(self, RingCore._die_in_child)
 
     # -- state ------------------------------------------------------------
@@ -204,6 +219,7 @@ class RingCore:
     def _die_in_child(self) -> None:
         if self._state is None:
             self._state = ForkedChild
+            self._finalizer.detach()
             os.close(lib.pz_ring_fd(self.raw))
             for fd in self._wakeup or ():
                 os.close(fd)
@@ -276,11 +292,14 @@ class RingCore:
         Data is in :attr:`columns`. Returns early, with nothing, when a signal came.
         """
         self.check_usable()
-        idle = timeout_ns < 0 and not self.armed
+        for_ever = timeout_ns < 0
         for child in self._children:
-            patience = child.settle(futile=idle and child.parked == self.in_flight)
+            patience = child.settle()
             if patience >= 0 and not 0 <= timeout_ns <= patience:
                 timeout_ns = patience
+        if for_ever and not self.armed and not self._posted:
+            for child in self._children:
+                child.abandon()
         events, self._posted = self._posted, []
         if events:
             timeout_ns = 0
@@ -330,7 +349,11 @@ class RingCore:
         return self._wakeup[1]
 
     def wake(self) -> None:
-        """End the owner's wait, from any thread; the owner has asked for wakeup_fd before."""
+        """End the owner's :meth:`wait`, from any thread, with an empty batch.
+
+        The owner must have asked for wakeup_fd before. :meth:`events` and
+        :meth:`batches` take a turn and go on.
+        """
         if self._wakeup is not None and self._state is None:
             with suppress(BlockingIOError):
                 os.write(self._wakeup[1], b"\0")
@@ -358,6 +381,7 @@ class RingCore:
         self._children.clear()
         self._operations.clear()
         self._state = ClosedError
+        self._finalizer.detach()
         lib.pz_ring_exit(self.raw)
         self._mapping.close()
         for fd in self._wakeup or ():
@@ -374,7 +398,9 @@ class RingCore:
             n = lib.pz_ring_turn(self.raw, 1, left, self.columns.raw)
             if n < 0 and n != -errno.EINTR:
                 break
-            for token, _, flags in self.columns.others():
+            for token, res, flags in self.columns.others():
+                if (operation := self._operations.get(token)) is not None:
+                    operation.drop(res)
                 if not flags & CqeFlag.MORE:
                     self._operations.pop(token, None)
 
@@ -388,6 +414,9 @@ class _Wakeup:
 
     def __init__(self, ring: RingCore) -> None:
         self._ring = ring
+
+    def drop(self, res: int) -> None:
+        """Nothing to undo."""
 
     def complete(self, res: int, flags: int) -> None:
         pipe = self._ring._wakeup

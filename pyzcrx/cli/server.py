@@ -26,7 +26,10 @@ ACCEPT_RETRY_S = 0.1
 class Connection:
     """One client: what it sent and was not yet sent back."""
 
-    __slots__ = ("broken", "ended", "fd", "paused", "queue", "request", "sending", "unsent_bytes")
+    __slots__ = (
+        "broken", "ended", "fd", "paused", "queue", "receiving", "request", "sending",
+        "unsent_bytes",
+    )  # fmt: skip
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -34,16 +37,14 @@ class Connection:
         self.queue: deque[Buffer] = deque()
         self.sending: Send | None = None
         self.unsent_bytes = 0
+        self.receiving = False
+        """Its request's End, Limit or Failed has not been seen yet."""
         self.paused = False
         """Its limit is reached and it waits for its echo to drain."""
         self.ended = False
         """The peer finished its side."""
         self.broken = False
         """Nothing more can be sent to it."""
-
-    @property
-    def receiving(self) -> bool:
-        return self.request is not None and not self.request.over
 
 
 class Server:
@@ -104,7 +105,7 @@ class Server:
             buffers = [batch.buffer(run.request, i) for i in range(run.start, run.stop)]
             connection.queue.extend(buffers)
             connection.unsent_bytes += run.size_bytes
-            self._pump(connection)
+            self._advance(connection)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -113,11 +114,15 @@ class Server:
             case Sent(request=send, size_bytes=size_bytes):
                 self._sent(send, size_bytes)
             case Limit(request=request):
-                self._reached_limit(self._connection(request))
+                connection = self._connection(request)
+                connection.receiving = False
+                connection.paused = True
+                self._advance(connection)
             case End(request=request):
                 connection = self._connection(request)
+                connection.receiving = False
                 connection.ended = True
-                self._pump(connection)
+                self._advance(connection)
             case Failed(request=request, error=error):
                 self._failed(request, error)
 
@@ -137,6 +142,7 @@ class Server:
             self.failures.append(error)
             os.close(fd)
             return
+        connection.receiving = True
         self._connections[fd] = connection
 
     def _stop_accepting(self) -> None:
@@ -144,42 +150,35 @@ class Server:
             self._accept.cancel()
             self._accept = None
 
-    # -- echoing ------------------------------------------------------------
-
-    def _pump(self, connection: Connection) -> None:
-        """Send what waits; finish the connection where nothing will come any more."""
-        if connection.sending is None and connection.queue and not connection.broken:
-            queue = connection.queue
-            buffers = [queue.popleft() for _ in range(min(len(queue), SEND_BUFFERS))]
-            connection.sending = self._ring.send(connection.fd, buffers, context=connection)
-        if connection.sending is None and connection.ended:
-            self._close(connection)
+    def _advance(self, connection: Connection) -> None:
+        """After anything that happened to it: send, receive on, or close."""
+        c = connection
+        if not c.broken:
+            if c.sending is None and c.queue:
+                buffers = [c.queue.popleft() for _ in range(min(len(c.queue), SEND_BUFFERS))]
+                c.sending = self._ring.send(c.fd, buffers, context=c)
+            if c.paused and c.unsent_bytes <= self._backlog_bytes // 2:
+                assert c.request is not None
+                c.paused = False
+                c.receiving = True
+                c.request.resume(self._backlog_bytes)
+        # Only once nothing is in flight: the descriptor's number may be another's soon.
+        if (c.broken or c.ended) and c.sending is None and not c.receiving:
+            os.close(c.fd)
+            del self._connections[c.fd]
 
     def _sent(self, send: Send, size_bytes: int) -> None:
         connection = self._connection(send)
         connection.sending = None
         connection.unsent_bytes -= size_bytes
         self._release(send)
-        if connection.paused and connection.unsent_bytes <= self._backlog_bytes // 2:
-            self._resume(connection)
-        self._pump(connection)
+        self._advance(connection)
 
     @staticmethod
     def _release(send: Send) -> None:
         for buffer in send.buffers:
             if isinstance(buffer, Buffer):
                 buffer.release()
-
-    def _reached_limit(self, connection: Connection) -> None:
-        if connection.unsent_bytes <= self._backlog_bytes // 2:
-            self._resume(connection)
-        else:
-            connection.paused = True
-
-    def _resume(self, connection: Connection) -> None:
-        assert connection.request is not None
-        connection.paused = False
-        connection.request.resume(self._backlog_bytes)
 
     # -- ends ---------------------------------------------------------------
 
@@ -194,27 +193,24 @@ class Server:
         if isinstance(request, Send):
             connection.sending = None
             self._release(request)
+        else:
+            connection.receiving = False
         self._break(connection)
+        self._advance(connection)
 
-    def _break(self, connection: Connection) -> None:
-        """Neither direction will go on: wait for what is in flight, then close."""
+    @staticmethod
+    def _break(connection: Connection) -> None:
+        """Neither direction will go on: end what is in flight, its events bring the rest."""
         connection.broken = True
         while connection.queue:
             connection.queue.popleft().release()
         if connection.sending is not None:
-            # Ends the send; its Failed event brings us back here.
-            with suppress(OSError), socket.socket(fileno=os.dup(connection.fd)) as sock:
+            sock = socket.socket(fileno=connection.fd)
+            with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        elif connection.receiving:
-            assert connection.request is not None
+            sock.detach()
+        if connection.receiving and connection.request is not None:
             connection.request.cancel()
-        else:
-            self._close(connection)
-
-    def _close(self, connection: Connection) -> None:
-        """The last of both directions is over."""
-        os.close(connection.fd)
-        del self._connections[connection.fd]
 
     def close(self) -> None:
         """Close every connection; the ring, closed before, has ended their requests."""

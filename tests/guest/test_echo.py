@@ -10,6 +10,7 @@ import socket
 import struct
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,27 @@ def test_reset_in_mid_stream() -> None:
         while len(Holdings.now(echo.process.pid).fds) > 9 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert len(Holdings.now(echo.process.pid).fds) <= 9
+
+
+def test_resets_with_an_echo_under_way_a_hundred_times() -> None:
+    with Echo("--max-backlog", "64K") as echo:
+        before = len(Holdings.now(echo.process.pid).fds)
+        for i in range(rounds(100, 2000)):
+            sock = echo.connect()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.setblocking(False)
+            with suppress(BlockingIOError):
+                for _ in range(i % 7 + 1):
+                    sock.send(bytes(50_000))
+            if i % 3 == 0:
+                sock.shutdown(socket.SHUT_WR)
+            sock.close()
+        with echo.connect() as sock:
+            assert exchange(sock, b"still there") == b"still there"
+        deadline = time.monotonic() + START_S
+        while len(Holdings.now(echo.process.pid).fds) > before and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(Holdings.now(echo.process.pid).fds) == before
 
 
 def test_urgent_data_is_no_clean_end() -> None:

@@ -253,6 +253,27 @@ def test_several_ifqs_on_one_ring_keep_their_buffers_apart() -> None:
             register(ring, one)
 
 
+def test_two_starved_ifqs_are_told_both() -> None:
+    if CARD.zero_copy:
+        pytest.skip("expected: needs two queues and steering; in tests/sim")
+    with (
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(1 << 14) as one,
+        pyzcrx.Area.anonymous(1 << 14) as two,
+        connected() as (c1, s1),
+        connected() as (c2, s2),
+    ):
+        for client, area, sock in ((c1, one, s1), (c2, two, s2)):
+            client.sendall(bytes(100_000))
+            register(ring, area).receive(sock)
+        kept = []
+        failed = 0
+        for event in ring.events():
+            kept.append(event)
+            failed += isinstance(event, pyzcrx.Failed)
+        assert failed == 2
+
+
 # -- bad sockets -------------------------------------------------------------
 
 

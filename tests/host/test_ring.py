@@ -62,6 +62,59 @@ def test_close_is_idempotent_and_everything_after_it_says_so() -> None:
                 use()
 
 
+def test_a_ring_that_was_dropped_warns_and_frees_its_descriptor() -> None:
+    with nothing_leaks(), pytest.warns(ResourceWarning, match="without close"):
+        pyzcrx.Ring()
+
+
+def test_connections_that_nobody_heard_of_are_closed_with_the_ring() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, nothing_leaks():
+        ring = pyzcrx.Ring()
+        ring.accept(listener)
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(5)]
+        first = next(ring.events())
+        assert isinstance(first, pyzcrx.Accepted)
+        os.close(first.fd)
+        undelivered = len(ring._undelivered)
+        ring.close()
+        assert undelivered > 0
+        for client in clients[1:]:
+            client.settimeout(10)
+            assert client.recv(1) == b""
+        for client in clients:
+            client.close()
+
+
+def test_an_accept_that_is_cancelled_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pyzcrx.Ring() as ring:
+        accept = ring.accept(listener)
+        ring.wait(0)
+        accept.cancel()
+        (failed,) = ring.events()
+        assert isinstance(failed, pyzcrx.Failed)
+        assert isinstance(failed.error, pyzcrx.Cancelled)
+
+
+def test_wakes_do_not_stretch_a_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, pyzcrx.Ring() as ring:
+        ring.accept(listener)
+        assert ring.wakeup_fd >= 0
+        stop = threading.Event()
+
+        def keep_waking() -> None:
+            while not stop.wait(0.02):
+                ring.wake()
+
+        thread = threading.Thread(target=keep_waking)
+        thread.start()
+        began = time.monotonic()
+        assert list(ring.events(timeout=0.2)) == []
+        assert list(ring.batches(timeout=0.2)) == []
+        assert 0.4 <= time.monotonic() - began < 20
+        stop.set()
+        thread.join()
+
+
 def in_thread(use: object) -> BaseException | None:
     caught: list[BaseException | None] = [None]
 
@@ -169,6 +222,7 @@ def test_send_to_nobody_fails_typed() -> None:
         (failed,) = ring.wait(10).events
         assert isinstance(failed, pyzcrx.Failed)
         assert "EPIPE" in str(failed.error)
+        assert isinstance(failed.error, ConnectionResetError)
         for bad in ([], [b"x"] * 1025):
             with pytest.raises(pyzcrx.BadArgument, match="1024"):
                 ring.send(left, bad)

@@ -7,6 +7,8 @@ arrives in order, every reference goes back exactly once, nothing is left out.
 from __future__ import annotations
 
 import errno
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -281,3 +283,66 @@ def test_resume_needs_a_limit_that_was_reached() -> None:
         request = ifq.receive(kernel.socket().fileno())
         with pytest.raises(pyzcrx.BadArgument, match="Limit"):
             request.resume(5)
+
+
+def test_resume_after_a_cancel_that_the_limit_overtook() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel) as (ring, ifq):
+        request = ifq.receive(filled(kernel, 2 * PAGE).fileno(), limit=PAGE)
+        data, limit = ring.events(timeout=0)
+        assert isinstance(data, pyzcrx.Data)
+        assert isinstance(limit, pyzcrx.Limit)
+        request.resume(PAGE)
+        assert not request.stopping
+        more, limit = ring.events(timeout=0)
+        assert isinstance(more, pyzcrx.Data)
+        assert isinstance(limit, pyzcrx.Limit)
+
+
+def test_another_thread_may_release_what_a_starved_request_waits_for() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel, pages=2) as (ring, ifq):
+        sock = filled(kernel, 6 * PAGE)
+        sock.finish()
+        ifq.receive(sock.fileno())
+        received = 0
+        threads = []
+        for event in ring.events():
+            assert not isinstance(event, pyzcrx.Failed), event
+            if isinstance(event, pyzcrx.Data):
+                received += len(event.buffer)
+                threads.append(threading.Timer(0.05, event.buffer.release))
+                threads[-1].start()
+        assert received == 6 * PAGE
+        for thread in threads:
+            thread.join()
+        settled(kernel, ring, ifq)
+
+
+def test_a_batch_entry_belongs_to_its_request() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel) as (ring, ifq):
+        ifq.receive(filled(kernel, PAGE).fileno())
+        other = ifq.receive(kernel.socket().fileno())
+        batch = ring.wait(0)
+        for use in (batch.view, batch.buffer):
+            with pytest.raises(pyzcrx.BadArgument, match="another request"):
+                use(other, 0)
+        batch.release()
+        settled(kernel, ring, ifq)
+
+
+def test_a_slow_consumer_does_not_use_up_the_timeout() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel) as (ring, ifq):
+        sock = filled(kernel, PAGE)
+        ifq.receive(sock.fileno())
+        seen = 0
+        for event in ring.events(timeout=0.05):
+            assert isinstance(event, pyzcrx.Data)
+            event.buffer.release()
+            seen += 1
+            if seen == 1:
+                time.sleep(0.1)  # the consumer's own time
+                sock.send(b"more")
+        assert seen == 2
