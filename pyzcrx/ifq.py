@@ -198,9 +198,11 @@ class Ifq:
         return len(self._starved) + len(self._postponed)
 
     def settle(self) -> int:
+        # Read first: what other threads give while we push is for the next turn.
+        given = self.account.given
         self._give_back()
         if self._starved:
-            self._feed_starved()
+            self._feed_starved(given)
         if self._postponed and not self.ring.overflowed:
             self._arm_postponed()
         if self._postponed:
@@ -209,15 +211,15 @@ class Ifq:
         # kernel looks at a full queue in its own time.
         return _SHORT_WAIT_NS if self._starved or self.account.count else -1
 
-    def _feed_starved(self) -> None:
+    def _feed_starved(self, given: int) -> None:
         """As many as buffers came back, first come first served.
 
         More would only meet ENOMEM again, each at the price of a request.
         """
         self.flush()
-        came_back = self.account.given - self._given_seen
+        came_back = given - self._given_seen
         if came_back:
-            self._given_seen = self.account.given
+            self._given_seen = given
             self._given_ns = time.monotonic_ns()
         waiting, self._starved = self._starved, deque()
         armed = 0
