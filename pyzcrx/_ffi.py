@@ -7,7 +7,7 @@ error of the operation, in one place.
 from __future__ import annotations
 
 from pyzcrx._zcrx import ffi, lib
-from pyzcrx.errors import kernel_error
+from pyzcrx.meanings import kernel_error
 
 __all__ = ["check", "ffi", "lib"]
 

@@ -19,7 +19,8 @@ from typing import Literal, Self
 
 from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Span
-from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError, kernel_error
+from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
+from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Mapping
 
 HugePages = Literal["2M", "1G", "thp"]

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from pyzcrx._ffi import ffi, lib
 from pyzcrx.buffer import Buffer
-from pyzcrx.errors import BadArgument, kernel_error
+from pyzcrx.errors import BadArgument
 from pyzcrx.events import Accepted, Event, Failed, Sent
+from pyzcrx.meanings import kernel_error
 from pyzcrx.ring import RingCore
 from pyzcrx.uapi import CqeFlag
 

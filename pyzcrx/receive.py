@@ -6,8 +6,9 @@ import errno
 from typing import TYPE_CHECKING
 
 from pyzcrx._ffi import check, lib
-from pyzcrx.errors import BadArgument, UrgentDataLost, ZcrxError, kernel_error
+from pyzcrx.errors import BadArgument, UrgentDataLost, ZcrxError
 from pyzcrx.events import End, Event, Failed, Limit
+from pyzcrx.meanings import kernel_error
 from pyzcrx.protocol import ReceiveProtocol, Step
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx.area import Area
-from pyzcrx.errors import BadArgument, kernel_error
+from pyzcrx.errors import BadArgument
+from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Mapping
 from pyzcrx.query import query_zcrx
 from pyzcrx.refill import HEADER_BYTES, RQE_BYTES, RefillQueue, region_bytes

@@ -19,12 +19,12 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
+from pyzcrx.columns import Columns
 from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.memory import Mapping
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
@@ -42,9 +42,6 @@ MAX_ENTRIES = 32768
 
 _FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
 _CLOSE_PATIENCE_NS = 2_000_000_000
-
-
-_FORMATS: dict[str, Literal["Q", "I", "i"]] = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i"}
 
 
 class Operation(Protocol):
@@ -88,62 +85,6 @@ class Child(Protocol):
 def _dropped(ring_fd: int) -> None:
     warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
     os.close(ring_fd)
-
-
-class Columns:
-    """What one turn drained, column by column; overwritten by the next turn.
-
-    ``n_data`` data completions: ``tokens``, ``offs`` (uint64) and ``lengths``
-    (uint32); ``n_runs`` runs of neighbours that belong to one request.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        def array(ctype: str, n: int) -> tuple[object, memoryview]:
-            memory = ffi.new(f"{ctype}[]", n)
-            return memory, memoryview(ffi.buffer(memory)).cast(_FORMATS[ctype])
-
-        self.capacity = capacity
-        arrays = {
-            "token": array("uint64_t", capacity),
-            "off": array("uint64_t", capacity),
-            "len": array("uint32_t", capacity),
-            "run_token": array("uint64_t", capacity),
-            "run_start": array("uint32_t", capacity + 1),
-            "run_bytes": array("uint64_t", capacity),
-            "other_token": array("uint64_t", capacity),
-            "other_res": array("int32_t", capacity),
-            "other_flags": array("uint32_t", capacity),
-        }
-        self._keep = [memory for memory, _ in arrays.values()]
-        self.raw = ffi.new(
-            "struct pz_columns *",
-            {"capacity": capacity} | {name: memory for name, (memory, _) in arrays.items()},
-        )
-        self.tokens = arrays["token"][1]
-        self.offs = arrays["off"][1]
-        self.lengths = arrays["len"][1]
-        self.run_tokens = arrays["run_token"][1]
-        self.run_starts = arrays["run_start"][1]
-        self.run_bytes = arrays["run_bytes"][1]
-        self._other = tuple(arrays[f"other_{name}"][1] for name in ("token", "res", "flags"))
-        self.n_data = 0
-        self.n_runs = 0
-        self.n_bytes = 0
-
-    def refresh(self) -> None:
-        """Take over the counts of a turn."""
-        raw = self.raw
-        self.n_data, self.n_runs, self.n_bytes = raw.n_data, raw.n_runs, raw.bytes
-
-    def forget(self) -> None:
-        """As after a turn that brought no data."""
-        self.n_data = self.n_runs = self.n_bytes = 0
-
-    def others(self) -> Iterator[tuple[int, int, int]]:
-        """(token, res, flags) of each completion that is not data."""
-        n = self.raw.n_other
-        tokens, res, flags = self._other
-        return zip(tokens[:n].tolist(), res[:n].tolist(), flags[:n].tolist(), strict=True)
 
 
 class RingCore:

@@ -15,7 +15,7 @@ import pyzcrx
 from pyzcrx.area import HugePages
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
 from pyzcrx.cli.server import Server
-from pyzcrx.errors import kernel_error
+from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE
 from pyzcrx.registration import RqMemory
 

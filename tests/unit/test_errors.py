@@ -8,8 +8,8 @@ import pickle
 import pytest
 
 import pyzcrx
-from pyzcrx import errors
-from pyzcrx.errors import kernel_error
+from pyzcrx import errors, meanings
+from pyzcrx.meanings import kernel_error
 
 REGISTRATION = {
     errno.EPERM: pyzcrx.NotPermitted,
@@ -50,7 +50,7 @@ def test_errno_table(operation: str, number: int, kind: type[errors.KernelError]
 
 def test_every_row_is_one_line_and_says_how_to_mend_what_can_be_mended() -> None:
     nothing_to_mend = {errno.ECONNRESET, errno.ECANCELED, errno.EPIPE}
-    for operation, row in errors.meanings().items():
+    for operation, row in meanings.meanings().items():
         for number, (_, cause, mend) in row.items():
             assert "\n" not in str(kernel_error(number, operation))
             assert cause

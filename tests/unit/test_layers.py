@@ -19,8 +19,9 @@ LAYERS = [
     ["ifq"],
     ["registration", "receive"],
     ["buffer", "refill", "area", "ring", "events"],
-    ["protocol", "memory", "query"],
+    ["protocol", "memory", "query", "columns"],
     ["fork", "_ffi", "_lease", "uapi", "stats"],
+    ["meanings"],
     ["errors", "_zcrx"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -1,0 +1,66 @@
+"""The preallocated columns that a turn is drained into, shared with the shim."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pyzcrx._ffi import ffi
+
+_FORMATS: dict[str, Literal["Q", "I", "i"]] = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i"}
+
+
+class Columns:
+    """What one turn drained, column by column; overwritten by the next turn.
+
+    ``n_data`` data completions: ``tokens``, ``offs`` (uint64) and ``lengths``
+    (uint32); ``n_runs`` runs of neighbours that belong to one request.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        def array(ctype: str, n: int) -> tuple[object, memoryview]:
+            memory = ffi.new(f"{ctype}[]", n)
+            return memory, memoryview(ffi.buffer(memory)).cast(_FORMATS[ctype])
+
+        self.capacity = capacity
+        arrays = {
+            "token": array("uint64_t", capacity),
+            "off": array("uint64_t", capacity),
+            "len": array("uint32_t", capacity),
+            "run_token": array("uint64_t", capacity),
+            "run_start": array("uint32_t", capacity + 1),
+            "run_bytes": array("uint64_t", capacity),
+            "other_token": array("uint64_t", capacity),
+            "other_res": array("int32_t", capacity),
+            "other_flags": array("uint32_t", capacity),
+        }
+        self._keep = [memory for memory, _ in arrays.values()]
+        self.raw = ffi.new(
+            "struct pz_columns *",
+            {"capacity": capacity} | {name: memory for name, (memory, _) in arrays.items()},
+        )
+        self.tokens = arrays["token"][1]
+        self.offs = arrays["off"][1]
+        self.lengths = arrays["len"][1]
+        self.run_tokens = arrays["run_token"][1]
+        self.run_starts = arrays["run_start"][1]
+        self.run_bytes = arrays["run_bytes"][1]
+        self._other = tuple(arrays[f"other_{name}"][1] for name in ("token", "res", "flags"))
+        self.n_data = 0
+        self.n_runs = 0
+        self.n_bytes = 0
+
+    def refresh(self) -> None:
+        """Take over the counts of a turn."""
+        raw = self.raw
+        self.n_data, self.n_runs, self.n_bytes = raw.n_data, raw.n_runs, raw.bytes
+
+    def forget(self) -> None:
+        """As after a turn that brought no data."""
+        self.n_data = self.n_runs = self.n_bytes = 0
+
+    def others(self) -> Iterator[tuple[int, int, int]]:
+        """(token, res, flags) of each completion that is not data."""
+        n = self.raw.n_other
+        tokens, res, flags = self._other
+        return zip(tokens[:n].tolist(), res[:n].tolist(), flags[:n].tolist(), strict=True)

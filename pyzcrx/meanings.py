@@ -1,0 +1,256 @@
+"""What an errno means, by operation: the one place where it gets class, cause and mend.
+
+The kernel gives zcrx registration no text (its extack is NULL), so the errno is all
+there is; the causes below are those of ``io_uring/zcrx.c`` and the drivers (Linux 6.15
+to 7.3).
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+
+from pyzcrx.errors import (
+    AreaExhausted,
+    BadRequest,
+    Cancelled,
+    KernelError,
+    NoMemory,
+    NoSuchInterface,
+    NotConnected,
+    NotPermitted,
+    NotSupported,
+    NotTcp,
+    OutOfRange,
+    PeerReset,
+    ProviderIgnored,
+    QueueBound,
+    QueueBusy,
+    ReceiveError,
+    WrongQueue,
+)
+
+_Meaning = tuple[type[KernelError], str, str]
+
+_PRIVILEGE = "run as root or give the process CAP_NET_ADMIN in the initial user namespace"
+_DOCTOR = "enable header split explicitly (tcp-data-split on, hds-thresh 0)"
+
+# By operation, then errno.  An operation falls back on "" for what it lacks.
+_MEANINGS: dict[str, dict[int, _Meaning]] = {
+    "ring set-up": {
+        _errno.EPERM: (
+            NotPermitted,
+            "io_uring is not allowed here (kernel.io_uring_disabled or a seccomp filter)",
+            "sysctl kernel.io_uring_disabled=0, or relax the container's seccomp profile",
+        ),
+        _errno.ENOSYS: (
+            NotSupported,
+            "this kernel has no io_uring",
+            "use a kernel with CONFIG_IO_URING, 6.15 or newer",
+        ),
+        _errno.EINVAL: (
+            NotSupported,
+            "the kernel does not know a ring flag that zcrx needs",
+            "use Linux 6.15 or newer",
+        ),
+        _errno.ENOMEM: (
+            NoMemory,
+            "ring memory was refused (RLIMIT_MEMLOCK without CAP_IPC_LOCK, or no memory)",
+            "raise ulimit -l or ask for fewer entries",
+        ),
+    },
+    "register ifq": {
+        _errno.EPERM: (NotPermitted, "zcrx registration needs CAP_NET_ADMIN", _PRIVILEGE),
+        _errno.EINVAL: (
+            BadRequest,
+            "header split is not explicitly enabled, hds-thresh is not 0, or the driver or "
+            "kernel refuses this rx_buf_len or flag",
+            _DOCTOR,
+        ),
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "the driver has no zcrx queue operations (or no such queue), cannot do this "
+            "rx_buf_len, or the kernel was built without CONFIG_IO_URING_ZCRX",
+            "use a card with zcrx support (bnxt, mlx5, gve, fbnic), its link up, or NODEV",
+        ),
+        _errno.EEXIST: (
+            QueueBound,
+            "the rx queue is bound already, or an XDP program is attached",
+            "end its user (a queue is given back a moment after close), choose another queue, "
+            "or: ip link set IF xdp off",
+        ),
+        _errno.EBUSY: (
+            QueueBusy,
+            "AF_XDP holds the rx queue, or it is leased to another device",
+            "end the AF_XDP program or choose another queue",
+        ),
+        _errno.ERANGE: (
+            OutOfRange,
+            "the rx queue does not exist, or the area is not contiguous enough for rx_buf_len",
+            "see ethtool -l for the queues; use huge pages for rx_buf_len above a page",
+        ),
+        _errno.ENODEV: (
+            NoSuchInterface,
+            "no such interface in this network namespace",
+            "see ip link",
+        ),
+        _errno.ENODATA: (
+            ProviderIgnored,
+            "the driver ignored the memory provider",
+            "enable header split, update the driver or choose another card",
+        ),
+        _errno.ENOMEM: (
+            NoMemory,
+            "the area could not be pinned (RLIMIT_MEMLOCK without CAP_IPC_LOCK, or no memory)",
+            "raise ulimit -l or use a smaller area",
+        ),
+    },
+    "register ifq NODEV": {
+        _errno.EINVAL: (
+            NotSupported,
+            "this kernel has no ZCRX_REG_NODEV",
+            "use Linux 7.2 or newer, or name an interface and a queue",
+        ),
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "the kernel was built without CONFIG_IO_URING_ZCRX, or NODEV was asked for an "
+            "rx_buf_len other than a page",
+            "use a kernel with zcrx and leave rx_buf_len out",
+        ),
+    },
+    "add area": {
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "this kernel has no ZCRX_CTRL_ADD_AREA",
+            "use Linux 7.3 or newer, or a larger area from the start",
+        ),
+        _errno.EINVAL: (
+            BadRequest,
+            "the area is of another kind than the first (memory or dmabuf), or the ifq has 1024",
+            "make it of the same kind",
+        ),
+        _errno.ERANGE: (
+            OutOfRange,
+            "the area is not contiguous enough for the ifq's rx_buf_len",
+            "use huge pages, in multiples of one",
+        ),
+    },
+    "create udmabuf": {
+        _errno.ENOENT: (
+            NotSupported,
+            "there is no /dev/udmabuf",
+            "use a kernel with CONFIG_UDMABUF, or another kind of area",
+        ),
+        _errno.EACCES: (
+            NotPermitted,
+            "/dev/udmabuf is not for this user",
+            "join the group kvm, or run as root",
+        ),
+        _errno.EINVAL: (
+            BadRequest,
+            "the size is beyond udmabuf's limit",
+            "raise /sys/module/udmabuf/parameters/size_limit_mb",
+        ),
+    },
+    "receive": {
+        _errno.EFAULT: (
+            WrongQueue,
+            "data of this connection arrived in another ifq",
+            "receive on the ifq whose queue the flow is steered to, and narrow the rule",
+        ),
+        _errno.EPROTONOSUPPORT: (
+            NotTcp,
+            "not a plain TCP socket (UDP, MPTCP or kernel TLS receive)",
+            "use a TCP socket; IPPROTO_TCP instead of MPTCP",
+        ),
+        _errno.ENOTSOCK: (NotTcp, "not a socket", "pass a connected TCP socket"),
+        _errno.EBADF: (NotConnected, "the socket was closed", "keep it open while it receives"),
+        _errno.ENOTCONN: (
+            NotConnected,
+            "the socket is not connected, or it listens",
+            "connect or accept first",
+        ),
+        _errno.ECONNRESET: (PeerReset, "the peer reset the connection", ""),
+        _errno.ENOMEM: (
+            AreaExhausted,
+            "no free buffer in the area, and none that could come back",
+            "release buffers sooner or use a larger area",
+        ),
+        _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
+        _errno.EINVAL: (
+            ReceiveError,
+            "this kernel does not know RECV_ZC, or the ifq is gone",
+            "use Linux 6.15 or newer",
+        ),
+    },
+    "send": {
+        _errno.ECONNRESET: (PeerReset, "the peer reset the connection", ""),
+        _errno.EPIPE: (PeerReset, "the connection is closed for sending", ""),
+        _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
+    },
+    "accept": {
+        _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
+        _errno.EMFILE: (
+            KernelError,
+            "this process has no descriptor left",
+            "raise ulimit -n or close connections, then accept again",
+        ),
+        _errno.ENFILE: (
+            KernelError,
+            "the system has no descriptor left",
+            "raise fs.file-max or close connections, then accept again",
+        ),
+    },
+    "listen": {
+        _errno.EADDRINUSE: (
+            KernelError,
+            "the port is in use",
+            "choose another --port, or end the program that has it (ss -ltnp)",
+        ),
+        _errno.EADDRNOTAVAIL: (
+            KernelError,
+            "no interface has that address",
+            "see ip address, or leave --host out",
+        ),
+        _errno.EACCES: (
+            NotPermitted,
+            "ports below 1024 need CAP_NET_BIND_SERVICE",
+            "choose a higher --port or run as root",
+        ),
+    },
+    "": {
+        _errno.EPERM: (NotPermitted, "the kernel does not permit it", _PRIVILEGE),
+        _errno.EEXIST: (
+            QueueBound,
+            "the ring belongs to another thread (IORING_SETUP_SINGLE_ISSUER)",
+            "use the ring from the thread that made it",
+        ),
+        _errno.ENOMEM: (NoMemory, "no memory", "free memory or ask for less"),
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "this kernel does not support it",
+            "use a newer kernel",
+        ),
+    },
+}
+
+
+def kernel_error(errno: int, operation: str, subject: str = "") -> KernelError:
+    """The typed error of an errno: *operation* names a row above, *subject* whom it met.
+
+    ``errno`` may be given as the negative number that the shim returns.
+    """
+    number = abs(errno)
+    base = operation.removesuffix(" NODEV")
+    for row in (operation, base, ""):
+        meaning = _MEANINGS.get(row, {}).get(number)
+        if meaning is not None:
+            kind, cause, mend = meaning
+            break
+    else:
+        kind, cause, mend = (ReceiveError if base == "receive" else KernelError), "", ""
+    return kind(number, f"{operation} ({subject})" if subject else operation, cause, mend)
+
+
+def meanings() -> dict[str, dict[int, _Meaning]]:
+    """A copy of the table: operation, errno, (class, cause, mend)."""
+    return {operation: dict(row) for operation, row in _MEANINGS.items()}
