@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +47,22 @@ Command = Callable[..., None]
 
 
 def one_line_errors(program: str) -> Callable[[Command], Command]:
-    """Errors of ours end the program with status 1 and one line; a traceback with ``--debug``."""
+    """Errors of ours end the program with status 1 and one line; a traceback with ``--debug``.
+
+    Warnings are a line each, too.
+    """
 
     def decorate(command: Command) -> Command:
         @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
         @functools.wraps(command)
         def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
+            def show(message: Warning | str, *_: Any, **__: Any) -> None:
+                click.echo(f"{program}: warning: {message}", err=True)
+
             try:
-                command(*args, **kwargs)
+                with warnings.catch_warnings():
+                    warnings.showwarning = show
+                    command(*args, **kwargs)
             except ZcrxError as error:
                 if debug:
                     raise
@@ -84,9 +93,10 @@ def share_text(part: int | None, whole: int) -> str:
 def stats_text(stats: ReceiverStats) -> str:
     """A receiver's figures in one line."""
     rate = stats.bytes / stats.seconds if stats.seconds else 0
+    connections = f"{stats.connections} connection{'' if stats.connections == 1 else 's'}"
     return (
         f"{stats.seconds:.1f} s: {size_text(stats.bytes)} in {stats.buffers} buffers over "
-        f"{stats.connections} connections, {size_text(rate)}/s; "
+        f"{connections}, {size_text(rate)}/s; "
         f"zero-copied {share_text(stats.bytes_zero_copy, stats.bytes)}, "
         f"copied {share_text(stats.bytes_copied, stats.bytes)}; "
         f"{stats.rearms} rearms, {stats.held_buffers} buffers held"

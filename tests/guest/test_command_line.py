@@ -82,6 +82,22 @@ def test_wrong_command_lines_have_status_2(options: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_missing_huge_pages_are_a_line_of_warning() -> None:
+    with subprocess.Popen(
+        ["zcrx-echo", "--nodev", "-p", "0", "--huge", "2M", "--area", "4M"],
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        warning, listening = process.stderr.readline(), process.stderr.readline()
+        process.terminate()
+        figures = process.stderr.read()
+    assert warning.startswith("zcrx-echo: warning: no 2 huge pages of 2M are free")
+    assert "listening on" in listening
+    assert figures.startswith("zcrx-echo: ")
+    assert "0 connections" in figures
+    assert process.returncode == 0
+
+
 def test_help_and_version() -> None:
     assert "--discard" in run("--help").stdout
     assert run("--version").stdout.startswith("zcrx-echo, version ")
