@@ -11,7 +11,7 @@ import mmap
 import weakref
 
 from pyzcrx import fork
-from pyzcrx._ffi import check, ffi, lib
+from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Span
 from pyzcrx.errors import ClosedError
 
@@ -82,8 +82,3 @@ class Mapping:
     def close(self) -> None:
         """Unmap, or leave that to the last view."""
         self._span = None
-
-
-def pointer(ctype: str, address: int) -> object:
-    """*address* as a C pointer of type *ctype*; the caller keeps the memory alive."""
-    return ffi.cast(ctype, address)

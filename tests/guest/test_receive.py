@@ -163,9 +163,11 @@ def test_views_and_rings_stay_readable_after_close() -> None:
             assert isinstance(event, pyzcrx.Data)
             buffer, view = event.buffer, event.buffer.view()
             cq, rq = ring.cq_view, ifq.rq_view
+            head, tail = ring.cq_head, ring.cq_tail
         assert bytes(view) == bytes(buffer) == b"lasting"
         assert cq[0, 0] == event.request.token
         assert cq[0, 1] & 0xFFFFFFFF == 7
+        assert head == tail == 1
         assert rq.shape == (ifq.rq_entries, 2)
         assert rq[0, 0] == 0
         with pytest.raises(pyzcrx.ClosedError):
