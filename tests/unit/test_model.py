@@ -44,6 +44,21 @@ def settled(kernel: ModelKernel, ring: pyzcrx.Ring, ifq: pyzcrx.Ifq) -> None:
     assert sorted(kernel.free) == list(range(kernel.niovs))
 
 
+def receive_all(
+    kernel: ModelKernel, ifq: pyzcrx.Ifq, streams: list[list[bytes]], limit: int | None = None
+) -> dict[int, bytearray]:
+    """A finished connection for each stream, being received; a place for its bytes, by fd."""
+    received = {}
+    for stream in streams:
+        sock = kernel.socket()
+        for segment in stream:
+            sock.send(segment)
+        sock.finish()
+        received[sock.fileno()] = bytearray()
+        ifq.receive(sock.fileno(), limit=limit)
+    return received
+
+
 segments = st.lists(st.binary(min_size=1, max_size=3 * PAGE), max_size=8)
 
 
@@ -63,14 +78,7 @@ def test_events_lose_nothing(
 ) -> None:
     kernel = ModelKernel(cq_entries=cq_entries, takes=takes)
     with receiving(kernel, pages=pages, rq_entries=rq_entries) as (ring, ifq):
-        received: dict[int, bytearray] = {}
-        for stream in streams:
-            sock = kernel.socket()
-            for segment in stream:
-                sock.send(segment)
-            sock.finish()
-            received[sock.fileno()] = bytearray()
-            ifq.receive(sock, limit=limit)  # type: ignore[arg-type]
+        received = receive_all(kernel, ifq, streams, limit)
         # A consumer that keeps some buffers for a while, but never all of the area.
         held: list[pyzcrx.Buffer] = []
         open_streams = len(streams)
@@ -109,14 +117,7 @@ def test_batches_lose_nothing(
 ) -> None:
     kernel = ModelKernel(cq_entries=cq_entries)
     with receiving(kernel, pages=pages, rq_entries=rq_entries) as (ring, ifq):
-        received: dict[int, bytearray] = {}
-        for stream in streams:
-            sock = kernel.socket()
-            for segment in stream:
-                sock.send(segment)
-            sock.finish()
-            received[sock.fileno()] = bytearray()
-            ifq.receive(sock.fileno())
+        received = receive_all(kernel, ifq, streams)
         for batch in ring.batches():
             total = 0
             for run in batch.runs():
