@@ -311,6 +311,7 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 
 	slot->hdr_len = f->hdr_len;
 	slot->payload = lay->linear;
+	slot->tcp = f->pkt->l4 == IPPROTO_TCP;
 	slot->split = lay->split && f->len;
 	slot->hash = f->hash;
 	slot->hash_type = f->hash_type;

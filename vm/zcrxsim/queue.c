@@ -176,14 +176,18 @@ static void zs_rx_csum(struct zs_queue *q, const struct zs_slot *slot, struct sk
 	}
 }
 
-static void zs_rx_count(struct zs_queue *q, const struct zs_slot *slot, const struct sk_buff *skb)
+static void zs_rx_count_payload(struct zs_queue *q, const struct zs_slot *slot)
 {
 	int i;
 
-	/* In frames as they were on the wire, as the peer counts them */
-	q->rx.packets += slot->wire_packets;
-	q->rx.bytes += skb->len;
-	q->rx.split_packets += slot->split;
+	/* Neighbour discovery and its like come along; the books are of TCP */
+	if (!slot->tcp) {
+		q->rx.other_bytes += slot->payload;
+		for (i = 0; i < slot->nr_frags; i++)
+			q->rx.other_bytes += slot->frags[i].len;
+		return;
+	}
+
 	q->rx.linear_bytes += slot->payload;
 	for (i = 0; i < slot->nr_frags; i++) {
 		if (netmem_is_net_iov(slot->frags[i].netmem))
@@ -191,6 +195,15 @@ static void zs_rx_count(struct zs_queue *q, const struct zs_slot *slot, const st
 		else
 			q->rx.page_bytes += slot->frags[i].len;
 	}
+}
+
+static void zs_rx_count(struct zs_queue *q, const struct zs_slot *slot, const struct sk_buff *skb)
+{
+	/* In frames as they were on the wire, as the peer counts them */
+	q->rx.packets += slot->wire_packets;
+	q->rx.bytes += skb->len;
+	q->rx.split_packets += slot->split;
+	zs_rx_count_payload(q, slot);
 	if (slot->gso_size) {
 		q->rx.gro_packets++;
 		q->rx.gro_bytes += skb->len;

@@ -18,6 +18,7 @@ static const struct zs_stat zs_stats[] = {
 	ZS_RX(zc_bytes),
 	ZS_RX(page_bytes),
 	ZS_RX(linear_bytes),
+	ZS_RX(other_bytes),
 	ZS_RX(split_packets),
 	ZS_RX(alloc_fail),
 	ZS_RX(skb_alloc_fail),

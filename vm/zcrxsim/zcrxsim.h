@@ -79,6 +79,7 @@ struct zs_slot {
 	u8		gso_type;
 	u8		hash_type;
 	u8		ip_summed;
+	u8		tcp:1;
 	u8		split:1;
 	u8		nr_frags;
 	struct zs_frag	frags[MAX_SKB_FRAGS];
@@ -111,9 +112,10 @@ struct zs_ring {
 struct zs_rx_stats {
 	u64	packets;
 	u64	bytes;
-	u64	zc_bytes;		/* payload in memory of a provider */
-	u64	page_bytes;		/* payload in pages of the kernel */
-	u64	linear_bytes;		/* payload beside the headers */
+	u64	zc_bytes;		/* TCP payload in memory of a provider */
+	u64	page_bytes;		/* TCP payload in pages of the kernel */
+	u64	linear_bytes;		/* TCP payload beside the headers */
+	u64	other_bytes;		/* payload of all else, wherever it is */
 	u64	split_packets;
 	u64	alloc_fail;
 	u64	skb_alloc_fail;
