@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* /sys/kernel/debug/zcrxsim/INTERFACE/QUEUE/: the knobs of faults.c. */
 #include <linux/debugfs.h>
+#include <linux/rtnetlink.h>
 #include <linux/seq_file.h>
 
 #include "zcrxsim.h"
@@ -77,7 +78,7 @@ static int zs_flap_set(void *data, u64 val)
 	WRITE_ONCE(port->flap, true);
 	netif_carrier_off(port->dev);
 	netif_carrier_off(port->peer->dev);
-	mod_delayed_work(system_wq, &port->flap_work, msecs_to_jiffies(val));
+	mod_delayed_work(system_dfl_wq, &port->flap_work, msecs_to_jiffies(val));
 	return 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(zs_flap_fops, NULL, zs_flap_set, "%llu\n");
@@ -87,7 +88,10 @@ static void zs_flap_end(struct work_struct *work)
 	struct zs_port *port = container_of(work, struct zs_port, flap_work.work);
 
 	WRITE_ONCE(port->flap, false);
+	/* Neither end may be opened or closed meanwhile */
+	rtnl_lock();
 	zs_carrier_update(port);
+	rtnl_unlock();
 }
 
 bool zs_fault_link_down(const struct zs_port *port)

@@ -109,7 +109,8 @@ static void zs_irq_deliver(void *info)
 	struct zs_queue *q = info;
 
 	zs_irq_fire(q);
-	clear_bit(ZS_Q_IN_FLIGHT, &q->flags);
+	/* The last access: whoever waits for it may free the queue */
+	atomic_dec_return_release(&q->in_flight);
 }
 
 void zs_irq_init(struct zs_queue *q)
@@ -145,6 +146,12 @@ void zs_irq_free(struct zs_queue *q)
 	q->irq = 0;
 }
 
+/* Interrupts may come from now on, once the driver has armed them */
+void zs_irq_start(struct zs_queue *q)
+{
+	set_bit(ZS_Q_LIVE, &q->flags);
+}
+
 /* The driver unmasks the interrupt */
 void zs_irq_arm(struct zs_queue *q)
 {
@@ -153,14 +160,18 @@ void zs_irq_arm(struct zs_queue *q)
 	smp_mb__after_atomic();
 }
 
-/* No interrupt comes after this */
-void zs_irq_quiesce(struct zs_queue *q)
+/* No interrupt comes after this. The NAPI is disabled already. */
+void zs_irq_stop(struct zs_queue *q)
 {
-	clear_bit(ZS_Q_ARMED, &q->flags);
-	/* Who has seen the bit may be about to send the interrupt */
+	clear_bit(ZS_Q_LIVE, &q->flags);
+	/*
+	 * Who has seen the bit may be about to send the interrupt; and the last
+	 * poll may be about to arm it once more.
+	 */
 	synchronize_net();
-	while (test_bit(ZS_Q_IN_FLIGHT, &q->flags))
+	while (atomic_read_acquire(&q->in_flight))
 		usleep_range(20, 50);
+	clear_bit(ZS_Q_ARMED, &q->flags);
 }
 
 /*
@@ -173,12 +184,15 @@ void zs_irq_raise(struct zs_queue *q)
 
 	/* Pairs with the barrier in zs_irq_arm() */
 	smp_mb();
-	if (!test_and_clear_bit(ZS_Q_ARMED, &q->flags))
+	if (!test_bit(ZS_Q_LIVE, &q->flags) ||
+	    !test_and_clear_bit(ZS_Q_ARMED, &q->flags))
 		return;
-	if (cpu == smp_processor_id() || !cpu_online(cpu)) {
+	if (cpu == smp_processor_id()) {
 		zs_irq_fire(q);
 		return;
 	}
-	set_bit(ZS_Q_IN_FLIGHT, &q->flags);
-	smp_call_function_single_async(cpu, &q->csd);
+	atomic_inc(&q->in_flight);
+	/* That CPU may have gone offline */
+	if (smp_call_function_single_async(cpu, &q->csd))
+		zs_irq_deliver(q);
 }

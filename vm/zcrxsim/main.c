@@ -133,6 +133,12 @@ static int zs_pair_add(u32 queues)
 		kfree(new);
 		return err;
 	}
+	/* The bus keeps a device whose probe has failed, and tells nobody but the log */
+	if (!device_is_bound(&new->pdev->dev)) {
+		platform_device_unregister(new->pdev);
+		kfree(new);
+		return -ENODEV;
+	}
 	list_add_tail(&new->list, &entry->list);
 	return 0;
 }
@@ -217,8 +223,8 @@ static int __init zs_init(void)
 	return 0;
 
 pairs:
-	zs_pair_del_all();
 	platform_driver_unregister(&zs_driver);
+	zs_pair_del_all();
 faults:
 	zs_faults_exit();
 	return err;
@@ -226,8 +232,9 @@ faults:
 
 static void __exit zs_exit(void)
 {
-	zs_pair_del_all();
+	/* The driver first: with it goes new_pair, so that no pair is added any more */
 	platform_driver_unregister(&zs_driver);
+	zs_pair_del_all();
 	zs_faults_exit();
 }
 

@@ -345,6 +345,7 @@ void zs_queue_start(struct zs_queue *q, struct zs_ring *ring)
 	WRITE_ONCE(q->ring, ring);
 	spin_unlock_bh(&q->lock);
 	napi_enable_locked(&q->napi);
+	zs_irq_start(q);
 	zs_irq_arm(q);
 	zs_queue_kick(q);
 }
@@ -358,7 +359,7 @@ struct zs_ring *zs_queue_stop(struct zs_queue *q)
 	WRITE_ONCE(q->ring, NULL);
 	spin_unlock_bh(&q->lock);
 	/* The last poll may still be on its way out, with this ring in hand */
-	zs_irq_quiesce(q);
+	zs_irq_stop(q);
 	page_pool_disable_direct_recycling(ring->pool);
 	return ring;
 }

@@ -209,8 +209,8 @@ struct zs_txq {
 };
 
 enum zs_queue_flags {
+	ZS_Q_LIVE,		/* between start and stop */
 	ZS_Q_ARMED,		/* the card may interrupt */
-	ZS_Q_IN_FLIGHT,		/* an interrupt is on its way */
 	ZS_Q_TX_KICK,		/* a receive queue has room again */
 };
 
@@ -222,6 +222,7 @@ struct zs_queue {
 	int			irq;	/* 0: none */
 	int			cpu;	/* where it is delivered */
 	call_single_data_t	csd;
+	atomic_t		in_flight;	/* IPIs that are on their way */
 	char			irq_name[IFNAMSIZ + 8];
 
 	struct zs_rx_stats	rx;
@@ -329,8 +330,9 @@ void zs_irqs_destroy(struct zs_port *port);
 void zs_irq_init(struct zs_queue *q);
 void zs_irq_request(struct zs_queue *q);
 void zs_irq_free(struct zs_queue *q);
+void zs_irq_start(struct zs_queue *q);
 void zs_irq_arm(struct zs_queue *q);
-void zs_irq_quiesce(struct zs_queue *q);
+void zs_irq_stop(struct zs_queue *q);
 void zs_irq_raise(struct zs_queue *q);
 
 /* parse.c */
