@@ -10,7 +10,7 @@ import lzma
 import re
 import struct
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm import cache, host
@@ -26,6 +26,7 @@ class Kernel:
     image: Path  # bzImage, or a bare vmlinux
     release: str
     modules: Path | None  # the folder that holds modules.dep
+    tree: Path | None = None  # where it was built; None: a distribution has its headers
     held: cache.Entry | None = None  # keeps the folder that it was unpacked to
 
 
@@ -47,7 +48,8 @@ def locate(path: Path, modules: Path | None = None) -> Kernel:
         if found is None:
             raise BadRequest(f"no modules of {release} in {modules} (no modules.dep)")
         modules = found
-    return Kernel(image, release, modules)
+    tree = path if (path / "Module.symvers").is_file() else None
+    return Kernel(image, release, modules, tree)
 
 
 def _image_in(folder: Path) -> Path:
@@ -90,7 +92,7 @@ def _from_package(package: Path, modules: Path | None) -> Kernel:
     key = cache.key("kernel package", *(each.read_bytes() for each in packages))
     entry = cache.obtain("package", key, make, keep=4)
     kernel = locate(entry.path, modules)
-    return Kernel(kernel.image, kernel.release, kernel.modules, entry)
+    return replace(kernel, held=entry)
 
 
 def release_of(image: bytes) -> str | None:

@@ -56,6 +56,8 @@ def guest_options(command: Command) -> Command:
         click.option("--append", default="", metavar="ARGS", help="More kernel parameters."),
         click.option("--sim", is_flag=True,
                      help="With a pair of simulated cards, zcrx0 and, in netns peer, zcrx1."),
+        click.option("--netdevsim", is_flag=True,
+                     help="With the kernel's netdevsim loaded (see docs/guest.md)."),
         click.option("--vfio", multiple=True, metavar="BDF",
                      help="Pass this PCI device through (see docs/guest.md)."),
         click.option("--console", type=click.Path(path_type=Path, dir_okay=False),
@@ -71,7 +73,12 @@ def guest_options(command: Command) -> Command:
 
 def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
     """The guest that these options ask for."""
-    simulated = module.for_guest(options["kernel"]) if options["sim"] else None
+    wanted = [
+        each
+        for each, flag in ((module.ZCRXSIM, "sim"), (module.NETDEVSIM, "netdevsim"))
+        if options[flag]
+    ]
+    built = [(each, module.for_guest(options["kernel"], each)) for each in wanted]
     guest = Guest(
         Config(
             kernel=options["kernel"],
@@ -79,7 +86,7 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
             shares=(
                 *(Share.parse(text) for text in options["shares"]),
                 *extra,
-                *([Share(simulated.path, module.GUEST_FOLDER)] if simulated else []),
+                *(Share(entry.path, each.guest_folder) for each, entry in built),
             ),
             wheel=options["wheel"],
             memory_mib=options["memory"],
@@ -97,6 +104,6 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
             f" booted in {guest.boot_seconds:.1f} s",
             err=True,
         )
-    if simulated:
-        module.set_up(guest.run)
+    for each in wanted:
+        module.set_up(guest.run, module=each)
     return guest

@@ -131,8 +131,9 @@ def in_guest(*folders: str, card: str) -> Tier:
                 Share(Path(reports), "/reports", writable=True),
             ]
             if card == "sim":
-                pair = module.for_guest(None)
-                shares.append(Share(pair.path, module.GUEST_FOLDER))
+                for each in (module.ZCRXSIM, module.NETDEVSIM):
+                    built = module.for_guest(None, each)
+                    shares.append(Share(built.path, each.guest_folder))
             with Guest(Config(shares=tuple(shares))) as guest:
                 terminal.run(
                     guest,

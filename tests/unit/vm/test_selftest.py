@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from vm import module, selftest
+from vm import selftest
 from vm.errors import BadRequest
 
 KTAP = b"""\
@@ -43,13 +41,3 @@ def test_series_of_a_release() -> None:
         selftest.release_series("linux")
 
 
-def test_the_module_is_made_from_all_its_files() -> None:
-    names = {path.name for path in module.sources()}
-    kbuild = (module.SOURCE / "Kbuild").read_text()
-    for name in names - {"Kbuild"}:
-        assert name.endswith(".h") or name.replace(".c", ".o") in kbuild
-
-
-def test_a_tree_that_is_not_built(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match=r"Module\.symvers"):
-        module.obtain("7.3", tmp_path)
