@@ -20,6 +20,7 @@
     |   +-- NoSuchInterface                   ENODEV
     |   +-- ProviderIgnored                   ENODATA
     |   +-- NoMemory                          ENOMEM
+    |   +-- RuleTableFull                     ENOSPC
     |   +-- ReceiveError           how one request failed; comes in a Failed event
     |       +-- WrongQueue                    EFAULT
     |       +-- NotTcp                        EPROTONOSUPPORT
@@ -87,22 +88,28 @@ class KernelError(ZcrxError, OSError):
     """A system call or request failed.
 
     Attributes: ``errno``; ``operation``, what was tried; ``cause`` and ``mend``,
-    what it most likely means and what to do about it.
+    what it most likely means and what to do about it; ``extack``, the kernel's own
+    words where netlink brought some.
     """
 
-    def __init__(self, errno: int, operation: str, cause: str = "", mend: str = "") -> None:
+    def __init__(
+        self, errno: int, operation: str, cause: str = "", mend: str = "", extack: str = ""
+    ) -> None:
         name = errno_name(errno)
-        text = f"{operation}: {name}: {cause or os.strerror(errno)}"
+        text = f"{operation}: {name}: {cause or extack or os.strerror(errno)}"
+        if cause and extack:
+            text += f' (the kernel says: "{extack}")'
         super().__init__(errno, f"{text}; {mend}" if mend else text)
         self.operation = operation
         self.cause = cause
         self.mend = mend
+        self.extack = extack
 
     def __str__(self) -> str:
         return str(self.strerror)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.errno, self.operation, self.cause, self.mend)
+        return type(self), (self.errno, self.operation, self.cause, self.mend, self.extack)
 
 
 class NotPermitted(KernelError, PermissionError):
@@ -139,6 +146,10 @@ class ProviderIgnored(KernelError):
 
 class NoMemory(KernelError):
     """ENOMEM: RLIMIT_MEMLOCK, or no memory."""
+
+
+class RuleTableFull(KernelError):
+    """ENOSPC: the card has no room for another steering rule."""
 
 
 class ReceiveError(KernelError):

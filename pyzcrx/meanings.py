@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno as _errno
 
+from pyzcrx.card_meanings import CARD_MEANINGS
 from pyzcrx.errors import (
     AreaExhausted,
     BadRequest,
@@ -234,23 +235,31 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
 }
 
 
-def kernel_error(errno: int, operation: str, subject: str = "") -> KernelError:
+def kernel_error(
+    errno: int, operation: str, subject: str = "", *, extack: str = ""
+) -> KernelError:
     """The typed error of an errno: *operation* names a row above, *subject* whom it met.
 
-    ``errno`` may be given as the negative number that the shim returns.
+    ``errno`` may be given as the negative number that the shim returns. extack: the
+    kernel's own explanation, where it gave one.
     """
     number = abs(errno)
     base = operation.removesuffix(" NODEV")
-    for row in (operation, base, ""):
-        meaning = _MEANINGS.get(row, {}).get(number)
+    rows = (operation, base, "")
+    if operation in CARD_MEANINGS or operation.startswith("read "):
+        rows = (operation, "card", "card")
+    for row in rows:
+        meaning = (_MEANINGS.get(row) or CARD_MEANINGS.get(row, {})).get(number)
         if meaning is not None:
             kind, cause, mend = meaning
             break
     else:
         kind, cause, mend = (ReceiveError if base == "receive" else KernelError), "", ""
-    return kind(number, f"{operation} ({subject})" if subject else operation, cause, mend)
+    return kind(number, f"{operation} ({subject})" if subject else operation, cause, mend, extack)
 
 
 def meanings() -> dict[str, dict[int, _Meaning]]:
     """A copy of the table: operation, errno, (class, cause, mend)."""
-    return {operation: dict(row) for operation, row in _MEANINGS.items()}
+    return {
+        operation: dict(row) for operation, row in (*_MEANINGS.items(), *CARD_MEANINGS.items())
+    }

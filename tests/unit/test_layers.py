@@ -13,7 +13,10 @@ LAYERS = [
     ["cli.echo"],
     ["cli.server"],
     ["cli.common", "testing.model"],
-    ["probe"],
+    ["probe", "nic.read"],
+    ["nic.ethtool", "nic.netdev", "nic.ntuple", "nic.link", "nic.irq"],
+    ["nic.netlink", "nic.flow", "nic.state"],
+    ["nic.tables"],
     ["loop"],
     ["batch", "operations"],
     ["ifq"],
@@ -22,6 +25,7 @@ LAYERS = [
     ["protocol", "memory", "query", "columns"],
     ["fork", "_ffi", "_lease", "uapi", "stats"],
     ["meanings"],
+    ["card_meanings"],
     ["errors", "_zcrx"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -43,7 +47,10 @@ def imports(module: str) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyzcrx"):
             package = (node.module or "")[len("pyzcrx.") :]
-            found |= {package} if package else {alias.name for alias in node.names}
+            if (ROOT / package).is_dir():
+                found |= {f"{package}.{alias.name}".lstrip(".") for alias in node.names}
+            else:
+                found |= {package}
         elif isinstance(node, ast.Import):
             found |= {a.name[len("pyzcrx.") :] for a in node.names if a.name.startswith("pyzcrx.")}
     return found

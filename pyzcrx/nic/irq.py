@@ -1,0 +1,76 @@
+"""Interrupts: which the card has, and to which CPUs they go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from pyzcrx.errors import BadArgument
+from pyzcrx.meanings import kernel_error
+from pyzcrx.nic.state import Irq
+
+PROC = Path("/proc/irq")
+SYSFS = Path("/sys/kernel/irq")
+
+
+def read(numbers: Iterable[int]) -> tuple[Irq, ...]:
+    """Those interrupts, as far as they can be seen."""
+    found = (_read(number) for number in sorted(set(numbers)))
+    return tuple(irq for irq in found if irq is not None)
+
+
+def of_device(interface: str) -> tuple[int, ...]:
+    """The MSI interrupts of the device below an interface."""
+    try:
+        names = os.listdir(f"/sys/class/net/{interface}/device/msi_irqs")
+    except OSError:
+        return ()
+    return tuple(sorted(int(name) for name in names if name.isdecimal()))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _read(number: int) -> Irq | None:
+    cpus = _text(PROC / str(number) / "smp_affinity_list")
+    if not cpus:
+        return None
+    return Irq(
+        number=number,
+        name=_text(SYSFS / str(number) / "actions"),
+        cpus=cpus,
+        effective_cpus=_text(PROC / str(number) / "effective_affinity_list"),
+    )
+
+
+def set_affinity(number: int, cpus: str) -> None:
+    """Have an interrupt go to those CPUs, ``0-3,8``.
+
+    Raises NotPermitted, BadRequest (EINVAL: no such CPU online), KernelError (EIO:
+    the kernel keeps it where it is).
+    """
+    parse_cpus(cpus)
+    try:
+        (PROC / str(number) / "smp_affinity_list").write_text(cpus)
+    except OSError as error:
+        raise kernel_error(error.errno or 0, "set IRQ affinity", f"IRQ {number}") from None
+
+
+def parse_cpus(text: str) -> frozenset[int]:
+    """``0-3,8`` as numbers. Raises BadArgument."""
+    cpus: set[int] = set()
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            low, high = int(first), int(last or first)
+            if not 0 <= low <= high < 1 << 16:
+                raise ValueError
+            cpus.update(range(low, high + 1))
+    except ValueError:
+        raise BadArgument(f"{text!r} is no list of CPUs; write 0-3,8") from None
+    return frozenset(cpus)
