@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include <assert.h>
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
+#include <linux/filter.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
@@ -111,6 +113,28 @@ int pz_tcp_ready(int fd)
 	if (listens)
 		return -ENOTCONN;
 	if (setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)))
+		return -errno;
+	return 0;
+}
+
+int pz_drop_urgent(int fd)
+{
+	/* TCP's own header comes first: drop the segment (0 bytes) where its URG flag is set. */
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), /* the flags */
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x20, 0, 1), /* URG */
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	struct sock_fprog program = { .len = 4, .filter = code };
+	socklen_t present = 0;
+
+	/* One that is there already may be ours, by accept, or the user's own: it stays. */
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &present))
+		return errno == EACCES ? 0 : -errno; /* an eBPF program */
+	if (present)
+		return 0;
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
 		return -errno;
 	return 0;
 }

@@ -45,6 +45,7 @@ from pyzcrx.probe import Presence, Probe, probe
 from pyzcrx.receive import Request
 from pyzcrx.refill import RefillQueue
 from pyzcrx.stats import ReceiverStats
+from pyzcrx.urgent import drop_urgent
 
 __version__ = "0.1.0"
 
@@ -98,5 +99,6 @@ __all__ = [
     "WrongThread",
     "ZcrxError",
     "__version__",
+    "drop_urgent",
     "probe",
 ]

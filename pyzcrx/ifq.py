@@ -22,6 +22,7 @@ from pyzcrx.registration import Wanted, add_area, register
 from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.stats import ReceiverStats
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp
+from pyzcrx.urgent import drop_urgent
 
 _SHORT_WAIT_NS = 1_000_000
 _HOPELESS_NS = 1_000_000_000
@@ -102,7 +103,8 @@ class Ifq:
         """Receive from a connected TCP socket (or its descriptor), to the end or *limit* bytes.
 
         Keep the socket open until the request is over. Sets SO_OOBINLINE on it,
-        so that lost urgent data is noticed. At most one request a socket.
+        so that lost urgent data is noticed; on a card, urgent data is dropped
+        (:mod:`pyzcrx.urgent`). At most one request a socket.
 
         Raises BadArgument (limit), NotTcp (EPROTONOSUPPORT, ENOTSOCK),
         NotConnected (ENOTCONN, EBADF), WrongThread, ClosedError. What fails
@@ -111,6 +113,8 @@ class Ifq:
         self._check_usable()
         fd = sock if isinstance(sock, int) else sock.fileno()
         check(lib.pz_tcp_ready(fd), "receive", f"fd {fd}")
+        if not self.nodev:
+            drop_urgent(fd)
         request = Request(self, fd, limit, context)
         request.arm()
         self._stats.connections += 1

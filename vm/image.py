@@ -28,6 +28,8 @@ PACKAGES = (
     "strace",
     "iproute2",
     "ethtool",
+    "nftables",
+    "tcpdump",
     "socat",
     "netcat-openbsd",
     "iperf3",

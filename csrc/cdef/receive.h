@@ -30,5 +30,10 @@ int pz_prep_cancel(struct pz_ring *ring, uint64_t target, int any, uint64_t toke
  * counts what lies behind an urgent byte.
  */
 int pz_tcp_ready(int fd);
+/*
+ * Have the kernel drop this TCP socket's segments that carry the URG flag, by a socket
+ * filter, which those accepted from it inherit.  Leaves a filter that is there alone.
+ */
+int pz_drop_urgent(int fd);
 /* Bytes in the socket that were not received (SIOCINQ), or -errno. */
 int pz_unread(int fd);

@@ -123,6 +123,8 @@ def main(
 
     with ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
+        if interface is not None:
+            pyzcrx.drop_urgent(listener)
         area = stack.enter_context(pyzcrx.Area.anonymous(area_bytes, huge=huge))
         ring = pyzcrx.Ring(cq_entries=cq_entries)
         stack.callback(ring.close)

@@ -13,10 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyzcrx
+import pyzcrx.urgent
 
 KIND = os.environ.get("PYZCRX_TEST_CARD", "nodev")
 PATIENCE_S = 30
@@ -31,6 +34,22 @@ FAULTS = (
 def run(*argv: str) -> str:
     """A set-up command; its stdout."""
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+
+
+_namespaces = threading.Lock()
+
+
+def socket_in(netns: str, family: int = socket.AF_INET) -> socket.socket:
+    """A socket of a network namespace: of the one where its thread was when it was made."""
+    if sys.version_info < (3, 12):
+        raise RuntimeError("the simulated pair's tests need os.setns() of Python 3.12")
+    with _namespaces, open("/proc/thread-self/ns/net") as here:
+        with open(f"/run/netns/{netns}") as there:
+            os.setns(there.fileno(), os.CLONE_NEWNET)
+        try:
+            return socket.socket(family)
+        finally:
+            os.setns(here.fileno(), os.CLONE_NEWNET)
 
 
 class Nodev:
@@ -53,6 +72,10 @@ class Nodev:
     def queue_free(self) -> None:
         """Wait until the kernel has given the queue back."""
 
+    def urgent_defence(self) -> AbstractContextManager[None]:
+        """What must be in place before a peer sends urgent data."""
+        return nullcontext()
+
 
 class Sim(Nodev):
     """Queue 1 of ``zcrx0``, the peer ``zcrx1`` in a namespace of its own."""
@@ -68,9 +91,6 @@ class Sim(Nodev):
     echo_options = ("-i", interface, "-q", str(queue))
     client_prefix = ("ip", "netns", "exec", netns)
 
-    def __init__(self) -> None:
-        self._namespaces = threading.Lock()
-
     def set_up(self) -> None:
         """The pair, once a boot: addresses, header split, every flow to our queue."""
         if os.path.exists(f"/run/netns/{self.netns}"):
@@ -80,16 +100,15 @@ class Sim(Nodev):
         run("ethtool", "-X", self.interface, "start", str(self.queue), "equal", "1")
 
     def socket(self, family: int = socket.AF_INET) -> socket.socket:
-        # A socket stays in the namespace that its thread was in when it was made.
-        if sys.version_info < (3, 12):
-            raise RuntimeError("the simulated pair's tests need os.setns() of Python 3.12")
-        with self._namespaces, open("/proc/thread-self/ns/net") as here:
-            with open(f"/run/netns/{self.netns}") as there:
-                os.setns(there.fileno(), os.CLONE_NEWNET)
-            try:
-                return socket.socket(family)
-            finally:
-                os.setns(here.fileno(), os.CLONE_NEWNET)
+        return socket_in(self.netns, family)
+
+    @contextmanager
+    def urgent_defence(self) -> Iterator[None]:
+        subprocess.run(["nft", "-f", "-"], input=pyzcrx.urgent.NFT_RULES, text=True, check=True)
+        try:
+            yield
+        finally:
+            run("nft", "delete", "table", "inet", "pyzcrx")
 
     def copied(self, stats: dict[str, Any]) -> bool:
         # What arrived before the queue was bound lies in kernel pages and is copied.
@@ -132,11 +151,6 @@ class Sim(Nodev):
 NEEDS_MORE_AREA = (
     "expected: a card keeps its rx ring posted from the area, and sockets that are not read "
     "hold buffers of it: an area this small starves"
-)
-
-URGENT_IS_FATAL = (
-    "expected: urgent data in a packet whose payload lies in an area is a kernel BUG in tcp_urg() "
-    "(Linux 7.3.4, net/ipv4/tcp_input.c); see docs/security.md"
 )
 
 CARD: Nodev | Sim = Sim() if KIND == "sim" else Nodev()

@@ -22,7 +22,7 @@ LAYERS = [
     ["ifq"],
     ["registration", "receive"],
     ["buffer", "refill", "area", "ring", "events"],
-    ["protocol", "memory", "query", "columns"],
+    ["protocol", "memory", "query", "columns", "urgent"],
     ["fork", "_ffi", "_lease", "uapi", "stats"],
     ["meanings"],
     ["card_meanings"],
