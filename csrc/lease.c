@@ -3,274 +3,25 @@
  * pyzcrx._lease: the three small types that cffi cannot do cheaply.
  *
  *   Span     a stretch of memory that counts who looks at it
- *   Account  the references one ifq handed out, and those that came back
+ *   Account  the references one ifq handed out, and those that came back (account.c)
  *   Lease    a Span over received bytes; giving it back puts its offset into
  *            the Account, and is refused while a view of it lives
  *
  * One exporter per lease: memoryview.release() succeeds while slices or numpy
  * arrays of the view live, but those hold the exporter, so the exporter knows.
  *
- * Everything here runs under the GIL.  That is why Account.push() is here and
- * not a cffi call, which would drop it: a buffer may be released by any thread
- * at any time, also while the ring's owner pushes.
+ * A lease may also lie on a copy of the bytes, made when too many references
+ * are out; its reference went back at once (Account.copy_above).
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <stdint.h>
+#include "lease.h"
+
 #include <string.h>
-#include <structmember.h>
-#include <time.h>
 
-#include "shim.h"
+#define POISON	0xa5	/* what released memory holds in debug mode */
 
-#define HISTOGRAM	48	/* bucket i: held for [2^i, 2^(i+1)) ns */
-
-/* ---- Account ---------------------------------------------------------- */
-
-struct account {
-	PyObject_HEAD
-	uint64_t *offs;			/* returned, not yet in the refill queue */
-	Py_ssize_t start, count, room;
-	Py_ssize_t leased;		/* out with the user */
-	unsigned long long taken, given, forgotten;
-	unsigned long long now_ns, held_max_ns;
-	unsigned long long histogram[HISTOGRAM];
-};
-
-static int account_reserve(struct account *a, Py_ssize_t more)
-{
-	Py_ssize_t room = a->room ? a->room : 256;
-	uint64_t *offs;
-
-	if (a->start) {
-		memmove(a->offs, a->offs + a->start, a->count * sizeof(*offs));
-		a->start = 0;
-	}
-	while (room < a->count + more)
-		room *= 2;
-	if (room == a->room)
-		return 0;
-	offs = PyMem_Realloc(a->offs, room * sizeof(*offs));
-	if (!offs)
-		return -1;
-	a->offs = offs;
-	a->room = room;
-	return 0;
-}
-
-static int account_put(struct account *a, uint64_t off)
-{
-	if (a->start + a->count == a->room && account_reserve(a, 1))
-		return -1;
-	a->offs[a->start + a->count++] = off;
-	a->given++;
-	return 0;
-}
-
-static unsigned long long monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-static void account_held(struct account *a, unsigned long long since, Py_ssize_t n)
-{
-	unsigned long long now = monotonic_ns();
-	unsigned long long ns = now > since ? now - since : 0;
-	int bucket = ns ? 63 - __builtin_clzll(ns) : 0;
-
-	if (ns > a->held_max_ns)
-		a->held_max_ns = ns;
-	a->histogram[bucket < HISTOGRAM ? bucket : HISTOGRAM - 1] += n;
-}
-
-static void account_dealloc(PyObject *self)
-{
-	PyTypeObject *type = Py_TYPE(self);
-	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-
-	PyMem_Free(((struct account *)self)->offs);
-	release(self);
-	Py_DECREF(type);
-}
-
-PyDoc_STRVAR(give_back_doc,
-"give_back(offs, tokens, token_mask, token_value, since_ns)\n--\n\n"
-"Return every offset of offs ('Q') whose token fits, except all-ones ones;\n"
-"gives their number.");
-
-static PyObject *account_give_back(PyObject *self, PyObject *args)
-{
-	struct account *a = (struct account *)self;
-	unsigned long long mask, value, since;
-	Py_buffer offs, tokens;
-	const uint64_t *off, *token;
-	Py_ssize_t i, n, before = a->count;
-
-	if (!PyArg_ParseTuple(args, "y*y*KKK", &offs, &tokens, &mask, &value, &since))
-		return NULL;
-	n = offs.len / (Py_ssize_t)sizeof(*off);
-	off = offs.buf;
-	token = tokens.buf;
-	if (tokens.len != offs.len) {
-		PyErr_SetString(PyExc_ValueError, "offs and tokens differ in length");
-		goto out;
-	}
-	if (a->start + a->count + n > a->room && account_reserve(a, n)) {
-		PyErr_NoMemory();
-		goto out;
-	}
-	for (i = 0; i < n; i++) {
-		if ((token[i] & mask) != value || off[i] == UINT64_MAX)
-			continue;
-		a->offs[a->start + a->count++] = off[i];
-	}
-	a->given += a->count - before;
-	a->leased -= a->count - before;
-	account_held(a, since, a->count - before);
-out:
-	PyBuffer_Release(&offs);
-	PyBuffer_Release(&tokens);
-	if (PyErr_Occurred())
-		return NULL;
-	return PyLong_FromSsize_t(a->count - before);
-}
-
-PyDoc_STRVAR(take_doc, "take(n)\n--\n\nn references were handed out by completions.");
-
-static PyObject *account_take(PyObject *self, PyObject *arg)
-{
-	struct account *a = (struct account *)self;
-	Py_ssize_t n = PyLong_AsSsize_t(arg);
-
-	if (n == -1 && PyErr_Occurred())
-		return NULL;
-	a->leased += n;
-	a->taken += n;
-	Py_RETURN_NONE;
-}
-
-PyDoc_STRVAR(push_doc,
-"push(rq)\n--\n\n"
-"Move returned offsets to the refill queue (address of a struct pz_rq), as many\n"
-"as find room, oldest first; gives their number.");
-
-static PyObject *account_push(PyObject *self, PyObject *arg)
-{
-	struct account *a = (struct account *)self;
-	struct pz_rq *rq = PyLong_AsVoidPtr(arg);
-	uint32_t n;
-
-	if (!rq) {
-		if (!PyErr_Occurred())
-			PyErr_SetString(PyExc_ValueError, "push needs a refill queue");
-		return NULL;
-	}
-	if (!a->count)
-		return PyLong_FromLong(0);
-	n = pz_rq_push(rq, a->offs + a->start, a->count > UINT32_MAX ? UINT32_MAX : a->count);
-	a->start += n;
-	a->count -= n;
-	if (!a->count)
-		a->start = 0;
-	return PyLong_FromUnsignedLong(n);
-}
-
-PyDoc_STRVAR(returned_doc,
-"returned()\n--\n\nThe returned offsets that wait for the refill queue, oldest first.");
-
-static PyObject *account_returned(PyObject *self, PyObject *unused)
-{
-	struct account *a = (struct account *)self;
-	PyObject *list = PyList_New(a->count);
-	Py_ssize_t i;
-
-	(void)unused;
-	for (i = 0; list && i < a->count; i++) {
-		PyObject *off = PyLong_FromUnsignedLongLong(a->offs[a->start + i]);
-
-		if (!off || PyList_SetItem(list, i, off)) {
-			Py_DECREF(list);
-			return NULL;
-		}
-	}
-	return list;
-}
-
-static PyObject *account_histogram(PyObject *self, void *unused)
-{
-	struct account *a = (struct account *)self;
-	PyObject *tuple = PyTuple_New(HISTOGRAM);
-	int i;
-
-	(void)unused;
-	for (i = 0; tuple && i < HISTOGRAM; i++) {
-		PyObject *n = PyLong_FromUnsignedLongLong(a->histogram[i]);
-
-		if (!n || PyTuple_SetItem(tuple, i, n)) {
-			Py_DECREF(tuple);
-			return NULL;
-		}
-	}
-	return tuple;
-}
-
-static PyMethodDef account_methods[] = {
-	{"give_back", account_give_back, METH_VARARGS, give_back_doc},
-	{"take", account_take, METH_O, take_doc},
-	{"push", account_push, METH_O, push_doc},
-	{"returned", account_returned, METH_NOARGS, returned_doc},
-	{NULL, NULL, 0, NULL},
-};
-
-#define FIELD(name, type, flags, doc) \
-	{#name, type, offsetof(struct account, name), flags, doc}
-
-static PyMemberDef account_members[] = {
-	FIELD(count, T_PYSSIZET, READONLY, "returned offsets that wait for the refill queue"),
-	FIELD(leased, T_PYSSIZET, READONLY, "references out with the user"),
-	FIELD(taken, T_ULONGLONG, READONLY, "references ever handed out"),
-	FIELD(given, T_ULONGLONG, READONLY, "references ever given back"),
-	FIELD(forgotten, T_ULONGLONG, READONLY, "of those, by the garbage collector"),
-	FIELD(held_max_ns, T_ULONGLONG, READONLY, "the longest that one was held"),
-	FIELD(now_ns, T_ULONGLONG, 0, "the clock of the ring's last turn"),
-	{NULL, 0, 0, 0, NULL},
-};
-
-static PyGetSetDef account_getset[] = {
-	{"histogram", account_histogram, NULL,
-	 "references by hold time: bucket i counts [2**i, 2**(i+1)) ns", NULL},
-	{NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot account_slots[] = {
-	{Py_tp_doc, "The references one ifq handed out, and those that came back."},
-	{Py_tp_dealloc, account_dealloc},
-	{Py_tp_methods, account_methods},
-	{Py_tp_members, account_members},
-	{Py_tp_getset, account_getset},
-	{0, NULL},
-};
-
-static PyType_Spec account_spec = {
-	.name = "pyzcrx._lease.Account",
-	.basicsize = sizeof(struct account),
-	.flags = Py_TPFLAGS_DEFAULT,
-	.slots = account_slots,
-};
+PyTypeObject *account_type, *span_type, *lease_type;
 
 /* ---- Span ------------------------------------------------------------- */
-
-struct span {
-	PyObject_HEAD
-	char *at;
-	Py_ssize_t length, exports;
-	PyObject *memory;		/* the Span this one lies in, or NULL */
-	PyObject *weakrefs;
-	char readonly;
-};
 
 static int span_init(struct span *s, unsigned long long address, Py_ssize_t length,
 		     int readonly)
@@ -287,20 +38,24 @@ static int span_init(struct span *s, unsigned long long address, Py_ssize_t leng
 
 static PyObject *span_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	static char *names[] = {"address", "length", "readonly", NULL};
+	static char *names[] = {"address", "length", "readonly", "memory", NULL};
 	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	unsigned long long address;
 	Py_ssize_t length;
-	PyObject *self;
+	PyObject *memory = NULL, *self;
 	int readonly = 0;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Kn|p:Span", names,
-					 &address, &length, &readonly))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Kn|pO!:Span", names, &address, &length,
+					 &readonly, span_type, &memory))
 		return NULL;
 	self = alloc(type, 0);
 	if (self && span_init((struct span *)self, address, length, readonly)) {
 		Py_DECREF(self);
 		return NULL;
+	}
+	if (self && memory) {
+		Py_INCREF(memory);
+		((struct span *)self)->memory = memory;
 	}
 	return self;
 }
@@ -359,8 +114,9 @@ static PyGetSetDef span_getset[] = {
 };
 
 static PyType_Slot span_slots[] = {
-	{Py_tp_doc, "A stretch of memory that counts who looks at it.\n\n"
-		    "Does not own the memory: whoever made it unmaps once it is gone."},
+	{Py_tp_doc, "Span(address, length, readonly=False, memory=...)\n\n"
+		    "A stretch of memory that counts who looks at it; memory is the Span that\n"
+		    "it lies in. Does not own it: whoever made it unmaps once it is gone."},
 	{Py_tp_new, span_new},
 	{Py_tp_dealloc, span_dealloc},
 	{Py_tp_members, span_members},
@@ -380,42 +136,109 @@ static PyType_Spec span_spec = {
 
 /* ---- Lease ------------------------------------------------------------ */
 
-struct lease {
-	struct span span;
-	struct account *account;	/* NULL once given back */
-	uint64_t off;
-	unsigned long long since_ns;
-};
+static void lease_link(struct lease *l, struct account *a)
+{
+	Py_INCREF((PyObject *)a);
+	l->account = a;
+	l->since_ns = a->now_ns;
+	l->older = a->newest;
+	*(a->newest ? &a->newest->newer : &a->oldest) = l;
+	a->newest = l;
+}
 
-static PyTypeObject *account_type, *span_type;
+static void lease_unlink(struct lease *l)
+{
+	struct account *a = l->account;
+
+	*(l->older ? &l->older->newer : &a->oldest) = l->newer;
+	*(l->newer ? &l->newer->older : &a->newest) = l->older;
+	l->older = l->newer = NULL;
+	l->account = NULL;
+	Py_DECREF((PyObject *)a);
+}
+
+struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t address,
+			  Py_ssize_t length, uint64_t off, uint64_t token)
+{
+	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+	struct lease *l = (struct lease *)alloc(type, 0);
+
+	if (!l)
+		return NULL;
+	if (span_init(&l->span, address, length, 1)) {
+		Py_DECREF((PyObject *)l);
+		return NULL;
+	}
+	Py_INCREF((PyObject *)memory);
+	l->span.memory = (PyObject *)memory;
+	l->off = off;
+	l->token = token;
+	return l;
+}
+
+static void poison(const struct account *a, char *at, Py_ssize_t length)
+{
+	if (a->poison)
+		memset(at, POISON, length);
+}
+
+/* The bytes move to memory of our own: 1; not wanted or no memory: 0; -1 as account_put. */
+static int lease_copy(struct lease *l, struct account *a)
+{
+	char *copy;
+
+	if (a->leased <= a->copy_above || l->span.length > a->copies_limit - a->copies_bytes)
+		return 0;
+	copy = PyMem_Malloc(l->span.length);
+	if (!copy)
+		return 0;
+	if (account_put(a, l->off)) {
+		PyMem_Free(copy);
+		return -1;
+	}
+	memcpy(copy, l->span.at, l->span.length);
+	poison(a, l->span.at, l->span.length);
+	l->span.at = copy;
+	l->copied = 1;
+	a->leased--;
+	a->copies++;
+	a->copied++;
+	a->copies_bytes += l->span.length;
+	a->copied_bytes += l->span.length;
+	account_held(a, a->now_ns, 1);
+	return 1;
+}
+
+int lease_commit(struct lease *l, struct account *a)
+{
+	int copied = lease_copy(l, a);
+
+	if (copied < 0) {
+		PyErr_NoMemory();
+		return -1;
+	}
+	a->buffers += !copied;
+	lease_link(l, a);
+	return 0;
+}
 
 static PyObject *lease_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-	unsigned long long address, off;
-	PyObject *account, *memory, *self;
-	struct lease *l;
+	unsigned long long address, off, token = 0;
+	PyObject *account, *memory;
 	Py_ssize_t length;
+	struct lease *l;
 
 	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "O!O!KnK:Lease", account_type, &account, span_type,
-			      &memory, &address, &length, &off))
+	if (!PyArg_ParseTuple(args, "O!O!KnK|K:Lease", account_type, &account, span_type,
+			      &memory, &address, &length, &off, &token))
 		return NULL;
-	self = alloc(type, 0);
-	if (!self)
-		return NULL;
-	l = (struct lease *)self;
-	if (span_init(&l->span, address, length, 1)) {
-		Py_DECREF(self);
+	l = lease_alloc(type, (struct span *)memory, address, length, off, token);
+	if (l && lease_commit(l, (struct account *)account)) {
+		Py_DECREF((PyObject *)l);
 		return NULL;
 	}
-	Py_INCREF(memory);
-	l->span.memory = memory;
-	Py_INCREF(account);
-	l->account = (struct account *)account;
-	l->off = off;
-	l->since_ns = l->account->now_ns;
-	return self;
+	return (PyObject *)l;
 }
 
 /* The reference goes back; only memory for the list of returns can fail. */
@@ -423,12 +246,19 @@ static int lease_give_back(struct lease *l)
 {
 	struct account *a = l->account;
 
-	if (account_put(a, l->off))
-		return -1;
-	a->leased--;
-	account_held(a, l->since_ns, 1);
-	l->account = NULL;
-	Py_DECREF(a);
+	if (l->copied) {
+		a->copies--;
+		a->copies_bytes -= l->span.length;
+		PyMem_Free(l->span.at);
+	} else {
+		if (account_put(a, l->off))
+			return -1;
+		poison(a, l->span.at, l->span.length);
+		a->leased--;
+		a->buffers--;
+		account_held(a, l->since_ns, 1);
+	}
+	lease_unlink(l);
 	return 0;
 }
 
@@ -438,8 +268,13 @@ static void lease_dealloc(PyObject *self)
 
 	/* Forgotten: no view can live, each would hold us. */
 	if (l->account) {
-		l->account->forgotten++;
-		lease_give_back(l);
+		l->account->forgotten += !l->copied;
+		if (lease_give_back(l)) {
+			/* No memory to note it: lost to the kernel until the ring goes. */
+			l->account->leased--;
+			l->account->buffers--;
+			lease_unlink(l);
+		}
 	}
 	span_dealloc(self);
 }
@@ -490,6 +325,10 @@ static PyMemberDef lease_members[] = {
 	 "the completion's offset, area token included"},
 	{"since_ns", T_ULONGLONG, offsetof(struct lease, since_ns), READONLY,
 	 "the ring's clock when it was handed out"},
+	{"token", T_ULONGLONG, offsetof(struct lease, token), READONLY,
+	 "the request that brought it; 0: not known"},
+	{"copied", T_BOOL, offsetof(struct lease, copied), READONLY,
+	 "whether its bytes were copied, and its reference given back at once"},
 	{NULL, 0, 0, 0, NULL},
 };
 
@@ -499,7 +338,7 @@ static PyGetSetDef lease_getset[] = {
 };
 
 static PyType_Slot lease_slots[] = {
-	{Py_tp_doc, "Lease(account, memory, address, length, off)\n\n"
+	{Py_tp_doc, "Lease(account, memory, address, length, off, token=0)\n\n"
 		    "Received bytes, read-only, until given back."},
 	{Py_tp_new, lease_new},
 	{Py_tp_dealloc, lease_dealloc},
@@ -547,7 +386,8 @@ PyMODINIT_FUNC PyInit__lease(void)
 		return NULL;
 	account_type = add_type(m, "Account", &account_spec, NULL);
 	span_type = account_type ? add_type(m, "Span", &span_spec, NULL) : NULL;
-	if (!span_type || !add_type(m, "Lease", &lease_spec, span_type)) {
+	lease_type = span_type ? add_type(m, "Lease", &lease_spec, span_type) : NULL;
+	if (!lease_type) {
 		Py_DECREF(m);
 		return NULL;
 	}

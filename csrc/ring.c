@@ -175,22 +175,27 @@ int pz_ring_turn(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns,
 	c->n_data = c->n_runs = c->n_other = 0;
 	c->bytes = 0;
 	c->run_start[0] = 0;
+	c->turns++;
+	c->fresh = 1;
 
 	ret = enter(ring, timeout_ns ? wait_nr : 0, timeout_ns);
 	drain(ring, c);
 	/*
 	 * Until the overflow list is empty every RECV_ZC ends with ENOSPC at
 	 * once: bring it over, as far as there is room, before anything is
-	 * armed again.
+	 * armed again. A flag that brings nothing over is not the kernel's.
 	 */
 	while (overflowed(ring) && !full(c)) {
 		int err = io_uring_get_events(&ring->uring);
+		uint32_t before = c->n_data + c->n_other;
 
 		if (err < 0) {
 			ret = err;
 			break;
 		}
 		drain(ring, c);
+		if (c->n_data + c->n_other == before)
+			break;
 	}
 	c->overflow = overflowed(ring);
 

@@ -5,10 +5,13 @@ Start at :class:`Ring`. The words are the kernel's own
 """
 
 from pyzcrx.area import Area
+from pyzcrx.audit import Audit
 from pyzcrx.batch import Batch, Run
 from pyzcrx.buffer import Buffer
 from pyzcrx.errors import (
+    AccountsDoNotBalance,
     AreaExhausted,
+    AreaHeld,
     BadArgument,
     BadRequest,
     Cancelled,
@@ -18,6 +21,7 @@ from pyzcrx.errors import (
     FallbackWarning,
     ForkedChild,
     KernelError,
+    LeakWarning,
     NoMemory,
     NoSuchInterface,
     NotConnected,
@@ -26,6 +30,7 @@ from pyzcrx.errors import (
     NotTcp,
     OutOfRange,
     PeerReset,
+    PressureWarning,
     ProviderIgnored,
     QueueBound,
     QueueBusy,
@@ -38,9 +43,11 @@ from pyzcrx.errors import (
     ZcrxError,
 )
 from pyzcrx.events import Accepted, Data, End, Event, Failed, Limit, Sent
+from pyzcrx.holders import Holder
 from pyzcrx.ifq import Ifq
 from pyzcrx.loop import Ring
 from pyzcrx.operations import Accept, Send
+from pyzcrx.pressure import AreaAdvice, Pressure, area_advice
 from pyzcrx.probe import Presence, Probe, probe
 from pyzcrx.receive import Request
 from pyzcrx.refill import RefillQueue
@@ -52,8 +59,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Accept",
     "Accepted",
+    "AccountsDoNotBalance",
     "Area",
+    "AreaAdvice",
     "AreaExhausted",
+    "AreaHeld",
+    "Audit",
     "BadArgument",
     "BadRequest",
     "Batch",
@@ -68,8 +79,10 @@ __all__ = [
     "Failed",
     "FallbackWarning",
     "ForkedChild",
+    "Holder",
     "Ifq",
     "KernelError",
+    "LeakWarning",
     "Limit",
     "NoMemory",
     "NoSuchInterface",
@@ -80,6 +93,8 @@ __all__ = [
     "OutOfRange",
     "PeerReset",
     "Presence",
+    "Pressure",
+    "PressureWarning",
     "Probe",
     "ProviderIgnored",
     "QueueBound",
@@ -99,6 +114,7 @@ __all__ = [
     "WrongThread",
     "ZcrxError",
     "__version__",
+    "area_advice",
     "drop_urgent",
     "probe",
 ]

@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from pyzcrx.audit import TAKEN
 from pyzcrx.buffer import Buffer
+from pyzcrx.debug import BatchWatch, poison
 from pyzcrx.errors import BadArgument, ClosedError, DoubleRelease
 from pyzcrx.events import Event
 from pyzcrx.receive import Request
@@ -19,7 +21,6 @@ from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
 if TYPE_CHECKING:
     from pyzcrx.loop import Ring
 
-_TAKEN = (1 << 64) - 1
 _SLOT = TOKEN_RECEIVE | TOKEN_SLOT_MASK
 
 
@@ -41,10 +42,13 @@ class Batch:
     ``offs[i] & uapi.OFFSET_MASK`` of its request's ``ifq.area.view``.
 
     What was neither taken as a Buffer nor released goes back to the kernel with
-    the ring's next turn.
+    the ring's next turn. In debug mode its bytes are overwritten then, and views of
+    it that still live are warned of.
     """
 
-    __slots__ = ("_n", "_open", "_ring", "_tokens", "events", "lengths", "offs", "size_bytes")
+    __slots__ = (
+        "_n", "_open", "_ring", "_tokens", "_watch", "events", "lengths", "offs", "size_bytes",
+    )  # fmt: skip
 
     def __init__(self, ring: Ring, events: list[Event]) -> None:
         """Use :meth:`pyzcrx.Ring.wait`."""
@@ -53,6 +57,7 @@ class Batch:
         self._ring = ring
         self._n = n
         self._open = True
+        self._watch = BatchWatch() if ring.debug else None
         self._tokens = columns.tokens[:n]
         self.offs = columns.offs[:n]
         self.lengths = columns.lengths[:n]
@@ -77,6 +82,8 @@ class Batch:
         self._check_mine(request, i)
         length = self.lengths[i]
         memory, at = request.ifq.locate(self.offs[i], length)
+        if self._watch is not None:
+            return self._watch.view(memory, at, length)
         return memoryview(memory)[at : at + length].toreadonly()
 
     def buffer(self, request: Request, i: int) -> Buffer:
@@ -86,10 +93,10 @@ class Batch:
         """
         self._check_mine(request, i)
         off = self.offs[i]
-        if off == _TAKEN:
+        if off == TAKEN:
             raise DoubleRelease(f"entry {i} of the batch was taken before")
-        buffer = request.ifq.lease(off, self.lengths[i])
-        self.offs[i] = _TAKEN
+        buffer = request.ifq.lease(off, self.lengths[i], request.token)
+        self.offs[i] = TAKEN
         return buffer
 
     def release(self) -> None:
@@ -101,11 +108,24 @@ class Batch:
             if self._ring.current_batch is not self:
                 raise ClosedError("the batch ended with the ring's next turn")
             raise DoubleRelease("the batch was released before")
-        self._open = False
+        if self._watch is not None:
+            self._watch.released()
+            self._poison()
         if self._n:
+            # Told again after an interruption, it goes on where it was.
             for ifq in self._ring.ifqs:
                 value = TOKEN_RECEIVE | ifq.slot << TOKEN_SLOT_SHIFT
                 ifq.account.give_back(self.offs, self._tokens, _SLOT, value, self._ring.now_ns)
+        self._open = False
+        self._ring.columns.forget()
+
+    def _poison(self) -> None:
+        """Debug mode: make whoever still reads notice."""
+        for i, off in enumerate(self.offs):
+            if off != TAKEN:
+                slot = (self._tokens[i] & TOKEN_SLOT_MASK) >> TOKEN_SLOT_SHIFT
+                memory, at = self._ring.ifqs[slot].locate(off, self.lengths[i])
+                poison(memory, at, self.lengths[i])
 
     def expire(self) -> None:
         """The next turn begins."""

@@ -18,6 +18,9 @@ class Buffer(Lease):
     array is seen: while one lives, release is refused, so memory never changes
     under a reader. A buffer that is forgotten gives itself back.
 
+    ``copied``: under pressure (:class:`pyzcrx.Pressure`) the bytes are a copy and
+    their place in the area is free again; all else is the same.
+
     ``off`` is the completion's offset with the area token; ``len(buf)`` is in
     bytes. May be released from any thread; the ring's owner returns it to the
     kernel at its next turn.
@@ -39,10 +42,16 @@ class Buffer(Lease):
         if verdict == 1:
             raise ViewsAlive(
                 f"{self.exports} views of the buffer live; drop them (memoryview.release(), del) "
-                "before its release"
+                f"before its release{self.story()}"
             )
         if verdict == 2:
-            raise DoubleRelease("the buffer was released before; release each buffer once")
+            raise DoubleRelease(
+                f"the buffer was released before; release each buffer once{self.story()}"
+            )
+
+    def story(self) -> str:
+        """Which lines had it: known in debug mode only."""
+        return ""
 
     def __bytes__(self) -> bytes:
         return bytes(memoryview(self))

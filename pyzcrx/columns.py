@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 from pyzcrx._ffi import ffi
@@ -59,8 +58,7 @@ class Columns:
         """As after a turn that brought no data."""
         self.n_data = self.n_runs = self.n_bytes = 0
 
-    def others(self) -> Iterator[tuple[int, int, int]]:
-        """(token, res, flags) of each completion that is not data."""
-        n = self.raw.n_other
+    def other(self, i: int) -> tuple[int, int, int]:
+        """(token, res, flags) of completion *i* of those that are not data."""
         tokens, res, flags = self._other
-        return zip(tokens[:n].tolist(), res[:n].tolist(), flags[:n].tolist(), strict=True)
+        return tokens[i], res[i], flags[i]

@@ -30,6 +30,8 @@
     |       +-- Cancelled                     ECANCELED
     +-- UrgentDataLost             a stream that ended behind an urgent byte
     +-- CorruptRing                shared memory holds what the kernel never writes
+    +-- AccountsDoNotBalance       a reference is in no place, or in two
+    +-- AreaHeld                   pressure="raise": more is held than the area can spare
 
 """
 
@@ -37,6 +39,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+from collections.abc import Sequence
 
 # Two errnos share a number; the kernel's sources say EOPNOTSUPP and EAGAIN.
 _NAMES = dict(_errno.errorcode) | {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN"}
@@ -197,6 +200,30 @@ class UrgentDataLost(ZcrxError):
 
 class CorruptRing(ZcrxError):
     """Shared ring memory holds a value that the kernel never writes."""
+
+
+class AccountsDoNotBalance(ZcrxError):
+    """A reference is in no place, or in two: a bug of pyzcrx, or a ring written by others."""
+
+
+class AreaHeld(ZcrxError):
+    """``pressure="raise"``: the consumer holds more of the area than it can spare.
+
+    ``holders``: the buffers held longest (:class:`pyzcrx.Holder`). Release some and go
+    on: nothing was lost, and the next turn looks again.
+    """
+
+    def __init__(self, text: str, holders: Sequence[object] = ()) -> None:
+        super().__init__(text)
+        self.holders = holders
+
+
+class PressureWarning(UserWarning):
+    """The area is, or will be, too small for what is held; starvation is near."""
+
+
+class LeakWarning(ResourceWarning):
+    """Debug mode: a buffer was forgotten, or was still out when its ring closed."""
 
 
 class FallbackWarning(UserWarning):

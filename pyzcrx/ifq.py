@@ -10,18 +10,27 @@ import errno
 import socket
 import threading
 import time
+import weakref
 from collections import deque
+from contextlib import suppress
 
+from pyzcrx import debug
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
+from pyzcrx.audit import Audit, audit
 from pyzcrx.buffer import Buffer
-from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, KernelError
+from pyzcrx.errors import BadArgument, BadRequest, ClosedError, CorruptRing, KernelError
+from pyzcrx.events import Data, Event
+from pyzcrx.holders import Holder, holders
+from pyzcrx.notices import Notices
+from pyzcrx.pressure import Pressure
 from pyzcrx.receive import Request
 from pyzcrx.registration import Wanted, add_area, register
+from pyzcrx.relief import Relief
 from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.stats import ReceiverStats
-from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp
+from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp, EventType
 from pyzcrx.urgent import drop_urgent
 
 _SHORT_WAIT_NS = 1_000_000
@@ -37,7 +46,10 @@ class Ifq:
     of a buffer in bytes, as the kernel settled it.
     """
 
-    def __init__(self, ring: RingCore, slot: int, area: Area, wanted: Wanted) -> None:
+    def __init__(
+        self, ring: RingCore, slot: int, area: Area, wanted: Wanted,
+        pressure: Pressure | None = None,
+    ) -> None:
         """Use :meth:`pyzcrx.Ring.register_ifq`."""
         if slot > _MAX_SLOTS:
             raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
@@ -46,7 +58,13 @@ class Ifq:
         self.interface = wanted.interface
         self.rx_queue = wanted.rx_queue
         self.account = Account()
-        self._registration = register(ring, area, wanted)
+        self.account.poison = ring.debug
+        self._buffer_type = debug.DebugBuffer if ring.debug else Buffer
+        self._make_data = debug.data if ring.debug else Data
+        self.notices = Notices(self._arm_notice)
+        """ALLOC_FAIL and COPY of the kernel, counted in ``notices.counts``."""
+        self._registration = register(ring, area, wanted, ring.new_token())
+        ring.watch(self.notices, self._registration.notice_token)
         self.zcrx_id = self._registration.zcrx_id
         self.rx_buf_len = self._registration.rx_buf_len
         self.rq = self._registration.rq
@@ -58,13 +76,17 @@ class Ifq:
         # Half a queue or a quarter of the area, whatever fills first: NODEV
         # drains nothing by itself.
         buffers = area.size_bytes // self.rx_buf_len
-        self._flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
+        self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self._starved: deque[Request] = deque()
         self._postponed: deque[Request] = deque()
         self._given_seen = 0
         self._given_ns = 0
         self._closed = False
         self._stats = ReceiverStats()
+        self.total_bytes = 0
+        """Bytes ever received."""
+        self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
+        self.relief = Relief(self, pressure)
 
     @property
     def nodev(self) -> bool:
@@ -94,6 +116,7 @@ class Ifq:
         add_area(self.ring, self.zcrx_id, area)
         self.areas.append(area)
         self._memories.append(area.span)
+        self.relief.area_added()
 
     # -- receiving ----------------------------------------------------------
 
@@ -116,16 +139,10 @@ class Ifq:
         if not self.nodev:
             drop_urgent(fd)
         request = Request(self, fd, limit, context)
+        self._requests[request.token] = request
         request.arm()
         self._stats.connections += 1
         return request
-
-    def received(self, size_bytes: int, references: int) -> None:
-        """*references* completions brought *size_bytes*."""
-        self.account.now_ns = self.ring.now_ns
-        self.account.take(references)
-        self._stats.bytes += size_bytes
-        self._stats.buffers += references
 
     def locate(self, off: int, length: int) -> tuple[Span, int]:
         """Where a completion's bytes lie: the area's memory and the byte offset in it.
@@ -139,10 +156,29 @@ class Ifq:
             raise CorruptRing(f"a completion names {length} bytes at {off:#x}, outside the area")
         return self._memories[index], at
 
-    def lease(self, off: int, length: int) -> Buffer:
+    def lease(self, off: int, length: int, token: int = 0) -> Buffer:
         """The buffer of one completion. Raises CorruptRing where the area has no such place."""
         memory, at = self.locate(off, length)
-        return Buffer(self.account, memory, memory.address + at, length, off)
+        buffer = self._buffer_type(
+            self.account, memory, memory.address + at, length, off, token
+        )
+        if isinstance(buffer, debug.DebugBuffer):
+            buffer.leased_at = debug.caller()
+        return buffer
+
+    def lease_run(self, into: list[Event], request: Request, start: int, stop: int) -> None:
+        """Lease one run of the ring's columns, each as a Data event at the end of *into*."""
+        columns = self.ring.columns
+        done = self.account.lease_run(
+            into, self._make_data, request, self._buffer_type, self._memories,
+            columns.offs, columns.lengths, start, stop, request.token,
+        )  # fmt: skip
+        if done < stop:
+            self.locate(columns.offs[done], columns.lengths[done])
+
+    def request(self, token: int) -> Request | None:
+        """The request of that token, while anybody knows it."""
+        return self._requests.get(token)
 
     # -- giving back ----------------------------------------------------------
 
@@ -179,7 +215,9 @@ class Ifq:
             rq.push_returned(account)
             if account.count and not self.flush():
                 break
-        if self._flush_at and rq.pending >= self._flush_at:
+        if rq.pending > rq.entries:
+            raise CorruptRing(f"the refill queue's head {rq.head} is beyond its tail {rq.tail}")
+        if self.flush_at and rq.pending >= self.flush_at:
             self.flush()
 
     # -- requests that wait -----------------------------------------------------
@@ -199,7 +237,7 @@ class Ifq:
 
     @property
     def parked(self) -> int:
-        return len(self._starved) + len(self._postponed)
+        return len(self._starved) + len(self._postponed) + len(self.relief.paused)
 
     def settle(self) -> int:
         # Read first: what other threads give while we push is for the next turn.
@@ -209,11 +247,13 @@ class Ifq:
             self._feed_starved(given)
         if self._postponed and not self.ring.overflowed:
             self._arm_postponed()
+        self.notices.settle()
+        patience = self.relief.settle()
         if self._postponed:
             return 0
         # Another thread may release, and wakes nobody; and without FLUSH_RQ the
         # kernel looks at a full queue in its own time.
-        return _SHORT_WAIT_NS if self._starved or self.account.count else -1
+        return _SHORT_WAIT_NS if self._starved or self.account.count else patience
 
     def _feed_starved(self, given: int) -> None:
         """As many as buffers came back, first come first served.
@@ -225,9 +265,9 @@ class Ifq:
         if came_back:
             self._given_seen = given
             self._given_ns = time.monotonic_ns()
-        waiting, self._starved = self._starved, deque()
         armed = 0
-        for request in waiting:
+        for _ in range(len(self._starved)):
+            request = self._starved[0]
             if request.stopping:
                 self.ring.post(request.give_up(errno.ECANCELED))
             elif armed < came_back or request.protocol.worth_another_flush:
@@ -235,6 +275,7 @@ class Ifq:
                 request.arm()
             else:
                 self._starved.append(request)
+            del self._starved[0]
         # Nothing is out and nothing came back since we looked: nothing will come.
         if not armed and self.account.leased == 0 and not self._given_since():
             self._fail_starved()
@@ -242,6 +283,8 @@ class Ifq:
     def abandon(self) -> None:
         # Another thread may still release, and gets a while; or has since we looked.
         alone = threading.active_count() == 1
+        if alone:
+            self.relief.give_up()
         if self._given_since():
             return
         if alone or time.monotonic_ns() - self._given_ns > _HOPELESS_NS:
@@ -253,39 +296,72 @@ class Ifq:
 
     def _fail_starved(self) -> None:
         while self._starved:
-            self.ring.post(self._starved.popleft().give_up(errno.ENOMEM))
+            self.ring.post(self._starved[0].give_up(errno.ENOMEM))
+            del self._starved[0]
 
     def _arm_postponed(self) -> None:
         """A few at a time: all at once would overflow the completion queue again."""
         for _ in range(max(1, self.ring.columns.capacity // 4)):
             if not self._postponed:
                 break
-            request = self._postponed.popleft()
+            request = self._postponed[0]
             if request.stopping:
                 self.ring.post(request.give_up(errno.ECANCELED))
             else:
                 request.arm()
+            del self._postponed[0]
 
     # -- figures and the end ------------------------------------------------------
 
     def stats(self) -> ReceiverStats:
         """The figures so far."""
+        account, counts = self.account, self.notices.counts
+        oldest = account.oldest(1)
+        held_ns = time.monotonic_ns() - oldest[0].since_ns if oldest else 0
         stats = ReceiverStats(
-            bytes=self._stats.bytes,
-            buffers=self._stats.buffers,
+            bytes=self.total_bytes,
+            buffers=account.taken,
             connections=self._stats.connections,
             rearms=self._stats.rearms,
-            alloc_failures=self._stats.alloc_failures,
-            held_buffers=self.account.leased,
-            held_max_ns=self.account.held_max_ns,
+            alloc_failures=self._stats.alloc_failures + counts[EventType.ALLOC_FAIL],
+            held_buffers=account.buffers + account.copies,
+            held_max_ns=max(account.held_max_ns, held_ns),
         )
         if self.nodev:
             stats.bytes_zero_copy, stats.bytes_copied = 0, stats.bytes
         else:
             counted = self._registration.stats
             stats.bytes_zero_copy = None
-            stats.bytes_copied = None if counted is None else int(counted.copy_bytes)
+            if counted is not None:
+                stats.bytes_copied = int(counted.copy_bytes) + account.copied_bytes
+            else:
+                stats.bytes_copied = account.copied_bytes or None
         return stats
+
+    def audit(self) -> Audit:
+        """Where every reference is: each in exactly one place.
+
+        Owner thread only; costs a look at every completion that was not dealt with.
+        Raises AccountsDoNotBalance, CorruptRing, ClosedError.
+        """
+        self._check_usable()
+        return audit(self)
+
+    def holders(self, most: int = 10) -> list[Holder]:
+        """The buffers that are out longest. From any thread, also after close."""
+        return holders(self, most)
+
+    @property
+    def hold_times(self) -> tuple[int, ...]:
+        """References given back, by how long they were out: entry i counts [2**i, 2**(i+1)) ns."""
+        return self.account.histogram
+
+    def _arm_notice(self, kind: EventType) -> None:
+        ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.ARM_EVENT})
+        ctrl.payload[0] = kind
+        # EINVAL: it is armed already.
+        with suppress(BadRequest):
+            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "arm notice")
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -296,6 +372,8 @@ class Ifq:
         self._closed = True
         for area in self.areas:
             area.token = None
+        for area in self.relief.grown:
+            area.close()
         self._memories.clear()
         if self._registration.rq_of_kernel:
             self.rq.mapping.detach()

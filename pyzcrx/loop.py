@@ -13,10 +13,13 @@ from typing import Self, cast
 from pyzcrx.area import Area
 from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
+from pyzcrx.debug import report_leaks
+from pyzcrx.debug import wanted as debug_wanted
 from pyzcrx.errors import BadArgument, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
 from pyzcrx.operations import Accept, Send
+from pyzcrx.pressure import Policy, Pressure
 from pyzcrx.receive import Request
 from pyzcrx.registration import RqMemory, Wanted
 from pyzcrx.ring import RingCore
@@ -65,16 +68,22 @@ class Ring(RingCore):
                         break
 
     sq_entries, cq_entries: sizes of the two rings, rounded up to powers of two. A
-    CQ that is too small costs speed, never data.
+    CQ that is too small costs speed, never data. debug: poison memory that is given
+    back and name the lines that lease buffers; None: as PYZCRX_DEBUG says.
 
     Belongs to the thread that makes it. Raises NotPermitted (EPERM),
     NotSupported (ENOSYS, EINVAL: before Linux 6.1), NoMemory, BadArgument.
     """
 
-    def __init__(self, *, sq_entries: int = 256, cq_entries: int = 4096) -> None:
-        super().__init__(sq_entries=sq_entries, cq_entries=cq_entries)
+    def __init__(
+        self, *, sq_entries: int = 256, cq_entries: int = 4096, debug: bool | None = None
+    ) -> None:
+        super().__init__(sq_entries=sq_entries, cq_entries=cq_entries, debug=debug_wanted(debug))
         self.ifqs: list[Ifq] = []
         self.current_batch: Batch | None = None
+        self._unseen = False
+        """Whether the current batch was drained and not handed on."""
+        self._fresh: list[Event] = []
         self._undelivered: deque[Event] = deque()
 
     def register_ifq(
@@ -86,6 +95,7 @@ class Ring(RingCore):
         rq_entries: int = 4096,
         rq_memory: RqMemory = "user",
         rx_buf_len: int = 0,
+        pressure: Pressure | Policy | None = None,
         patience: float = 0,
     ) -> Ifq:
         """Bind *area* to one rx queue of *interface*, or, without one, to none (NODEV).
@@ -96,6 +106,8 @@ class Ring(RingCore):
         rq_entries: size of the refill queue, rounded up to a power of two, at
         most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
         buffer, a power of two from the page up, where the card can; 0: a page.
+        pressure: what to do while little of the area is left (:class:`pyzcrx.Pressure`);
+        None: a PressureWarning, once.
         patience: seconds to try again while the queue is bound; the kernel gives a
         queue back a moment after its last user went.
 
@@ -107,11 +119,12 @@ class Ring(RingCore):
         Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
         """
         self.check_usable()
+        relief = Pressure.of(pressure)
         wanted = Wanted(interface, rx_queue, rq_entries, rq_memory, rx_buf_len)
         until = time.monotonic() + patience
         while True:
             try:
-                ifq = Ifq(self, len(self.ifqs), area, wanted)
+                ifq = Ifq(self, len(self.ifqs), area, wanted, relief)
                 break
             except QueueBound:
                 if time.monotonic() >= until:
@@ -119,6 +132,7 @@ class Ring(RingCore):
                 time.sleep(_BOUND_RETRY_S)
         self.ifqs.append(ifq)
         self.add_child(ifq)
+        ifq.relief.warn_if_small()
         return ifq
 
     def accept(self, listener: socket.socket | int, *, context: object = None) -> Accept:
@@ -137,10 +151,9 @@ class Ring(RingCore):
         self.check_usable()
         return Send(self, sock, buffers, context)
 
-    def turn(self, timeout_ns: int) -> list[Event]:
-        """One turn, without a policy; see :meth:`events` and :meth:`wait`."""
+    def _enter(self, timeout_ns: int) -> None:
         self._expire_batch()
-        return super().turn(timeout_ns)
+        super()._enter(timeout_ns)
 
     def _expire_batch(self) -> None:
         if self.current_batch is not None:
@@ -155,32 +168,47 @@ class Ring(RingCore):
         Each Buffer must be released; until then the kernel cannot use it.
         """
         wait_ns = _nanoseconds(timeout)
+        queue = self._undelivered
         while True:
-            while self._undelivered:
-                yield self._undelivered.popleft()
+            while queue:
+                # Not popleft(): a signal handler may raise when a call returns.
+                event = queue[0]
+                del queue[0]
+                yield event
             deadline = _Deadline(wait_ns)
-            while not self._undelivered:
+            while not queue:
                 if not self._busy:
                     return
                 self._collect(deadline.left_ns())
-                if deadline.passed and not self._undelivered:
+                if deadline.passed and not queue:
                     return
 
     @property
     def _busy(self) -> bool:
         """Whether anything can still happen."""
-        return bool(self.in_flight or self._posted or self._undelivered)
+        return bool(self.in_flight or self._posted or self._undelivered or self.columns.raw.fresh)
+
+    def _reopen(self) -> None:
+        """A batch that nobody saw is taken back, to be handed on as events."""
+        if self._unseen and self.current_batch is not None:
+            events = [*self.current_batch.events, *self._posted]
+            self.current_batch, self._unseen = None, False
+            self._posted = events
+            self.columns.raw.fresh = 1
 
     def _collect(self, wait_ns: int) -> None:
-        events = self.turn(wait_ns)
-        columns, put = self.columns, self._undelivered.append
-        offs, lengths, starts = columns.offs, columns.lengths, columns.run_starts
+        self._reopen()
+        self.turn(wait_ns)
+        starts = self.columns.run_starts
         for i, receiver in enumerate(self.receivers):
             request = cast("Request", receiver)
-            lease = request.ifq.lease
-            for j in range(starts[i], starts[i + 1]):
-                put(Data(request, lease(offs[j], lengths[j])))
-        self._undelivered.extend(events)
+            request.ifq.lease_run(self._fresh, request, starts[i], starts[i + 1])
+        # From here on nothing is called that a signal handler could raise in.
+        self._undelivered += self._fresh
+        self._undelivered += self._posted
+        self._fresh = []
+        self._posted = []
+        self.columns.raw.fresh = 0
 
     # -- batches ------------------------------------------------------------
 
@@ -190,21 +218,29 @@ class Ring(RingCore):
         Ends the batch before it. A batch may be empty: after *timeout* seconds, a
         signal, or a turn that only kept things going.
         """
-        return self._wait(_nanoseconds(timeout))
+        batch = self._wait(_nanoseconds(timeout))
+        self._unseen = False
+        return batch
 
     def _wait(self, timeout_ns: int) -> Batch:
+        if self._unseen and self.current_batch is not None:
+            return self.current_batch
         if self._undelivered:
+            # What events() left behind comes first, as the events it was made into.
             self.check_usable()
             self._expire_batch()
-            # What events() left behind comes first, as the events it was made into.
             self.columns.forget()
             self.receivers = []
-            events = list(self._undelivered)
-            self._undelivered.clear()
+            batch = Batch(self, list(self._undelivered))
+            self.current_batch, self._unseen = batch, True
+            self._undelivered = deque()
         else:
-            events = self.turn(timeout_ns)
-        self.current_batch = Batch(self, events)
-        return self.current_batch
+            self.turn(timeout_ns)
+            batch = Batch(self, self._posted)
+            self.current_batch, self._unseen = batch, True
+            self._posted = []
+            self.columns.raw.fresh = 0
+        return batch
 
     def batches(self, timeout: float | None = None) -> Iterator[Batch]:
         """:meth:`wait` until no request is in flight; empty batches are left out.
@@ -213,14 +249,17 @@ class Ring(RingCore):
         """
         wait_ns = _nanoseconds(timeout)
         deadline = _Deadline(wait_ns)
-        while self._busy:
+        while self._busy or self._unseen:
             batch = self._wait(deadline.left_ns())
             if batch or batch.events:
+                self._unseen = False
                 yield batch
                 batch.expire()
                 deadline = _Deadline(wait_ns)
-            elif deadline.passed:
-                return
+            else:
+                self._unseen = False
+                if deadline.passed:
+                    return
 
     def close(self) -> None:
         """Cancel everything, give every buffer back, close ifqs and ring. Idempotent.
@@ -228,13 +267,22 @@ class Ring(RingCore):
         Connections accepted and not yet told of are closed.
         """
         if not self.closed:
+            self.check_usable()
             self._expire_batch()
+            if self.debug:
+                self._report_leaks()
         super().close()
-        for event in (*self._undelivered, *self._posted):
+        for event in (*self._undelivered, *self._fresh, *self._posted):
             if isinstance(event, Accepted):
                 os.close(event.fd)
         self._undelivered.clear()
+        self._fresh.clear()
         self._posted.clear()
+
+    def _report_leaks(self) -> None:
+        own = {id(e.buffer) for e in (*self._undelivered, *self._fresh) if isinstance(e, Data)}
+        for ifq in self.ifqs:
+            report_leaks(ifq.account, own)
 
     def __enter__(self) -> Self:
         return self

@@ -135,6 +135,9 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "use huge pages, in multiples of one",
         ),
     },
+    "arm notice": {
+        _errno.EINVAL: (BadRequest, "the notice is armed already", "arm it once it came"),
+    },
     "create udmabuf": {
         _errno.ENOENT: (
             NotSupported,
@@ -175,6 +178,11 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             AreaExhausted,
             "no free buffer in the area, and none that could come back",
             "release buffers sooner or use a larger area",
+        ),
+        _errno.ETIMEDOUT: (
+            ReceiveError,
+            "the peer no longer answers (TCP_USER_TIMEOUT or keepalive)",
+            "see the path to it",
         ),
         _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
         _errno.EINVAL: (

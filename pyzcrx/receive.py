@@ -29,7 +29,10 @@ class Request:
     Kernel: ``io_uring/net.c:io_recvzc()`` (6.15).
     """
 
-    __slots__ = ("_over", "_stopping", "context", "fd", "ifq", "protocol", "token")
+    __slots__ = (
+        "__weakref__", "_over", "_pause_at", "_serial", "_stopping", "context", "fd", "ifq",
+        "protocol", "token",
+    )  # fmt: skip
 
     def __init__(self, ifq: Ifq, fd: int, limit: int | None, context: object) -> None:
         """Use :meth:`Ifq.receive`."""
@@ -40,6 +43,8 @@ class Request:
         self.token = ifq.ring.new_token(slot=ifq.slot)
         self._over: type[End | Limit | Failed] | None = None
         self._stopping = False
+        self._pause_at: int | None = None
+        self._serial = 0
 
     @property
     def received(self) -> int:
@@ -79,24 +84,44 @@ class Request:
             self._stopping = True
             self.ifq.ring.cancel(self.token)
 
+    def pause(self, until_bytes: int) -> bool:
+        """Take it from the kernel until no more than *until_bytes* of its are held.
+
+        Gives whether it was there to be taken.
+        """
+        if self._stopping or self._pause_at is not None or not self.ifq.ring.operation(self.token):
+            return False
+        self._pause_at = until_bytes
+        self.ifq.ring.cancel(self.token)
+        return True
+
     def arm(self) -> None:
         """Hand it to the kernel."""
+        self._pause_at = None
         ifq, ring = self.ifq, self.ifq.ring
         result = lib.pz_prep_recv_zc(
             ring.raw, self.fd, ifq.zcrx_id, self.protocol.arm(), self.token
         )
         ring.submit(self, self.token, result, "receive")
 
-    def data(self, size_bytes: int, references: int) -> None:
-        """A run of *references* completions brought *size_bytes*."""
-        self.protocol.data(size_bytes)
-        self.ifq.received(size_bytes, references)
+    def data(self, size_bytes: int, references: int, serial: int) -> None:
+        """A run of *references* completions, known by *serial*, brought *size_bytes*."""
+        ifq = self.ifq
+        ifq.account.now_ns = ifq.ring.now_ns
+        ifq.account.take(references, serial)
+        if serial != self._serial:
+            self.protocol.data(size_bytes)
+            ifq.total_bytes += size_bytes
+            self._serial = serial
 
     def drop(self, res: int) -> None:
         """Nothing to undo: the kernel takes its buffers back with the ring."""
 
     def complete(self, res: int, flags: int) -> Event | None:  # noqa: ARG002
         """The final completion of one arm."""
+        if self._pause_at is not None and res == -errno.ECANCELED and not self._stopping:
+            self.ifq.relief.park(self, self._pause_at)
+            return None
         step = self.protocol.finish(res)
         if self._stopping and step in (Step.FLUSH_OVERFLOW, Step.FLUSH_REFILL, Step.ARM):
             return self.give_up(errno.ECANCELED)

@@ -18,11 +18,12 @@ from pyzcrx.memory import PAGE, Mapping
 from pyzcrx.query import query_zcrx
 from pyzcrx.refill import HEADER_BYTES, RQE_BYTES, RefillQueue, region_bytes
 from pyzcrx.ring import RingCore
-from pyzcrx.uapi import RQ_MAX_ENTRIES, AreaFlag, CtrlOp, Feature, RegisterFlag
+from pyzcrx.uapi import RQ_MAX_ENTRIES, AreaFlag, CtrlOp, EventType, Feature, RegisterFlag
 
 RqMemory = Literal["user", "kernel"]
 
 _STATS_BYTES = 64
+_NOTICES = 1 << EventType.ALLOC_FAIL | 1 << EventType.COPY
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Registration:
     rq: RefillQueue
     rq_of_kernel: bool
     """Whether the refill queue's pages hold the ring's file until they are detached."""
+    notice_token: int
+    """What the kernel's notices carry."""
     stats: Any | None
     """``struct zcrx_stats`` in the refill queue's region, where the kernel keeps it."""
 
@@ -94,8 +97,11 @@ def _pointer(structure: Any) -> int:
     return int(ffi.cast("uintptr_t", structure))
 
 
-def register(ring: RingCore, area: Area, wanted: Wanted) -> Registration:
-    """Register, and set the area's token; nothing stays behind after an error."""
+def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> Registration:
+    """Register, and set the area's token; nothing stays behind after an error.
+
+    *notice_token* is for the kernel's notices, where there will be any.
+    """
     if_idx = wanted.interface_index()
     area_reg = _area_reg(area)
     if area.dmabuf and wanted.nodev:
@@ -110,7 +116,12 @@ def register(ring: RingCore, area: Area, wanted: Wanted) -> Registration:
     if found is not None and found.features & Feature.EVENT:
         event_desc = ffi.new(
             "struct pz_event_desc *",
-            {"flags": lib.PZ_EVENT_DESC_FLAG_STATS, "stats_offset": stats_offset},
+            {
+                "user_data": notice_token,
+                "type_mask": 0 if wanted.nodev else _NOTICES,
+                "flags": lib.PZ_EVENT_DESC_FLAG_STATS,
+                "stats_offset": stats_offset,
+            },
         )
     mapping = None
     if wanted.rq_memory == "user":
@@ -152,6 +163,7 @@ def register(ring: RingCore, area: Area, wanted: Wanted) -> Registration:
             rqes=reg.offsets.rqes,
         ),
         rq_of_kernel=wanted.rq_memory == "kernel",
+        notice_token=notice_token,
         stats=None
         if event_desc is None
         else ffi.cast("struct pz_stats *", mapping.address + stats_offset),

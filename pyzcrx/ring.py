@@ -8,6 +8,14 @@ would keep the rx queue bound for ever.
 A request is known by its *token*, the ``user_data`` of its SQE and of every
 CQE: bit 63 marks a RECV_ZC, the next 15 bits its ifq, the rest counts up and is
 never used twice.
+
+A turn can be interrupted (KeyboardInterrupt, any signal handler that raises) and
+must lose nothing by it. Python runs handlers when a function begins, after a C
+function returns, and when a loop goes round, never between plain stores. So what was
+drained stays in the columns, which say so themselves (``fresh``), until it was
+handed on; each step can be told twice and counts once; and what marks a step as done
+stands beside its effect, with no call in between. The next turn goes on from there
+before it enters the kernel.
 """
 
 from __future__ import annotations
@@ -42,6 +50,8 @@ MAX_ENTRIES = 32768
 
 _FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
 _CLOSE_PATIENCE_NS = 2_000_000_000
+_RUNS = 1 << 13
+"""More runs than a turn can have."""
 
 
 class Operation(Protocol):
@@ -57,8 +67,8 @@ class Operation(Protocol):
 class Receiver(Operation, Protocol):
     """A request that receives."""
 
-    def data(self, size_bytes: int, references: int) -> None:
-        """A run of its completions."""
+    def data(self, size_bytes: int, references: int, serial: int) -> None:
+        """A run of its completions; told again with the same *serial*, it counts once."""
 
 
 class Child(Protocol):
@@ -94,7 +104,10 @@ class RingCore:
     child ForkedChild, everybody after :meth:`close` ClosedError.
     """
 
-    def __init__(self, *, sq_entries: int = 256, cq_entries: int = 4096) -> None:
+    def __init__(
+        self, *, sq_entries: int = 256, cq_entries: int = 4096, debug: bool = False
+    ) -> None:
+        self.debug = debug
         for name, n, most in (
             ("sq_entries", sq_entries, MAX_ENTRIES),
             ("cq_entries", cq_entries, 2 * MAX_ENTRIES),
@@ -120,6 +133,9 @@ class RingCore:
         self.columns = Columns(min(int(self._cq.entries), 4096))
         self._serial = 0
         self._operations: dict[int, Operation] = {}
+        self._own: dict[int, Operation] = {}
+        self._others_done = 0
+        self._finishing: Operation | None = None
         self._children: list[Child] = []
         self._posted: list[Event] = []
         self._wakeup: tuple[int, int] | None = None
@@ -202,10 +218,14 @@ class RingCore:
     def operation(self, token: int) -> Operation | None:
         return self._operations.get(token)
 
+    def watch(self, operation: Operation, token: int) -> None:
+        """Completions of *token* are for *operation*, which nobody waits for."""
+        self._own[token] = operation
+
     @property
     def armed(self) -> int:
         """Requests that the kernel holds, but for the ring's own."""
-        return len(self._operations) - (self._wakeup is not None)
+        return len(self._operations)
 
     @property
     def in_flight(self) -> int:
@@ -227,12 +247,26 @@ class RingCore:
 
     # -- turning ------------------------------------------------------------
 
-    def turn(self, timeout_ns: int) -> list[Event]:
-        """Settle, submit, wait (-1: for ever, 0: not), drain; gives the events that are not data.
+    def turn(self, timeout_ns: int) -> None:
+        """Settle, submit, wait (-1: for ever, 0: not), drain.
 
-        Data is in :attr:`columns`. Returns early, with nothing, when a signal came.
+        Data is in :attr:`columns`, all else in what :meth:`post` gathers; whoever has
+        taken both clears ``columns.raw.fresh``. Brings nothing when a signal came.
         """
         self.check_usable()
+        columns = self.columns
+        if not columns.raw.fresh:
+            self._enter(timeout_ns)
+        if columns.raw.fresh:
+            self._process()
+
+    def finish_turn(self) -> None:
+        """Deal with what an interrupted turn drained."""
+        self.check_usable()
+        if self.columns.raw.fresh:
+            self._process()
+
+    def _enter(self, timeout_ns: int) -> None:
         for_ever = timeout_ns < 0
         for child in self._children:
             patience = child.settle()
@@ -241,39 +275,53 @@ class RingCore:
         if for_ever and not self.armed and not self._posted:
             for child in self._children:
                 child.abandon()
-        events, self._posted = self._posted, []
-        if events:
+        if self._posted:
             timeout_ns = 0
-        columns = self.columns
-        n = lib.pz_ring_turn(self.raw, 1, timeout_ns, columns.raw)
+        self._others_done = 0
+        n = lib.pz_ring_turn(self.raw, 1, timeout_ns, self.columns.raw)
         if n < 0 and n != -errno.EINTR:  # Python runs the handlers once we are back
+            self.columns.raw.fresh = 0
             check(n, "io_uring_enter")
+
+    def _process(self) -> None:
+        """What was drained, from wherever an interrupted turn got to."""
+        columns = self.columns
         self.now_ns = time.monotonic_ns()
         self.overflowed = bool(columns.raw.overflow)
         columns.refresh()
         # Data first: a request's last completion may be of the same turn.
         self.receivers = [self._received(i) for i in range(columns.n_runs)]
-        if columns.raw.n_other:
-            for token, res, flags in columns.others():
-                event = self._completed(token, res, flags)
-                if event is not None:
-                    events.append(event)
-        return events
+        while self._others_done < columns.raw.n_other:
+            self._complete(*columns.other(self._others_done))
 
     def _received(self, run: int) -> Receiver:
         columns = self.columns
         receiver = self._operations.get(columns.run_tokens[run])
         if receiver is None:
+            # Its last completion may have been dealt with before an interruption.
+            if self._others_done or self._finishing is not None:
+                return self.receivers[run]
             raise CorruptRing("a completion carries data for a request that does not exist")
         references = columns.run_starts[run + 1] - columns.run_starts[run]
-        cast("Receiver", receiver).data(columns.run_bytes[run], references)
+        serial = columns.raw.turns * _RUNS + run
+        cast("Receiver", receiver).data(columns.run_bytes[run], references, serial)
         return cast("Receiver", receiver)
 
-    def _completed(self, token: int, res: int, flags: int) -> Event | None:
-        more = flags & CqeFlag.MORE
-        operations = self._operations
-        operation = operations.get(token) if more else operations.pop(token, None)
-        return operation.complete(res, flags) if operation is not None else None
+    def _complete(self, token: int, res: int, flags: int) -> None:
+        """One completion. Told again from the start if interrupted."""
+        operation = self._finishing
+        if operation is None:
+            operation = self._operations.get(token)
+            if operation is not None and not flags & CqeFlag.MORE:
+                self._finishing = operation
+                del self._operations[token]
+        if operation is None:
+            operation = self._own.get(token)
+        event = operation.complete(res, flags) if operation is not None else None
+        if event is not None:
+            self._posted += (event,)
+        self._finishing = None
+        self._others_done += 1
 
     # -- waking -------------------------------------------------------------
 
@@ -302,8 +350,8 @@ class RingCore:
     def _arm_wakeup(self) -> None:
         assert self._wakeup is not None
         token = self.new_token()
-        result = lib.pz_prep_poll(self.raw, self._wakeup[0], select.POLLIN, token)
-        self.submit(_Wakeup(self), token, result, "poll")
+        check(lib.pz_prep_poll(self.raw, self._wakeup[0], select.POLLIN, token), "poll")
+        self.watch(_Wakeup(self, token), token)
 
     # -- the end ------------------------------------------------------------
 
@@ -316,7 +364,12 @@ class RingCore:
         if self._state is not None:
             return
         self.check_usable()
-        self._cancel_all()
+        try:
+            self._cancel_all()
+        finally:  # also when a signal ends the wait for it
+            self._close_now()
+
+    def _close_now(self) -> None:
         for child in self._children:
             child.closed_by_ring()
         self._children.clear()
@@ -331,6 +384,8 @@ class RingCore:
 
     def _cancel_all(self) -> None:
         """End what is in flight, so that nothing the kernel still does touches our memory."""
+        if self.columns.raw.fresh:  # an interrupted turn
+            self._drop(self._others_done)
         if not self._operations:
             return
         check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")
@@ -339,11 +394,15 @@ class RingCore:
             n = lib.pz_ring_turn(self.raw, 1, left, self.columns.raw)
             if n < 0 and n != -errno.EINTR:
                 break
-            for token, res, flags in self.columns.others():
-                if (operation := self._operations.get(token)) is not None:
-                    operation.drop(res)
-                if not flags & CqeFlag.MORE:
-                    self._operations.pop(token, None)
+            self._drop(0)
+
+    def _drop(self, start: int) -> None:
+        for i in range(start, self.columns.raw.n_other):
+            token, res, flags = self.columns.other(i)
+            if (operation := self._operations.get(token)) is not None:
+                operation.drop(res)
+            if not flags & CqeFlag.MORE:
+                self._operations.pop(token, None)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}, {self.in_flight} in flight"
@@ -353,8 +412,9 @@ class RingCore:
 class _Wakeup:
     """Multishot poll of the read end of the wake-up pipe."""
 
-    def __init__(self, ring: RingCore) -> None:
+    def __init__(self, ring: RingCore, token: int) -> None:
         self._ring = ring
+        self._token = token
 
     def drop(self, res: int) -> None:
         """Nothing to undo."""
@@ -367,4 +427,5 @@ class _Wakeup:
             while os.read(pipe[0], 512):
                 pass
         if not flags & CqeFlag.MORE:
+            self._ring._own.pop(self._token, None)
             self._ring._arm_wakeup()

@@ -38,6 +38,8 @@ struct pz_columns {
 	uint32_t n_other;
 	uint64_t bytes;
 	uint32_t overflow;	/* CQEs wait on the kernel's overflow list */
+	uint32_t fresh;		/* set by each turn; the reader clears it when it is done */
+	uint64_t turns;		/* how many there were */
 };
 
 struct pz_ring *pz_ring_new(void);

@@ -17,6 +17,7 @@ from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
 from pyzcrx.cli.server import Server
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE
+from pyzcrx.pressure import POLICIES, Policy
 from pyzcrx.registration import RqMemory
 
 BOUND_PATIENCE_S = 5.0
@@ -84,6 +85,13 @@ class _Stop:
               help="Size of the completion queue.")
 @click.option("--rx-buf-len", type=SIZE, default=None,
               help="Bytes of a buffer, where the card can choose.  [default: a page]")
+@click.option("--pressure", type=click.Choice(POLICIES), default="copy", show_default=True,
+              help="What to do while little of the area is left.")
+@click.option("--pressure-limit", type=SIZE, default=None,
+              help="Most memory for copies, or for areas.  [default: see pyzcrx.Pressure]")
+@click.option("--rcvbuf", "rcvbuf_bytes", type=SIZE, default=None,
+              help="SO_RCVBUF of connections: what one that is not read may hold of the area.  "
+              "[default: on a card, a 64th of the area, 4K to 1M; else the kernel's choice]")
 @click.option("--max-backlog", "backlog_bytes", type=SIZE, default="256K", show_default=True,
               help="Bytes of a connection that may wait to be echoed; then it is not read on.")
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-echo")
@@ -104,6 +112,9 @@ def main(
     rq_memory: RqMemory,
     cq_entries: int,
     rx_buf_len: int | None,
+    pressure: Policy,
+    pressure_limit: int | None,
+    rcvbuf_bytes: int | None,
     backlog_bytes: int,
 ) -> None:
     """Accept TCP connections, receive by io_uring zero-copy, echo every byte.
@@ -135,12 +146,16 @@ def main(
             rq_entries=rq_entries,
             rq_memory=rq_memory,
             rx_buf_len=rx_buf_len or 0,
+            pressure=pyzcrx.Pressure(pressure, limit_bytes=pressure_limit),
             patience=BOUND_PATIENCE_S,
         )
+        if rcvbuf_bytes is None and not (nodev or discard):
+            rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)
         server = Server(
             ring, ifq, listener, discard=discard, once=once,
             # A connection must not take the area from all others.
             backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
+            rcvbuf_bytes=rcvbuf_bytes,
         )
         stop = _Stop(ring)
         address, bound_port = listener.getsockname()[:2]
@@ -149,6 +164,7 @@ def main(
         figures = _Figures(ifq)
         _serve(server, figures, stop, stats_interval, as_json)
         stop.ignore()
+        ifq.audit()
         ring.close()
         server.close()
     figures.show(as_json)

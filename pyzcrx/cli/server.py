@@ -52,7 +52,9 @@ class Server:
 
     backlog_bytes: what one connection may have received and not been sent back;
     it is not read further until its peer takes some, so that TCP slows it down
-    and the area stays for the others. once: serve one connection, then be done.
+    and the area stays for the others. rcvbuf_bytes: SO_RCVBUF of the connections, which
+    bounds what one that is not read holds of the area; None: the kernel's choice. once:
+    serve one connection, then be done.
     """
 
     def __init__(
@@ -64,7 +66,11 @@ class Server:
         discard: bool = False,
         once: bool = False,
         backlog_bytes: int = 1 << 18,
+        rcvbuf_bytes: int | None = None,
     ) -> None:
+        if rcvbuf_bytes is not None:
+            # Inherited by what is accepted; the kernel books twice as much.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf_bytes)
         self._ring = ring
         self._ifq = ifq
         self._listener = listener

@@ -214,6 +214,8 @@ class ModelKernel:
         self._run()
         columns.n_data = columns.n_runs = columns.n_other = columns.bytes = 0
         columns.run_start[0] = 0
+        columns.turns += 1
+        columns.fresh = 1
         while True:
             while self._cq and max(columns.n_data, columns.n_other) < columns.capacity:
                 self._deliver(columns, *self._cq.popleft())
@@ -291,6 +293,7 @@ class _Lib:
     """The shim as the modules see it: the model's calls, and the real ones for memory."""
 
     def __init__(self, kernel: ModelKernel) -> None:
+        self._zero = ffi.new("uint32_t *")
         self.pz_ring_turn = kernel.ring_turn
         self.pz_register_ifq = kernel.register_ifq
         self.pz_zcrx_ctrl = kernel.zcrx_ctrl
@@ -312,6 +315,7 @@ class _Lib:
 
     def pz_ring_cq(self, _raw: Any, cq: Any) -> None:
         cq.entries = 4096
+        cq.head = cq.tail = int(ffi.cast("uintptr_t", self._zero))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(lib, name)

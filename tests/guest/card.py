@@ -148,11 +148,6 @@ class Sim(Nodev):
                 time.sleep(0.02)
 
 
-NEEDS_MORE_AREA = (
-    "expected: a card keeps its rx ring posted from the area, and sockets that are not read "
-    "hold buffers of it: an area this small starves"
-)
-
 CARD: Nodev | Sim = Sim() if KIND == "sim" else Nodev()
 
 

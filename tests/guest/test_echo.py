@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.card import CARD, NEEDS_MORE_AREA
+from tests.guest.card import CARD
 from tests.guest.echo import START_S, Echo, crowd, exchange
 from tests.leaks import Holdings, resident_kb
 from tests.long import rounds
@@ -51,8 +51,6 @@ def test_clients_at_once(clients: int, most_bytes: int) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_tight_queues_cost_speed_never_data(options: list[str], expected: str | None) -> None:
-    if CARD.zero_copy and "--area" in options:
-        pytest.skip(NEEDS_MORE_AREA)
     with Echo(*options) as echo:
         sent = crowd(echo.port, 40, 128 << 10, seed=7)
         # One that reads nothing until it has sent its fill, beside the others.
@@ -142,8 +140,6 @@ def test_urgent_data_is_no_clean_end() -> None:
 
 
 def test_a_peer_that_never_reads_does_not_stop_the_others() -> None:
-    if CARD.zero_copy:
-        pytest.skip(NEEDS_MORE_AREA)
     with Echo("--area", "1M") as echo:
         deaf = [echo.connect() for _ in range(2)]
         for sock in deaf:

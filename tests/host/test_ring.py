@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_a_ring_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize(
     "sizes", [{"sq_entries": 0}, {"cq_entries": 0}, {"sq_entries": 1 << 20}, {"cq_entries": -1}]
 )
-def test_bad_sizes(sizes: dict[str, int]) -> None:
+def test_bad_sizes(sizes: dict[str, Any]) -> None:
     with nothing_leaks(), pytest.raises(pyzcrx.BadArgument, match="between 1 and"):
         pyzcrx.Ring(**sizes)
 

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.guest.books import books_balance
 from tests.guest.card import CARD, Sim, run
 
 assert isinstance(CARD, Sim)
 CARD.set_up()
+
+__all__ = ["books_balance"]
 
 
 @pytest.fixture(autouse=True)

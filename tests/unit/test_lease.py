@@ -27,8 +27,13 @@ def mapping() -> Mapping:
     return mapping
 
 
+def take(account: Account, n: int) -> None:
+    """As a run of n completions does."""
+    account.take(n, account.taken + 1)
+
+
 def lease(account: Account, mapping: Mapping, at: int = 0, length: int = 100) -> Buffer:
-    account.take(1)
+    take(account, 1)
     return Buffer(account, mapping.span, mapping.address + at, length, at)
 
 
@@ -144,7 +149,7 @@ def test_hold_times(mapping: Mapping) -> None:
 
 def test_columns_go_back_by_ifq_and_skip_what_was_taken() -> None:
     account = Account()
-    account.take(3)
+    take(account, 3)
     offs = array("Q", [1, ALL_ONES, 2, 3])
     tokens = array("Q", [0x10, 0x10, 0x20, 0x11])
     assert account.give_back(offs, tokens, 0xF0, 0x10, 0) == 2
@@ -182,7 +187,7 @@ def test_releases_of_other_threads_while_the_owner_pushes(mapping: Mapping) -> N
     rq = RefillQueue(region, 8, head=0, tail=4, rqes=64)
     head = ffi.cast("uint32_t *", region.address)
     n = 20_000
-    account.take(n)
+    take(account, n)
     buffers = [Buffer(account, mapping.span, mapping.address, 1, off) for off in range(n)]
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -20,6 +20,9 @@ import pyzcrx
 from pyzcrx.memory import PAGE
 from pyzcrx.testing import ModelKernel, ModelSocket
 
+# Small areas and consumers that hold much of them are what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+
 
 @contextmanager
 def receiving(

@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Account: the references one ifq handed out, and those that came back.
+ *
+ * Everything here runs under the GIL.  That is why Account.push() is here and
+ * not a cffi call, which would drop it: a buffer may be released by any thread
+ * at any time, also while the ring's owner pushes.
+ */
+#include "lease.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "shim.h"
+
+static int account_reserve(struct account *a, Py_ssize_t more)
+{
+	Py_ssize_t room = a->room ? a->room : 256;
+	uint64_t *offs;
+
+	if (a->start) {
+		memmove(a->offs, a->offs + a->start, a->count * sizeof(*offs));
+		a->start = 0;
+	}
+	while (room < a->count + more)
+		room *= 2;
+	if (room == a->room)
+		return 0;
+	offs = PyMem_Realloc(a->offs, room * sizeof(*offs));
+	if (!offs)
+		return -1;
+	a->offs = offs;
+	a->room = room;
+	return 0;
+}
+
+int account_put(struct account *a, uint64_t off)
+{
+	if (a->start + a->count == a->room && account_reserve(a, 1))
+		return -1;
+	a->offs[a->start + a->count++] = off;
+	a->given++;
+	return 0;
+}
+
+static unsigned long long monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+void account_held(struct account *a, unsigned long long since, Py_ssize_t n)
+{
+	unsigned long long now = monotonic_ns();
+	unsigned long long ns = now > since ? now - since : 0;
+	int bucket = ns ? 63 - __builtin_clzll(ns) : 0;
+
+	if (ns > a->held_max_ns)
+		a->held_max_ns = ns;
+	a->histogram[bucket < HISTOGRAM ? bucket : HISTOGRAM - 1] += n;
+}
+
+static void account_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	PyMem_Free(((struct account *)self)->offs);
+	release(self);
+	Py_DECREF(type);
+}
+
+PyDoc_STRVAR(give_back_doc,
+"give_back(offs, tokens, token_mask, token_value, since_ns)\n--\n\n"
+"Return every offset of offs ('Q') whose token fits, except all-ones ones, which\n"
+"they become; gives their number.");
+
+static PyObject *account_give_back(PyObject *self, PyObject *args)
+{
+	struct account *a = (struct account *)self;
+	unsigned long long mask, value, since;
+	Py_buffer offs, tokens;
+	const uint64_t *token;
+	uint64_t *off;
+	Py_ssize_t i, n, before = a->count;
+
+	if (!PyArg_ParseTuple(args, "w*y*KKK", &offs, &tokens, &mask, &value, &since))
+		return NULL;
+	n = offs.len / (Py_ssize_t)sizeof(*off);
+	off = offs.buf;
+	token = tokens.buf;
+	if (tokens.len != offs.len) {
+		PyErr_SetString(PyExc_ValueError, "offs and tokens differ in length");
+		goto out;
+	}
+	if (a->start + a->count + n > a->room && account_reserve(a, n)) {
+		PyErr_NoMemory();
+		goto out;
+	}
+	for (i = 0; i < n; i++) {
+		if ((token[i] & mask) != value || off[i] == UINT64_MAX)
+			continue;
+		a->offs[a->start + a->count++] = off[i];
+		off[i] = UINT64_MAX;
+	}
+	a->given += a->count - before;
+	a->leased -= a->count - before;
+	account_held(a, since, a->count - before);
+out:
+	PyBuffer_Release(&offs);
+	PyBuffer_Release(&tokens);
+	if (PyErr_Occurred())
+		return NULL;
+	return PyLong_FromSsize_t(a->count - before);
+}
+
+PyDoc_STRVAR(take_doc, "take(n, serial)\n--\n\n"
+"n references were handed out by completions: the run of that serial number, which\n"
+"only counts once, however often it is told.");
+
+static PyObject *account_take(PyObject *self, PyObject *args)
+{
+	struct account *a = (struct account *)self;
+	unsigned long long serial;
+	Py_ssize_t n;
+
+	if (!PyArg_ParseTuple(args, "nK", &n, &serial))
+		return NULL;
+	if (serial > a->serial) {
+		a->serial = serial;
+		a->leased += n;
+		a->taken += n;
+	}
+	Py_RETURN_NONE;
+}
+
+/* Entry i of the columns: 0, or -1 if no memory has such a place. */
+static int place(PyObject *memories, uint64_t off, uint32_t length, struct span **memory,
+		 uint64_t *at)
+{
+	uint64_t index = off >> PZ_AREA_SHIFT;
+
+	*at = off & (((uint64_t)1 << PZ_AREA_SHIFT) - 1);
+	if (index >= (uint64_t)PyList_Size(memories))
+		return -1;
+	*memory = (struct span *)PyList_GetItem(memories, (Py_ssize_t)index);
+	return *at + length > (uint64_t)(*memory)->length ? -1 : 0;
+}
+
+/* One entry as a lease, wrapped by make() and appended to into. */
+static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject *request,
+		     PyTypeObject *type, struct span *memory, uint64_t at, uint32_t length,
+		     uint64_t *off, uint64_t token)
+{
+	struct lease *l = lease_alloc(type, memory, (uintptr_t)memory->at + at, length, *off,
+				      token);
+	PyObject *event;
+	int ret = -1;
+
+	if (!l)
+		return -1;
+	/* make() may raise: then nothing has happened yet. */
+	event = PyObject_CallFunctionObjArgs(make, request, (PyObject *)l, NULL);
+	if (event && !PyList_Append(into, event)) {
+		ret = lease_commit(l, a);
+		if (!ret)
+			*off = UINT64_MAX;
+		else
+			PyList_SetSlice(into, PyList_Size(into) - 1, PyList_Size(into), NULL);
+	}
+	Py_XDECREF(event);
+	Py_DECREF((PyObject *)l);
+	return ret;
+}
+
+PyDoc_STRVAR(lease_run_doc,
+"lease_run(into, make, request, type, memories, offs, lengths, start, stop, token)\n--\n\n"
+"Lease the entries start to stop of the columns, which are of one request, append\n"
+"make(request, lease) to into for each, and mark it in offs by all ones; entries so\n"
+"marked are passed over, so it may be called again after it raised. Gives stop, or\n"
+"the entry that names no place in memories.");
+
+static PyObject *account_lease_run(PyObject *self, PyObject *args)
+{
+	PyObject *into, *make, *request, *type, *memories, *result = NULL;
+	struct account *a = (struct account *)self;
+	Py_ssize_t i = 0, start, stop;
+	unsigned long long token;
+	Py_buffer offs, lengths;
+	uint64_t *off;
+
+	if (!PyArg_ParseTuple(args, "O!OOO!O!w*y*nnK", &PyList_Type, &into, &make, &request,
+			      &PyType_Type, &type, &PyList_Type, &memories, &offs, &lengths,
+			      &start, &stop, &token))
+		return NULL;
+	off = offs.buf;
+	if (!PyType_IsSubtype((PyTypeObject *)type, lease_type) || start < 0 ||
+	    stop > offs.len / (Py_ssize_t)sizeof(*off) ||
+	    stop > lengths.len / (Py_ssize_t)sizeof(uint32_t)) {
+		PyErr_SetString(PyExc_ValueError, "lease_run needs a Lease and its columns");
+		goto out;
+	}
+	for (i = start; i < stop; i++) {
+		uint32_t length = ((uint32_t *)lengths.buf)[i];
+		struct span *memory;
+		uint64_t at;
+
+		if (off[i] == UINT64_MAX)
+			continue;
+		if (place(memories, off[i], length, &memory, &at))
+			break;
+		if (lease_one(a, into, make, request, (PyTypeObject *)type, memory, at, length,
+			      &off[i], token))
+			goto out;
+	}
+	result = PyLong_FromSsize_t(i);
+out:
+	PyBuffer_Release(&offs);
+	PyBuffer_Release(&lengths);
+	return result;
+}
+
+PyDoc_STRVAR(snapshot_doc,
+"snapshot()\n--\n\n"
+"(taken, given, leased, buffers, held back, pushed), all of one moment.");
+
+static PyObject *account_snapshot(PyObject *self, PyObject *unused)
+{
+	struct account *a = (struct account *)self;
+
+	(void)unused;
+	return Py_BuildValue("(KKnnnK)", a->taken, a->given, a->leased, a->buffers, a->count,
+			     a->pushed);
+}
+
+PyDoc_STRVAR(oldest_doc, "oldest(n)\n--\n\nThe n leases that are out longest; -1: all.");
+
+static PyObject *account_oldest(PyObject *self, PyObject *arg)
+{
+	struct lease *l = ((struct account *)self)->oldest;
+	Py_ssize_t n = PyLong_AsSsize_t(arg);
+	PyObject *list;
+
+	if (n == -1 && PyErr_Occurred())
+		return NULL;
+	list = PyList_New(0);
+	for (; list && l && n; l = l->newer, n--) {
+		if (PyList_Append(list, (PyObject *)l)) {
+			Py_DECREF(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+PyDoc_STRVAR(push_doc,
+"push(rq)\n--\n\n"
+"Move returned offsets to the refill queue (address of a struct pz_rq), as many\n"
+"as find room, oldest first; gives their number.");
+
+static PyObject *account_push(PyObject *self, PyObject *arg)
+{
+	struct account *a = (struct account *)self;
+	struct pz_rq *rq = PyLong_AsVoidPtr(arg);
+	uint32_t n;
+
+	if (!rq) {
+		if (!PyErr_Occurred())
+			PyErr_SetString(PyExc_ValueError, "push needs a refill queue");
+		return NULL;
+	}
+	if (!a->count)
+		return PyLong_FromLong(0);
+	n = pz_rq_push(rq, a->offs + a->start, a->count > UINT32_MAX ? UINT32_MAX : a->count);
+	a->start += n;
+	a->count -= n;
+	a->pushed += n;
+	if (!a->count)
+		a->start = 0;
+	return PyLong_FromUnsignedLong(n);
+}
+
+PyDoc_STRVAR(returned_doc,
+"returned()\n--\n\nThe returned offsets that wait for the refill queue, oldest first.");
+
+static PyObject *account_returned(PyObject *self, PyObject *unused)
+{
+	struct account *a = (struct account *)self;
+	PyObject *list = PyList_New(a->count);
+	Py_ssize_t i;
+
+	(void)unused;
+	for (i = 0; list && i < a->count; i++) {
+		PyObject *off = PyLong_FromUnsignedLongLong(a->offs[a->start + i]);
+
+		if (!off || PyList_SetItem(list, i, off)) {
+			Py_DECREF(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static PyObject *account_histogram(PyObject *self, void *unused)
+{
+	struct account *a = (struct account *)self;
+	PyObject *tuple = PyTuple_New(HISTOGRAM);
+	int i;
+
+	(void)unused;
+	for (i = 0; tuple && i < HISTOGRAM; i++) {
+		PyObject *n = PyLong_FromUnsignedLongLong(a->histogram[i]);
+
+		if (!n || PyTuple_SetItem(tuple, i, n)) {
+			Py_DECREF(tuple);
+			return NULL;
+		}
+	}
+	return tuple;
+}
+
+static PyMethodDef account_methods[] = {
+	{"give_back", account_give_back, METH_VARARGS, give_back_doc},
+	{"lease_run", account_lease_run, METH_VARARGS, lease_run_doc},
+	{"oldest", account_oldest, METH_O, oldest_doc},
+	{"snapshot", account_snapshot, METH_NOARGS, snapshot_doc},
+	{"take", account_take, METH_VARARGS, take_doc},
+	{"push", account_push, METH_O, push_doc},
+	{"returned", account_returned, METH_NOARGS, returned_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+#define FIELD(name, type, flags, doc) \
+	{#name, type, offsetof(struct account, name), flags, doc}
+
+static PyMemberDef account_members[] = {
+	FIELD(count, T_PYSSIZET, READONLY, "returned offsets that wait for the refill queue"),
+	FIELD(leased, T_PYSSIZET, READONLY, "references out with the user"),
+	FIELD(taken, T_ULONGLONG, READONLY, "references ever handed out"),
+	FIELD(given, T_ULONGLONG, READONLY, "references ever given back"),
+	FIELD(forgotten, T_ULONGLONG, READONLY, "of those, by the garbage collector"),
+	FIELD(held_max_ns, T_ULONGLONG, READONLY, "the longest that one was held"),
+	FIELD(now_ns, T_ULONGLONG, 0, "the clock of the ring's last turn"),
+	FIELD(pushed, T_ULONGLONG, READONLY, "references ever put into the refill queue"),
+	FIELD(buffers, T_PYSSIZET, READONLY, "of the leased, those that are leases of their own"),
+	FIELD(copies, T_PYSSIZET, READONLY, "leases on copies"),
+	FIELD(copies_bytes, T_PYSSIZET, READONLY, "what those take"),
+	FIELD(copied, T_ULONGLONG, READONLY, "leases on copies ever made"),
+	FIELD(copied_bytes, T_ULONGLONG, READONLY, "bytes ever copied for leases"),
+	FIELD(copy_above, T_PYSSIZET, 0, "with more references out than this, leases are copies"),
+	FIELD(copies_limit, T_PYSSIZET, 0, "but copies take no more bytes than this"),
+	FIELD(poison, T_BOOL, 0, "overwrite bytes before they go back to the kernel"),
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef account_getset[] = {
+	{"histogram", account_histogram, NULL,
+	 "references by hold time: bucket i counts [2**i, 2**(i+1)) ns", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyObject *account_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+	struct account *a;
+
+	(void)args;
+	(void)kwargs;
+	a = (struct account *)alloc(type, 0);
+	if (a)
+		a->copy_above = a->copies_limit = PY_SSIZE_T_MAX;
+	return (PyObject *)a;
+}
+
+static PyType_Slot account_slots[] = {
+	{Py_tp_new, account_new},
+	{Py_tp_doc, "The references one ifq handed out, and those that came back."},
+	{Py_tp_dealloc, account_dealloc},
+	{Py_tp_methods, account_methods},
+	{Py_tp_members, account_members},
+	{Py_tp_getset, account_getset},
+	{0, NULL},
+};
+
+PyType_Spec account_spec = {
+	.name = "pyzcrx._lease.Account",
+	.basicsize = sizeof(struct account),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = account_slots,
+};
+

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* The types of pyzcrx._lease, as their two files share them. */
+#ifndef PYZCRX_LEASE_H
+#define PYZCRX_LEASE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <structmember.h>
+
+#define HISTOGRAM	48	/* bucket i: held for [2^i, 2^(i+1)) ns */
+
+struct account {
+	PyObject_HEAD
+	uint64_t *offs;			/* returned, not yet in the refill queue */
+	Py_ssize_t start, count, room;
+	Py_ssize_t leased;		/* out with the user */
+	Py_ssize_t buffers;		/* of those, as leases of their own */
+	Py_ssize_t copies;		/* leases on copies: their references are back */
+	Py_ssize_t copies_bytes;
+	Py_ssize_t copy_above;		/* more out than this: copy */
+	Py_ssize_t copies_limit;	/* but not more bytes than this */
+	unsigned long long taken, given, forgotten, pushed;
+	unsigned long long serial;	/* the last run that was taken */
+	unsigned long long copied, copied_bytes;	/* ever */
+	unsigned long long now_ns, held_max_ns;
+	unsigned long long histogram[HISTOGRAM];
+	struct lease *oldest, *newest;	/* every lease that lives, by age */
+	char poison;
+};
+
+struct span {
+	PyObject_HEAD
+	char *at;
+	Py_ssize_t length, exports;
+	PyObject *memory;		/* the Span this one lies in, or NULL */
+	PyObject *weakrefs;
+	char readonly;
+};
+
+struct lease {
+	struct span span;
+	struct account *account;	/* NULL before it is out and once given back */
+	struct lease *older, *newer;
+	uint64_t off, token;
+	unsigned long long since_ns;
+	char copied;			/* span.at is a copy of our own */
+};
+
+extern PyType_Spec account_spec;
+extern PyTypeObject *account_type, *span_type, *lease_type;
+
+/* A reference came back. -1 without memory for it; no exception is set. */
+int account_put(struct account *a, uint64_t off);
+/* n references were out since then. */
+void account_held(struct account *a, unsigned long long since, Py_ssize_t n);
+
+/* A lease of that type, not yet out: nothing goes back if it dies. */
+struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t address,
+			  Py_ssize_t length, uint64_t off, uint64_t token);
+/* It is out now, or its bytes were copied and the reference is back. */
+int lease_commit(struct lease *l, struct account *a);
+
+#endif

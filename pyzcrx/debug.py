@@ -1,0 +1,114 @@
+"""Debug mode: who leased a buffer, what was forgotten, memory poisoned at release.
+
+``pyzcrx.Ring(debug=True)``, or PYZCRX_DEBUG=1 in the environment. Costs a walk up the
+stack and a memset for each buffer; without it, nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from pyzcrx._lease import Account, Span
+from pyzcrx.buffer import Buffer
+from pyzcrx.errors import LeakWarning
+from pyzcrx.events import Data
+
+if TYPE_CHECKING:
+    from pyzcrx.receive import Request
+
+POISON = 0xA5
+"""What released memory holds."""
+
+_OURS = os.path.dirname(__file__) + os.sep
+
+
+def wanted(debug: bool | None) -> bool:
+    """What the caller says, else what the environment says."""
+    if debug is not None:
+        return debug
+    return os.environ.get("PYZCRX_DEBUG", "0") not in ("", "0")
+
+
+def caller() -> str:
+    """``FILE:LINE`` of the innermost frame that is not of this package."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class DebugBuffer(Buffer):
+    """A Buffer that knows the lines which leased and released it."""
+
+    __slots__ = ("leased_at", "released_at")
+
+    leased_at: str
+    released_at: str
+
+    def story(self) -> str:
+        told = f"; leased at {self.leased_at}" if hasattr(self, "leased_at") else ""
+        return told + (f"; released at {self.released_at}" if self.released else "")
+
+    def release(self) -> None:
+        super().release()
+        self.released_at = caller()
+
+    def __del__(self) -> None:
+        if hasattr(self, "leased_at") and not self.released:
+            warnings.warn(
+                f"a Buffer of {len(self)} bytes was forgotten{self.story()}",
+                LeakWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+def data(request: Request, buffer: Buffer) -> Data:
+    """A Data event, its buffer marked with the line that asked for it."""
+    assert isinstance(buffer, DebugBuffer)
+    buffer.leased_at = caller()
+    return Data(request, buffer)
+
+
+def report_leaks(account: Account, known: set[int]) -> None:
+    """Warn of the buffers that are out as their ring closes, but for those *known* by id."""
+    for lease in account.oldest(-1):
+        if isinstance(lease, DebugBuffer) and id(lease) not in known:
+            warnings.warn(
+                f"a Buffer of {len(lease)} bytes is out while its ring closes"
+                f"{lease.story()}",
+                LeakWarning,
+                stacklevel=5,
+            )
+
+
+def poison(memory: Span, at: int, length: int) -> None:
+    """Overwrite bytes that go back to the kernel."""
+    memoryview(memory)[at : at + length] = bytes([POISON]) * length
+
+
+class BatchWatch:
+    """The views taken of one batch, each of an exporter of its own."""
+
+    def __init__(self) -> None:
+        self._views: list[tuple[Span, str]] = []
+
+    def view(self, memory: Span, at: int, length: int) -> memoryview:
+        span = Span(memory.address + at, length, True, memory)
+        self._views.append((span, caller()))
+        return memoryview(span)
+
+    def released(self) -> None:
+        """Warn of those that live on."""
+        for span, where in self._views:
+            if span.exports:
+                warnings.warn(
+                    f"a view of a batch lives on while its bytes go back to the kernel; "
+                    f"taken at {where}",
+                    LeakWarning,
+                    stacklevel=4,
+                )
+        self._views.clear()

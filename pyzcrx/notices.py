@@ -1,0 +1,48 @@
+"""The kernel's notices of an ifq: ALLOC_FAIL and COPY (Linux 7.3).
+
+Each fires once and is silent until it is armed again, one call a notice. A card that
+copies would fire at every turn, so arming again waits a while: the counts are of
+notices, not of what they tell of. Without a card neither is asked for: there is no page
+pool to fail, and everything is copied.
+
+Kernel: ``io_uring/zcrx.c:zcrx_send_notif()``, ``zcrx_arm_notif()`` (7.3).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pyzcrx.uapi import EventType
+
+REARM_NS = 100_000_000
+
+
+class Notices:
+    """Counts notices by kind; *arm* arms one kind again."""
+
+    def __init__(self, arm: Callable[[EventType], None]) -> None:
+        self._arm = arm
+        self._fired: set[EventType] = set()
+        self._armed_ns = 0
+        self.counts = dict.fromkeys(EventType, 0)
+
+    def complete(self, res: int, flags: int) -> None:  # noqa: ARG002
+        """A notice arrived; one of a kind we do not know is left alone."""
+        if res in self.counts:
+            kind = EventType(res)
+            if kind not in self._fired:
+                self._fired.add(kind)
+                self.counts[kind] += 1
+
+    def drop(self, res: int) -> None:
+        """Nothing to undo."""
+
+    def settle(self) -> None:
+        """Arm again what fired, once in a while."""
+        if not self._fired or time.monotonic_ns() - self._armed_ns < REARM_NS:
+            return
+        self._armed_ns = time.monotonic_ns()
+        for kind in tuple(self._fired):
+            self._arm(kind)
+            self._fired.discard(kind)

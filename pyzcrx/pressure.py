@@ -1,0 +1,112 @@
+"""What happens before an area runs out, and how large it should be.
+
+TCP cannot slow a sender down for a full area: packets are dropped, of every connection
+on the queue. So an ifq has a low-water mark, buffers that the consumer should leave to
+the card, and a policy for when they are touched.
+
+What a card keeps of the area: its rx ring, posted; 128 in the page pool's cache; and up
+to as many as the ring has (16,384 at most) in the pool's ring, where what is given back
+waits first. Copies draw only on what is beyond those.
+
+Kernel: ``net/core/page_pool.c:page_pool_init()``, PP_ALLOC_CACHE_SIZE.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pyzcrx.errors import BadArgument
+from pyzcrx.interface import mtu as mtu_of
+from pyzcrx.interface import rx_ring_entries as entries_of
+from pyzcrx.memory import PAGE
+
+Policy = Literal["copy", "grow", "raise"]
+POLICIES = ("copy", "grow", "raise")
+
+_POOL_CACHE = 128
+_POOL_RING_MOST = 16384
+_HUGE = 2 << 20
+_USUAL_RING = 1024
+_USUAL_MTU = 1500
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """What an ifq does when its consumer holds so much that little of the area is left.
+
+    * ``copy``: what arrives from then on is copied out at once and its place given back;
+      the Buffer says so (``copied``) and is used as any other. A slow consumer costs
+      memory, not the queue.
+    * ``grow``: areas as large as the first are added, where the kernel can (Linux 7.3);
+      elsewhere as ``copy``.
+    * ``raise``: the next turn raises :class:`pyzcrx.AreaHeld`, which names the holders.
+
+    limit_bytes: the most that copies, or all areas together, may take; by default 64 MiB
+    or the area's size, whatever is more, of copies, and four times the area. Near the
+    limit the request whose buffers take most is not read on until half of those are
+    released: TCP slows its peer down, and the others go on.
+    low_water_bytes: what should be left of the area; by default what the card and its
+    page pool keep (:func:`pyzcrx.area_advice`), at most three quarters of the area.
+    """
+
+    policy: Policy
+    limit_bytes: int | None = None
+    low_water_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise BadArgument(f"pressure must be one of {', '.join(POLICIES)}, not {self.policy!r}")
+        for name in ("limit_bytes", "low_water_bytes"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise BadArgument(f"{name} {value} is not a positive number of bytes")
+
+    @classmethod
+    def of(cls, wanted: Pressure | Policy | None) -> Pressure | None:
+        """As callers may say it."""
+        return cls(wanted) if isinstance(wanted, str) else wanted
+
+
+@dataclass(frozen=True, slots=True)
+class AreaAdvice:
+    """How large an area should be. In bytes."""
+
+    size_bytes: int
+    """Twice what the card keeps and what the consumer holds, in whole huge pages."""
+    least_bytes: int
+    """What the card keeps posted, and its pool's cache: less starves, for ever."""
+    low_water_bytes: int
+    """What the consumer should leave: the above, and the page pool's ring."""
+
+
+def area_advice(
+    interface: str | int | None = None,
+    *,
+    rx_ring_entries: int | None = None,
+    mtu: int | None = None,
+    rx_buf_len: int = 0,
+    held_bytes: int = 16 << 20,
+) -> AreaAdvice:
+    """Size an area for one rx queue.
+
+    interface: asked for its ring and MTU where those are not given; 1024 entries and 1500
+    bytes where it does not say. rx_buf_len: bytes of a buffer; 0: a page. held_bytes:
+    what the consumer holds at a time.
+
+    Raises BadArgument.
+    """
+    entries = rx_ring_entries or (entries_of(interface) if interface else None) or _USUAL_RING
+    frame = mtu or (mtu_of(interface) if interface else None) or _USUAL_MTU
+    buffer = rx_buf_len or PAGE
+    for name, value in (
+        ("rx_ring_entries", entries), ("mtu", frame), ("rx_buf_len", buffer),
+        ("held_bytes", held_bytes + 1),
+    ):  # fmt: skip
+        if value <= 0:
+            raise BadArgument(f"{name} is negative")
+    posted = entries * -(-frame // buffer)
+    least = (posted + _POOL_CACHE) * buffer
+    low_water = least + min(posted, _POOL_RING_MOST) * buffer
+    size = 2 * (low_water + held_bytes)
+    return AreaAdvice(-(-size // _HUGE) * _HUGE, least, low_water)

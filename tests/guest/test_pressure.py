@@ -1,0 +1,171 @@
+"""Consumers that hold what they get: what each policy makes of it, on real TCP."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+
+import pyzcrx
+from tests.guest.card import CARD
+from tests.guest.echo import send_all
+from tests.guest.test_receive import connected, ifq_of, sending
+from tests.leaks import nothing_leaks
+from tests.long import LONG
+
+MIB = 1 << 20
+AREA_BYTES = 16 * MIB
+OTHERS = 4
+OTHERS_BYTES = 256 * MIB if LONG else 4 * MIB
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    with nothing_leaks():
+        yield
+
+
+def test_grow_adds_areas_up_to_the_limit_and_not_beyond() -> None:
+    data = os.urandom(24 * MIB)
+    limit = 4 * 8 * MIB
+    policy = pyzcrx.Pressure("grow", limit_bytes=limit)
+    with connected() as (client, sock), sending(client, data):
+        with ifq_of(8 * MIB, pressure=policy) as (ring, ifq):
+            request = ifq.receive(sock)
+            held: list[pyzcrx.Buffer] = []
+            got = bytearray()
+            while not request.over:
+                for event in ring.events(timeout=1):
+                    match event:
+                        case pyzcrx.Data(buffer=buffer):
+                            got += buffer
+                            held.append(buffer)
+                        case pyzcrx.Failed(error=error):
+                            raise error
+                assert sum(area.size_bytes for area in ifq.areas) <= limit
+                ifq.audit()
+                # All of it is held until the limit stops the stream.
+                if ifq.relief.paused or request.over:
+                    for buffer in held:
+                        buffer.release()
+                    held.clear()
+            assert len(ifq.areas) > 1
+        assert got == data
+
+
+def test_raise_names_who_holds() -> None:
+    with connected() as (client, sock):
+        client.setblocking(False)
+        with ifq_of(8 * MIB, pressure="raise") as (ring, ifq):
+            request = ifq.receive(sock)
+            held: list[pyzcrx.Buffer] = []
+
+            def hold_for_ever() -> None:
+                while True:
+                    with suppress(BlockingIOError):
+                        client.send(bytes(1 << 16))
+                    for event in ring.events(timeout=0.01):
+                        assert isinstance(event, pyzcrx.Data), event
+                        held.append(event.buffer)
+
+            with pytest.raises(pyzcrx.AreaHeld, match=f"fd {sock.fileno()}") as caught:
+                hold_for_ever()
+            holder = caught.value.holders[0]
+            assert isinstance(holder, pyzcrx.Holder)
+            assert holder.request is request
+            for buffer in held:
+                buffer.release()
+            ring.wait(0)
+            ifq.audit()
+
+
+class _Crowd:
+    """Connections to one ifq: some that are held for ever, the others released at once."""
+
+    def __init__(self, ring: pyzcrx.Ring, ifq: pyzcrx.Ifq) -> None:
+        self.ring = ring
+        self.ifq = ifq
+        self.held: list[pyzcrx.Buffer] = []
+
+    @contextmanager
+    def connection(self, data: bytes, *, hold: bool) -> Iterator[None]:
+        with connected() as (client, sock):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, b"\0" * 16)
+            self.ifq.receive(sock, context=hold)
+            thread = threading.Thread(target=self._send, args=(client, data, hold))
+            thread.start()
+            yield
+            client.close()
+            thread.join(60)
+
+    @staticmethod
+    def _send(client: socket.socket, data: bytes, hold: bool) -> None:
+        try:
+            if hold:
+                while True:
+                    client.sendall(data)
+            send_all(client, data)
+        except OSError:
+            assert hold
+
+    def serve(self, ends: int) -> float:
+        """Until so many of the others have ended; gives the seconds."""
+        began = time.monotonic()
+        while ends:
+            for event in self.ring.events(timeout=1):
+                match event:
+                    case pyzcrx.Data(request=request, buffer=buffer):
+                        if request.context:
+                            self.held.append(buffer)
+                        else:
+                            buffer.release()
+                    case pyzcrx.End():
+                        ends -= 1
+                    case other:
+                        pytest.fail(f"unexpected {other}")
+                if not ends:
+                    break
+        return time.monotonic() - began
+
+
+def others_take(*, hog: bool) -> float:
+    """Seconds that the others' streams take, beside one that holds everything or not."""
+    limit = 16 * MIB
+    with ifq_of(
+        AREA_BYTES, pressure=pyzcrx.Pressure("copy", limit_bytes=limit)
+    ) as (ring, ifq), ExitStack() as stack:
+        crowd = _Crowd(ring, ifq)
+        if hog:
+            stack.enter_context(crowd.connection(bytes(MIB), hold=True))
+            while not ifq.relief.paused:  # it has taken all that it may
+                for event in ring.events(timeout=0.01):
+                    assert isinstance(event, pyzcrx.Data), event
+                    crowd.held.append(event.buffer)
+        data = bytes(OTHERS_BYTES)
+        for _ in range(OTHERS):
+            stack.enter_context(crowd.connection(data, hold=False))
+        seconds = crowd.serve(OTHERS)
+        assert ifq.account.copies_bytes <= limit
+        ifq.audit()
+        ring.close()
+        for buffer in crowd.held:
+            buffer.release()
+    return seconds
+
+
+def test_one_that_holds_everything_does_not_stop_the_others(
+    record_property: Callable[[str, object], None],
+) -> None:
+    rounds = 3 if LONG else 1
+    beside = min(others_take(hog=True) for _ in range(rounds))
+    alone = min(others_take(hog=False) for _ in range(rounds))
+    text = f"{alone / beside:.0%} of the rate, {OTHERS} x {OTHERS_BYTES >> 20} MiB, area 16 MiB"
+    record_property("others", text)
+    print(f"copy, one holds everything: the others keep {text} ({CARD.server})")
+    if LONG:
+        assert alone / beside >= 0.8

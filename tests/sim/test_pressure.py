@@ -1,0 +1,89 @@
+"""The card's side of pressure: notices of the kernel, areas too small for its ring."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+import pyzcrx
+from pyzcrx.uapi import EventType
+from tests.guest.card import PATIENCE_S, Sim, register, run
+from tests.guest.test_receive import connected, sending
+
+MIB = 1 << 20
+
+
+def take(ring: pyzcrx.Ring, size_bytes: int) -> bytes:
+    got = bytearray()
+    for event in ring.events(timeout=PATIENCE_S):
+        assert isinstance(event, pyzcrx.Data), event
+        got += event.buffer
+        event.buffer.release()
+        if len(got) >= size_bytes:
+            break
+    return bytes(got)
+
+
+def test_the_advice_knows_the_card(sim: Sim) -> None:
+    run("ethtool", "-G", sim.interface, "rx", "1024")
+    try:
+        assert pyzcrx.area_advice(sim.interface) == pyzcrx.area_advice(
+            rx_ring_entries=1024, mtu=1500
+        )
+    finally:
+        run("ethtool", "-G", sim.interface, "rx", "512")
+    assert pyzcrx.area_advice(sim.interface).least_bytes == (512 + 128) * 4096
+
+
+def test_an_area_below_the_ring_is_warned_of() -> None:
+    with (
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(MIB) as area,
+        pytest.warns(pyzcrx.PressureWarning, match="keeps 2621440 posted"),
+    ):
+        register(ring, area)
+
+
+def test_copied_data_is_a_notice_armed_again() -> None:
+    """What arrived before the queue was bound lies in pages of the kernel, and is copied."""
+    seen = 0
+    with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(8 * MIB) as area, connected() as first:
+        early = os.urandom(20_000)
+        first[0].sendall(early)
+        with connected() as second:
+            second[0].sendall(early)
+            time.sleep(0.2)  # both have arrived; nothing here can tell
+            ifq = register(ring, area)
+            for _, sock in (first, second):
+                ifq.receive(sock)
+                assert take(ring, len(early)) == early
+                seen += 1
+                deadline = time.monotonic() + PATIENCE_S
+                while ifq.notices.counts[EventType.COPY] < seen:
+                    assert time.monotonic() < deadline
+                    ring.wait(0.01)
+                # Armed again, a while after.
+                while ifq.notices._fired:
+                    assert time.monotonic() < deadline
+                    ring.wait(0.05)
+        assert ifq.stats().bytes_copied
+        ifq.audit()
+
+
+@pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+def test_a_pool_that_finds_no_buffer_is_a_notice_and_an_alloc_failure() -> None:
+    data = os.urandom(4 * MIB)
+    with (
+        connected() as (client, sock),
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(MIB) as area,
+    ):
+        ifq = register(ring, area, pressure="copy")
+        ifq.receive(sock)
+        with sending(client, data):
+            assert take(ring, len(data)) == data
+        assert ifq.notices.counts[EventType.ALLOC_FAIL] > 0
+        assert ifq.stats().alloc_failures > 0
+        ifq.audit()
