@@ -85,6 +85,7 @@ void pz_ring_cq(const struct pz_ring *ring, struct pz_cq *cq)
 	cq->cqes = (uint64_t)(uintptr_t)c->cqes;
 	cq->head = (uint64_t)(uintptr_t)c->khead;
 	cq->tail = (uint64_t)(uintptr_t)c->ktail;
+	cq->flags = (uint64_t)(uintptr_t)ring->uring.sq.kflags;
 	cq->entries = c->ring_entries;
 	cq->cqe_bytes = ring->uring.flags & IORING_SETUP_CQE32 ? 32 : 16;
 }

@@ -9,6 +9,7 @@ struct pz_cq {
 	uint64_t cqes;		/* address of the first CQE */
 	uint64_t head;		/* addresses of the two indices */
 	uint64_t tail;
+	uint64_t flags;		/* of the SQ: where the kernel says that the CQ overflowed */
 	uint32_t entries;
 	uint32_t cqe_bytes;
 };
