@@ -55,6 +55,8 @@ class Probe:
     ctrl_ops: tuple[CtrlOp, ...] | None = None
     stats: bool | None = None
     """Whether the kernel counts copies (zcrx_stats)."""
+    ring_errno: int | None = None
+    """Why no ring could be made."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -84,7 +86,10 @@ def probe() -> Probe:
     try:
         ring = Ring(sq_entries=1, cq_entries=8)
     except KernelError as error:
-        return Probe(kernel, liburing, Presence.NO_IO_URING, None, None, False, notes=(str(error),))
+        return Probe(
+            kernel, liburing, Presence.NO_IO_URING, None, None, False,
+            ring_errno=error.errno, notes=(str(error),),
+        )  # fmt: skip
     try:
         presence, permitted, notes = _attempt(ring)
         if presence is not Presence.PRESENT:

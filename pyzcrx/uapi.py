@@ -27,6 +27,9 @@ OFFSET_MASK = (1 << AREA_SHIFT) - 1
 RQ_MAX_ENTRIES = 32768
 """The largest refill queue (io_uring/zcrx.c:IO_RQ_MAX_ENTRIES)."""
 
+OP_RECV_ZC = 58
+"""IORING_OP_RECV_ZC"""
+
 CQ_WORDS = 4
 RQ_WORDS = 2
 

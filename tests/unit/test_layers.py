@@ -10,8 +10,12 @@ import pytest
 import pyzcrx
 
 LAYERS = [
-    ["cli.echo"],
-    ["cli.server"],
+    ["cli.echo", "cli.doctor"],
+    ["cli.server", "doctor.trial", "doctor.report"],
+    ["doctor.explain", "doctor.steering", "doctor.queue", "doctor.card", "doctor.kernel",
+     "doctor.privilege", "doctor.placement", "doctor.urgent", "doctor.read", "doctor.fix"],
+    ["doctor.memory"],
+    ["doctor.facts", "doctor.finding"],
     ["cli.common", "testing.model"],
     ["probe", "nic.read"],
     ["nic.ethtool", "nic.netdev", "nic.ntuple", "nic.link", "nic.irq"],

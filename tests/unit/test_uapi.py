@@ -32,6 +32,7 @@ def test_every_enum_member_has_the_c_value(name: str, value: int) -> None:
 
 def test_single_constants() -> None:
     assert lib.PZ_AREA_SHIFT == uapi.AREA_SHIFT
+    assert lib.PZ_OP_RECV_ZC == uapi.OP_RECV_ZC
     assert lib.PZ_RQ_MAX_ENTRIES == uapi.RQ_MAX_ENTRIES
     assert ring.TOKEN_RECEIVE == 1 << 63
 

@@ -1,0 +1,72 @@
+"""A registration, tried on the real queue: the only way to be sure.
+
+It restarts the queue (one driver: every queue of the card), and packets that arrive while
+it is bound are lost to plain sockets. So only when asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pyzcrx.area import Area, HugePages
+from pyzcrx.doctor.explain import explain
+from pyzcrx.doctor.facts import Facts
+from pyzcrx.doctor.finding import Finding, Severity
+from pyzcrx.errors import BadRequest, KernelError, NotSupported
+from pyzcrx.loop import Ring
+from pyzcrx.nic.read import Reader
+
+_BACK_S = 30.0
+_POLL_S = 0.02
+
+
+def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
+    """Register as the program would, give the queue back, say how it went."""
+    where = "NODEV"
+    if facts.card is not None:
+        where = f"{facts.card.state.interface}, queue {facts.queue}"
+    try:
+        _register(facts, facts.wanted.rx_buf_len)
+    except KernelError as error:
+        if isinstance(error, BadRequest | NotSupported) and facts.wanted.rx_buf_len:
+            try:
+                _register(facts, 0)
+            except KernelError as plain:
+                error = plain
+                facts = replace(facts, wanted=replace(facts.wanted, rx_buf_len=0))
+        return explain(error, facts, findings)
+    if not _given_back(facts):
+        return Finding(
+            "trial",
+            Severity.WARNING,
+            f"a registration works ({where}), but the queue was not given back in {_BACK_S:.0f} s",
+            "buffers of it are still out in sockets",
+            "end the connections that came in by it (ss -t)",
+        )
+    return Finding("trial", Severity.OK, f"a registration works ({where})")
+
+
+def _register(facts: Facts, rx_buf_len: int) -> None:
+    interface = facts.card.state.ifindex if facts.card is not None else None
+    huge: HugePages | None = "thp" if rx_buf_len > facts.memory.page_bytes else None
+    with Ring() as ring, Area.anonymous(facts.wanted.area_bytes, huge=huge) as area:
+        ring.register_ifq(
+            area, interface=interface, rx_queue=facts.queue, rx_buf_len=rx_buf_len
+        )
+
+
+def _given_back(facts: Facts) -> bool:
+    """Wait until nothing of ours is on the queue."""
+    if facts.card is None or facts.queue is None:
+        return True
+    until = time.monotonic() + _BACK_S
+    with Reader() as kernel:
+        while kernel.netdev is not None:
+            if not kernel.netdev.queue(facts.card.state.ifindex, facts.queue).io_uring:
+                return True
+            if time.monotonic() > until:
+                return False
+            time.sleep(_POLL_S)
+    return True
