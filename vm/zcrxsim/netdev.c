@@ -177,6 +177,9 @@ static netdev_features_t zs_fix_features(struct net_device *dev, netdev_features
 {
 	u32 i;
 
+	/* A program gets frames as they are on the wire */
+	if (zs_port(dev)->xdp_prog)
+		features &= ~NETIF_F_GRO_HW;
 	/* Nobody could verify payload that the kernel cannot read */
 	for (i = 0; i < dev->real_num_rx_queues; i++)
 		if (netif_rxq_has_unreadable_mp(dev, i))
@@ -208,6 +211,9 @@ static const struct net_device_ops zs_netdev_ops = {
 	.ndo_fix_features	= zs_fix_features,
 	.ndo_set_features	= zs_set_features,
 	.ndo_features_check	= zs_features_check,
+	.ndo_change_mtu		= zs_change_mtu,
+	.ndo_bpf		= zs_bpf,
+	.ndo_xdp_xmit		= zs_xdp_xmit,
 	.ndo_set_mac_address	= eth_mac_addr,
 	.ndo_validate_addr	= eth_validate_addr,
 };
@@ -219,6 +225,10 @@ static void zs_setup(struct net_device *dev)
 	dev->ethtool_ops = &zs_ethtool_ops;
 	dev->queue_mgmt_ops = &zs_queue_ops;
 	dev->stat_ops = &zs_stat_ops;
+	dev->xdp_metadata_ops = &zs_xdp_metadata_ops;
+	dev->xdp_features = NETDEV_XDP_ACT_BASIC | NETDEV_XDP_ACT_REDIRECT |
+			    NETDEV_XDP_ACT_RX_SG | NETDEV_XDP_ACT_NDO_XMIT |
+			    NETDEV_XDP_ACT_NDO_XMIT_SG;
 	dev->netmem_tx = NETMEM_TX_DMA;
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
 	dev->min_mtu = ETH_MIN_MTU;

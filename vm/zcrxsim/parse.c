@@ -97,9 +97,32 @@ void zs_parse(const u8 *data, u32 len, struct zs_pkt *pkt)
 	}
 
 	pkt->eth_type = ntohs(type);
+	pkt->outer_off = off;
 	pkt->l3_off = off;
 	if (pkt->eth_type == ETH_P_IP)
 		zs_parse_ip4(data, len, off, pkt);
 	else if (pkt->eth_type == ETH_P_IPV6)
 		zs_parse_ip6(data, len, off, pkt);
+}
+
+/*
+ * Look into a tunnel of IP in the same IP, for what is inside. Steering has its
+ * own opinion: it knows only what is outside.
+ */
+void zs_parse_tunnel(const u8 *data, u32 len, struct zs_pkt *pkt)
+{
+	const struct iphdr *ih = (const struct iphdr *)(data + pkt->outer_off);
+	struct zs_pkt inner = *pkt;
+
+	if (pkt->l3 == 4 && pkt->proto == IPPROTO_IPIP && ih->ihl == 5 &&
+	    !(ih->frag_off & htons(0x3fff))) {
+		inner.l3_off += sizeof(struct iphdr);
+		zs_parse_ip4(data, len, inner.l3_off, &inner);
+	} else if (pkt->l3 == 6 && pkt->proto == IPPROTO_IPV6 &&
+		   ((const struct ipv6hdr *)ih)->nexthdr == IPPROTO_IPV6) {
+		inner.l3_off += sizeof(struct ipv6hdr);
+		zs_parse_ip6(data, len, inner.l3_off, &inner);
+	}
+	if (inner.l4)
+		*pkt = inner;
 }

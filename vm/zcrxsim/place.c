@@ -22,14 +22,17 @@ struct zs_layout {
 	bool	pack;
 };
 
+/* Of memory that has a DMA address. There is no IOMMU: it is a physical one. */
+void *zs_netmem_va(struct device *dma, netmem_ref netmem)
+{
+	return phys_to_virt(dma_to_phys(dma, page_pool_get_dma_addr_netmem(netmem)));
+}
+
 static u8 *zs_frag_va(struct device *dma, const skb_frag_t *frag)
 {
-	dma_addr_t addr;
-
 	if (!skb_frag_is_net_iov(frag))
 		return skb_frag_address(frag);
-	addr = page_pool_get_dma_addr_netmem(skb_frag_netmem(frag));
-	return (u8 *)phys_to_virt(dma_to_phys(dma, addr)) + skb_frag_off(frag);
+	return zs_netmem_va(dma, skb_frag_netmem(frag)) + skb_frag_off(frag);
 }
 
 static void zs_copy_piece(u8 *dst, const u8 *src, u32 len, u32 pos, __wsum *csum)
@@ -44,8 +47,8 @@ static void zs_copy_piece(u8 *dst, const u8 *src, u32 len, u32 pos, __wsum *csum
  * Copy payload out of the sender's skb, whatever its fragments are made of.
  * @pos: where in the checksummed data this is, @csum: NULL if not wanted.
  */
-static void zs_copy(struct device *dma, const struct sk_buff *skb, u32 off,
-		    u8 *dst, u32 len, u32 pos, __wsum *csum)
+void zs_copy(struct device *dma, const struct sk_buff *skb, u32 off,
+	     u8 *dst, u32 len, u32 pos, __wsum *csum)
 {
 	u32 start = skb_headlen(skb), n;
 	int i;
@@ -76,7 +79,7 @@ static void zs_copy(struct device *dma, const struct sk_buff *skb, u32 off,
 }
 
 static void zs_lay_out(const struct zs_queue *q, const struct zs_ring *ring,
-		       const struct zs_frame *f, struct zs_layout *lay)
+		       const struct zs_frame *f, bool hold, struct zs_layout *lay)
 {
 	lay->split = ring->split && f->pkt->l4 == IPPROTO_TCP;
 	if (!ring->split) {
@@ -88,7 +91,8 @@ static void zs_lay_out(const struct zs_queue *q, const struct zs_ring *ring,
 		lay->linear = zs_fault_linear(f);
 	}
 	lay->rest = f->len - lay->linear;
-	lay->pack = ring->split && q->port->priv_flags & ZS_PRIV_PACK;
+	/* What is held gets more payload behind its own */
+	lay->pack = ring->split && !hold && q->port->priv_flags & ZS_PRIV_PACK;
 
 	if (lay->pack && lay->rest <= ring->buf_size - ring->open.len && ring->open.netmem)
 		lay->need = 0;
@@ -102,14 +106,16 @@ static bool zs_pending(const struct zs_ring *ring)
 	return ring->slot_head != smp_load_acquire(&ring->slot_tail);
 }
 
-static bool zs_has_room(const struct zs_ring *ring, u32 need)
+bool zs_has_room(const struct zs_ring *ring, u32 slots, u32 bufs)
 {
 	/* What the driver has read of a slot or written to a buffer is done */
 	u32 tail = smp_load_acquire(&ring->slot_tail);
 	/* As above */
 	u32 head = smp_load_acquire(&ring->post_head);
 
-	return ring->slot_head - tail < ring->size && head - ring->post_tail >= need;
+	/* What is held will want a slot as well */
+	return ring->slot_head - tail + zs_gro_held(ring) + slots <= ring->size &&
+	       head - ring->post_tail >= bufs;
 }
 
 /*
@@ -122,7 +128,8 @@ static bool zs_reserve(struct zs_queue *q, struct zs_ring *ring, u32 need, u32 w
 		       bool *wait)
 {
 	*wait = false;
-	while (!zs_has_room(ring, need)) {
+	while (!zs_has_room(ring, 1, need)) {
+		zs_gro_flush(ring);
 		if (need > ring->size || !zs_pending(ring))
 			return false;
 
@@ -138,7 +145,7 @@ static bool zs_reserve(struct zs_queue *q, struct zs_ring *ring, u32 need, u32 w
 	return true;
 }
 
-static void zs_add_frag(struct zs_slot *slot, netmem_ref netmem, u32 off, u32 len, u32 truesize)
+void zs_add_frag(struct zs_slot *slot, netmem_ref netmem, u32 off, u32 len, u32 truesize)
 {
 	struct zs_frag *frag = &slot->frags[slot->nr_frags++];
 
@@ -196,8 +203,8 @@ static bool zs_unreadable(const struct zs_slot *slot)
 	return false;
 }
 
-/* The frame is bad: what it took goes back to the pool, the NAPI posts anew */
-static void zs_untake(struct zs_ring *ring, struct zs_slot *slot)
+/* What a slot took goes back to the pool, the NAPI posts anew */
+void zs_slot_put(struct zs_ring *ring, struct zs_slot *slot)
 {
 	int i;
 
@@ -228,7 +235,7 @@ static __sum16 *zs_l4_check(const struct zs_pkt *pkt, u8 *hdr)
 }
 
 /* The sender's card fills the checksum in, the receiver's verifies it */
-static bool zs_csum(const struct zs_frame *f, u8 *ip_summed, u8 *hdr, __wsum payload)
+bool zs_csum(const struct zs_frame *f, u8 *ip_summed, u8 *hdr, __wsum payload)
 {
 	const struct zs_pkt *pkt = f->pkt;
 	__sum16 *check;
@@ -281,7 +288,7 @@ static u8 *zs_linear(struct zs_slot *slot, u32 len)
 }
 
 static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_frame *f,
-		    const struct zs_layout *lay)
+		    const struct zs_layout *lay, bool hold)
 {
 	struct zs_slot *slot = &ring->slots[ring->slot_head & ring->mask];
 	struct device *dma = q->port->dev->dev.parent;
@@ -327,7 +334,7 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 	} else if (!zs_csum(f, &slot->ip_summed, hdr, csum)) {
 		q->wire.csum_bad++;
 		if (zs_unreadable(slot) && !zs_fault_pass_bad(q)) {
-			zs_untake(ring, slot);
+			zs_slot_put(ring, slot);
 			good = false;
 		}
 	}
@@ -335,6 +342,8 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 	/* The addresses of the buffers have been read */
 	smp_store_release(&ring->post_tail, ring->post_tail + taken);
 	if (!good)
+		return;
+	if (hold && slot->ip_summed == CHECKSUM_UNNECESSARY && zs_gro_hold(q, ring, f, slot))
 		return;
 	/* The slot is complete before the driver sees it */
 	smp_store_release(&ring->slot_head, ring->slot_head + 1);
@@ -351,9 +360,9 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
  */
 bool zs_place(struct zs_queue *q, const struct zs_frame *f, u32 waiter)
 {
+	bool wait = false, hold;
 	struct zs_layout lay;
 	struct zs_ring *ring;
-	bool wait = false;
 
 	spin_lock(&q->lock);
 	ring = q->ring;
@@ -362,7 +371,13 @@ bool zs_place(struct zs_queue *q, const struct zs_frame *f, u32 waiter)
 		goto out;
 	}
 
-	zs_lay_out(q, ring, f, &lay);
+	hold = zs_gro_can(q, f);
+	if (zs_gro_receive(q, ring, f, hold))
+		goto out;
+	hold = hold && zs_gro_first(f);
+	zs_gro_age(ring);
+
+	zs_lay_out(q, ring, f, hold, &lay);
 	if (!zs_reserve(q, ring, lay.need, waiter, &wait)) {
 		if (wait)
 			q->wire.waits++;
@@ -370,7 +385,7 @@ bool zs_place(struct zs_queue *q, const struct zs_frame *f, u32 waiter)
 			q->wire.drop_nobuf++;
 		goto out;
 	}
-	zs_fill(q, ring, f, &lay);
+	zs_fill(q, ring, f, &lay, hold);
 out:
 	spin_unlock(&q->lock);
 	return !wait;

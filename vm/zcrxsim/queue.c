@@ -3,9 +3,9 @@
  * The driver's side of a receive queue: its memory, its NAPI, and the
  * operations that let the stack restart one queue with other memory.
  */
-#include <linux/dma-direct.h>
 #include <linux/etherdevice.h>
 #include <linux/ethtool_netlink.h>
+#include <linux/filter.h>
 #include <net/netdev_lock.h>
 #include <net/netdev_rx_queue.h>
 #include <net/page_pool/helpers.h>
@@ -30,15 +30,13 @@ static bool zs_post(struct device *dma, struct zs_ring *ring, gfp_t gfp)
 {
 	u32 head = ring->post_head;
 	netmem_ref netmem;
-	dma_addr_t addr;
 
 	netmem = page_pool_alloc_netmems(ring->pool, gfp);
 	if (!netmem)
 		return false;
 
-	addr = page_pool_get_dma_addr_netmem(netmem);
 	ring->bufs[head & ring->mask].netmem = netmem;
-	ring->bufs[head & ring->mask].va = phys_to_virt(dma_to_phys(dma, addr));
+	ring->bufs[head & ring->mask].va = zs_netmem_va(dma, netmem);
 	/* The wire sees the buffer before it sees the new head */
 	smp_store_release(&ring->post_head, head + 1);
 	return true;
@@ -106,12 +104,18 @@ struct zs_ring *zs_ring_alloc(struct zs_port *port, int idx, u32 rx_size, u32 bu
 
 	ring->bufs = kvcalloc(slots, sizeof(*ring->bufs), GFP_KERNEL);
 	ring->slots = kvcalloc(slots, sizeof(*ring->slots), GFP_KERNEL);
-	if (!ring->bufs || !ring->slots)
+	if (!ring->bufs || !ring->slots || zs_gro_alloc(ring))
 		goto free;
 
 	ring->pool = zs_pool_create(port, idx, ring);
 	if (IS_ERR(ring->pool)) {
 		err = PTR_ERR(ring->pool);
+		goto free;
+	}
+
+	err = zs_xdp_ring_init(port, idx, ring);
+	if (err) {
+		page_pool_destroy(ring->pool);
 		goto free;
 	}
 
@@ -125,6 +129,7 @@ struct zs_ring *zs_ring_alloc(struct zs_port *port, int idx, u32 rx_size, u32 bu
 	return ring;
 
 free:
+	kfree(ring->gro);
 	kvfree(ring->slots);
 	kvfree(ring->bufs);
 	kfree(ring);
@@ -134,23 +139,19 @@ free:
 void zs_ring_free(struct zs_ring *ring)
 {
 	u32 i;
-	int j;
 
 	if (!ring)
 		return;
 
-	for (i = ring->slot_tail; i != ring->slot_head; i++) {
-		struct zs_slot *slot = &ring->slots[i & ring->mask];
-
-		for (j = 0; j < slot->nr_frags; j++)
-			page_pool_put_full_netmem(ring->pool, slot->frags[j].netmem, false);
-		kfree(slot->big);
-	}
+	zs_gro_free(ring);
+	for (i = ring->slot_tail; i != ring->slot_head; i++)
+		zs_slot_put(ring, &ring->slots[i & ring->mask]);
 	for (i = ring->post_tail; i != ring->post_head; i++)
 		page_pool_put_full_netmem(ring->pool, ring->bufs[i & ring->mask].netmem, false);
 	if (ring->open.netmem)
 		page_pool_put_full_netmem(ring->pool, ring->open.netmem, false);
 
+	zs_xdp_ring_free(ring);
 	page_pool_destroy(ring->pool);
 	kvfree(ring->slots);
 	kvfree(ring->bufs);
@@ -197,18 +198,23 @@ static void zs_rx_count_payload(struct zs_queue *q, const struct zs_slot *slot)
 	}
 }
 
-static void zs_rx_count(struct zs_queue *q, const struct zs_slot *slot, const struct sk_buff *skb)
+static void zs_rx_count(struct zs_queue *q, const struct zs_slot *slot)
 {
+	u32 len = slot->linear;
+	int i;
+
+	for (i = 0; i < slot->nr_frags; i++)
+		len += slot->frags[i].len;
 	/* In frames as they were on the wire, as the peer counts them */
 	q->rx.packets += slot->wire_packets;
-	q->rx.bytes += skb->len;
+	q->rx.bytes += len;
 	q->rx.split_packets += slot->split;
 	zs_rx_count_payload(q, slot);
 	if (slot->gso_size) {
 		q->rx.gro_packets++;
-		q->rx.gro_bytes += skb->len;
+		q->rx.gro_bytes += len;
 		q->rx.gro_wire_packets += slot->gso_segs;
-		q->rx.gro_wire_bytes += skb->len + (slot->gso_segs - 1) * slot->hdr_len;
+		q->rx.gro_wire_bytes += len + (slot->gso_segs - 1) * slot->hdr_len;
 	}
 }
 
@@ -220,18 +226,25 @@ static void zs_rx_drop(struct zs_ring *ring, const struct zs_slot *slot)
 		page_pool_put_full_netmem(ring->pool, slot->frags[i].netmem, true);
 }
 
-static void zs_rx_one(struct zs_queue *q, struct zs_ring *ring, struct zs_slot *slot)
+/* Little payload is copied, so that a socket is not charged for a whole buffer */
+static bool zs_copybreak(const struct zs_ring *ring, const struct zs_slot *slot)
 {
-	struct net_device *dev = q->port->dev;
+	return !ring->split && slot->nr_frags == 1 && slot->frags[0].len <= ZS_COPYBREAK;
+}
+
+static struct sk_buff *zs_rx_skb(struct zs_queue *q, struct zs_ring *ring, struct zs_slot *slot)
+{
+	bool copy = zs_copybreak(ring, slot);
 	struct sk_buff *skb;
 	int i;
 
-	skb = zs_fault_skb(q) ? NULL : napi_alloc_skb(&q->napi, slot->linear);
+	skb = zs_fault_skb(q) ? NULL :
+	      napi_alloc_skb(&q->napi, slot->linear + (copy ? slot->frags[0].len : 0));
 	if (!skb) {
 		q->rx.skb_alloc_fail++;
 		zs_rx_drop(ring, slot);
 		kfree(slot->big);
-		return;
+		return NULL;
 	}
 
 	skb_put_data(skb, slot->big ?: slot->hdr, slot->linear);
@@ -240,20 +253,46 @@ static void zs_rx_one(struct zs_queue *q, struct zs_ring *ring, struct zs_slot *
 		const struct zs_frag *frag = &slot->frags[i];
 
 		page_pool_dma_sync_netmem_for_cpu(ring->pool, frag->netmem, frag->off, frag->len);
-		skb_add_rx_frag_netmem(skb, i, frag->netmem, frag->off, frag->len, frag->truesize);
+		if (!copy) {
+			skb_add_rx_frag_netmem(skb, i, frag->netmem, frag->off, frag->len,
+					       frag->truesize);
+			continue;
+		}
+		skb_put_data(skb, netmem_address(frag->netmem) + frag->off, frag->len);
+		page_pool_put_full_netmem(ring->pool, frag->netmem, true);
 	}
 	skb_mark_for_recycle(skb);
 	skb_record_rx_queue(skb, q->idx);
-	if (dev->features & NETIF_F_RXHASH && slot->hash_type != PKT_HASH_TYPE_NONE)
-		skb_set_hash(skb, slot->hash, slot->hash_type);
-	zs_rx_csum(q, slot, skb);
 	if (slot->gso_size) {
 		skb_shinfo(skb)->gso_size = slot->gso_size;
 		skb_shinfo(skb)->gso_segs = slot->gso_segs;
 		skb_shinfo(skb)->gso_type = slot->gso_type;
 	}
-	zs_rx_count(q, slot, skb);
-	skb->protocol = eth_type_trans(skb, dev);
+	if (slot->gso_size && slot->gso_type & (SKB_GSO_IPXIP4 | SKB_GSO_IPXIP6)) {
+		skb->encapsulation = 1;
+		skb_set_inner_network_header(skb, slot->inner_off);
+		skb_set_inner_transport_header(skb, slot->csum_start);
+	}
+	zs_rx_csum(q, slot, skb);
+	skb->protocol = eth_type_trans(skb, q->port->dev);
+	return skb;
+}
+
+static void zs_rx_one(struct zs_queue *q, struct zs_ring *ring, struct zs_slot *slot)
+{
+	struct bpf_prog *prog = READ_ONCE(q->port->xdp_prog);
+	struct sk_buff *skb;
+
+	zs_rx_count(q, slot);
+	/* What was merged before there was a program is not for it */
+	if (prog && !slot->gso_size)
+		skb = zs_xdp_run(q, ring, slot, prog);
+	else
+		skb = zs_rx_skb(q, ring, slot);
+	if (!skb)
+		return;
+	if (q->port->dev->features & NETIF_F_RXHASH && slot->hash_type != PKT_HASH_TYPE_NONE)
+		skb_set_hash(skb, slot->hash, slot->hash_type);
 	napi_gro_receive(&q->napi, skb);
 }
 
@@ -299,6 +338,11 @@ static int zs_poll(struct napi_struct *napi, int budget)
 		done++;
 	}
 
+	if (q->xdp_redirected) {
+		q->xdp_redirected = false;
+		xdp_do_flush();
+	}
+
 	/*
 	 * New buffers first: a sender that finds no slot in use and too few
 	 * buffers shall know that the driver has none.
@@ -328,6 +372,7 @@ void zs_queue_init(struct zs_port *port, int idx)
 	spin_lock_init(&q->tx.lock);
 	__skb_queue_head_init(&q->tx.ring);
 	zs_irq_init(q);
+	zs_gro_init(q);
 }
 
 /* Let the NAPI have a look: it may have buffers to post or senders to wake */
@@ -358,6 +403,7 @@ struct zs_ring *zs_queue_stop(struct zs_queue *q)
 	spin_lock_bh(&q->lock);
 	WRITE_ONCE(q->ring, NULL);
 	spin_unlock_bh(&q->lock);
+	zs_gro_stop(q);
 	/* The last poll may still be on its way out, with this ring in hand */
 	zs_irq_stop(q);
 	page_pool_disable_direct_recycling(ring->pool);

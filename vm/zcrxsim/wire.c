@@ -150,6 +150,9 @@ static bool zs_send(struct zs_queue *txq, struct sk_buff *skb)
 		if (tx->pkt.hdr_len > ZS_HDR_MAX)
 			tx->pkt.l4 = 0;
 		tx->rxq = zs_steer(peer, &tx->pkt, &tx->hash, &tx->hash_type);
+		zs_parse_tunnel(skb->data, skb_headlen(skb), &tx->pkt);
+		if (tx->pkt.hdr_len > ZS_HDR_MAX)
+			tx->pkt.l4 = 0;
 		tx->sent = 0;
 		tx->segs = 0;
 		tx->draw.drawn = false;
@@ -262,6 +265,29 @@ static bool zs_can_send(struct sk_buff *skb)
 	if (pkt.l4 && skb_checksum_start_offset(skb) == pkt.l4_off)
 		return true;
 	return !skb_checksum_help(skb);
+}
+
+/* From a NAPI, of XDP: a frame that is lost if there is no room for it */
+void zs_xmit_napi(struct zs_queue *q, struct sk_buff *skb)
+{
+	struct netdev_queue *txq = netdev_get_tx_queue(q->port->dev, q->idx);
+	struct zs_txq *tx = &q->tx;
+	bool room;
+
+	__netif_tx_lock(txq, smp_processor_id());
+	spin_lock(&tx->lock);
+	room = skb_queue_len(&tx->ring) < q->port->tx_size && zs_can_send(skb);
+	if (room) {
+		__skb_queue_tail(&tx->ring, skb);
+		netdev_tx_sent_queue(txq, skb->len);
+		zs_tx_run(q);
+	} else {
+		tx->stats.drops++;
+	}
+	spin_unlock(&tx->lock);
+	__netif_tx_unlock(txq);
+	if (!room)
+		dev_kfree_skb_any(skb);
 }
 
 netdev_tx_t zs_start_xmit(struct sk_buff *skb, struct net_device *dev)

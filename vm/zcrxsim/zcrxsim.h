@@ -14,6 +14,7 @@
 
 #include <linux/bitmap.h>
 #include <linux/ethtool.h>
+#include <linux/hrtimer.h>
 #include <linux/if_vlan.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
@@ -27,6 +28,7 @@
 #include <net/netdev_queues.h>
 #include <net/netmem.h>
 #include <net/page_pool/types.h>
+#include <net/xdp.h>
 
 #define ZS_NAME			"zcrxsim"
 
@@ -39,6 +41,7 @@
 /* A header slot; also how much of an unsplit frame goes to the linear part */
 #define ZS_HDR_MAX		256
 #define ZS_HDS_THRESH_MAX	1024
+#define ZS_COPYBREAK		256
 
 #define ZS_RSS_ENTRIES		512	/* at least four times the queues */
 #define ZS_RSS_KEY		40
@@ -47,6 +50,7 @@
 
 struct irq_domain;
 struct zs_faults;
+struct zs_gro;
 struct zs_port;
 struct zs_queue;
 
@@ -71,12 +75,13 @@ struct zs_slot {
 	u32		payload;	/* of the linear bytes, those behind the headers */
 	u32		wire_packets;
 	u32		hash;
+	u32		gso_type;
 	u16		gso_size;
 	u16		gso_segs;
 	u16		hdr_len;
+	u16		inner_off;	/* of the inner IP header, if there is a tunnel */
 	u16		csum_start;
 	u16		csum_offset;
-	u8		gso_type;
 	u8		hash_type;
 	u8		ip_summed;
 	u8		tcp:1;
@@ -104,6 +109,8 @@ struct zs_ring {
 	struct zs_frag	open;		/* a buffer being packed; len is what is used */
 	u8		*open_va;
 
+	struct zs_gro	*gro;		/* aggregates that are not slots yet */
+	struct xdp_rxq_info xdp_rxq;
 	struct zs_buf	*bufs;
 	struct zs_slot	*slots;
 };
@@ -159,7 +166,8 @@ struct zs_pkt {
 	u8	l4;		/* IPPROTO_TCP, IPPROTO_UDP or 0: ports are valid */
 	u8	proto;		/* of the IP header */
 	u16	eth_type;
-	u16	l3_off;
+	u16	outer_off;	/* of the first IP header */
+	u16	l3_off;		/* of the last one */
 	u16	l4_off;
 	u16	hdr_len;	/* up to the payload of TCP or UDP */
 	__be16	sport;
@@ -186,7 +194,7 @@ struct zs_frame {
 	u32			len;
 	u32			hash;
 	u8			hash_type;
-	u8			gso_type;
+	u32			gso_type;
 	u16			gso_size;
 	u16			gso_segs;
 	bool			fill_csum;	/* else it is there and is verified */
@@ -224,6 +232,7 @@ struct zs_queue {
 	call_single_data_t	csd;
 	atomic_t		in_flight;	/* IPIs that are on their way */
 	char			irq_name[IFNAMSIZ + 8];
+	bool			xdp_redirected;	/* in this poll */
 
 	struct zs_rx_stats	rx;
 
@@ -231,6 +240,7 @@ struct zs_queue {
 	struct zs_ring		*ring;	/* NULL: down */
 	struct zs_wire_stats	wire;
 	struct zs_faults	*faults;
+	struct hrtimer		gro_timer;
 	/* transmit queues of the peer that wait for this queue's NAPI */
 	DECLARE_BITMAP(waiters, ZS_MAX_QUEUES);
 
@@ -273,6 +283,7 @@ struct zs_port {
 	u32			priv_flags;
 	struct zs_rss __rcu	*rss[1 + ZS_RSS_CONTEXTS];
 	struct zs_rules __rcu	*rules;
+	struct bpf_prog		*xdp_prog;	/* the NAPI reads it under RCU */
 	struct dentry		*dir;
 	struct delayed_work	flap_work;
 	bool			flap;
@@ -319,10 +330,43 @@ void zs_queue_kick(struct zs_queue *q);
 netdev_tx_t zs_start_xmit(struct sk_buff *skb, struct net_device *dev);
 void zs_tx_pump(struct zs_queue *q);
 void zs_tx_purge(struct zs_queue *q);
+void zs_xmit_napi(struct zs_queue *q, struct sk_buff *skb);
 
 /* place.c */
+void *zs_netmem_va(struct device *dma, netmem_ref netmem);
+void zs_copy(struct device *dma, const struct sk_buff *skb, u32 off,
+	     u8 *dst, u32 len, u32 pos, __wsum *csum);
+bool zs_has_room(const struct zs_ring *ring, u32 slots, u32 bufs);
+void zs_add_frag(struct zs_slot *slot, netmem_ref netmem, u32 off, u32 len, u32 truesize);
+bool zs_csum(const struct zs_frame *f, u8 *ip_summed, u8 *hdr, __wsum payload);
+void zs_slot_put(struct zs_ring *ring, struct zs_slot *slot);
 void zs_flatten(struct zs_queue *q, const struct zs_frame *f, u8 *dst);
 bool zs_place(struct zs_queue *q, const struct zs_frame *f, u32 waiter);
+
+/* gro.c */
+int zs_gro_alloc(struct zs_ring *ring);
+void zs_gro_free(struct zs_ring *ring);
+void zs_gro_init(struct zs_queue *q);
+void zs_gro_stop(struct zs_queue *q);
+u32 zs_gro_held(const struct zs_ring *ring);
+void zs_gro_flush(struct zs_ring *ring);
+void zs_gro_age(struct zs_ring *ring);
+bool zs_gro_can(const struct zs_queue *q, const struct zs_frame *f);
+bool zs_gro_first(const struct zs_frame *f);
+bool zs_gro_receive(struct zs_queue *q, struct zs_ring *ring, const struct zs_frame *f, bool can);
+bool zs_gro_hold(struct zs_queue *q, struct zs_ring *ring, const struct zs_frame *f,
+		 const struct zs_slot *slot);
+
+/* xdp.c */
+extern const struct xdp_metadata_ops zs_xdp_metadata_ops;
+
+int zs_xdp_ring_init(struct zs_port *port, int idx, struct zs_ring *ring);
+void zs_xdp_ring_free(struct zs_ring *ring);
+struct sk_buff *zs_xdp_run(struct zs_queue *q, struct zs_ring *ring, struct zs_slot *slot,
+			   struct bpf_prog *prog);
+int zs_xdp_xmit(struct net_device *dev, int n, struct xdp_frame **frames, u32 flags);
+int zs_bpf(struct net_device *dev, struct netdev_bpf *bpf);
+int zs_change_mtu(struct net_device *dev, int mtu);
 
 /* irq.c */
 int zs_irqs_create(struct zs_port *port);
@@ -337,6 +381,7 @@ void zs_irq_raise(struct zs_queue *q);
 
 /* parse.c */
 void zs_parse(const u8 *data, u32 len, struct zs_pkt *pkt);
+void zs_parse_tunnel(const u8 *data, u32 len, struct zs_pkt *pkt);
 
 /* steer.c */
 int zs_steer(struct zs_port *port, const struct zs_pkt *pkt, u32 *hash,
