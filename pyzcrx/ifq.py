@@ -25,6 +25,7 @@ from pyzcrx.events import Data, Event
 from pyzcrx.holders import Holder, holders
 from pyzcrx.notices import Notices
 from pyzcrx.pressure import Pressure
+from pyzcrx.protocol import FRUITLESS_FLUSHES
 from pyzcrx.receive import Request
 from pyzcrx.registration import Wanted, add_area, register
 from pyzcrx.relief import Relief
@@ -81,6 +82,8 @@ class Ifq:
         self._postponed: deque[Request] = deque()
         self._given_seen = 0
         self._given_ns = 0
+        self._taken_seen = 0
+        self._hopes = 0
         self._closed = False
         self._stats = ReceiverStats()
         self.total_bytes = 0
@@ -276,9 +279,26 @@ class Ifq:
             else:
                 self._starved.append(request)
             del self._starved[0]
-        # Nothing is out and nothing came back since we looked: nothing will come.
-        if not armed and self.account.leased == 0 and not self._given_since():
+        if self._starved and not armed and self.account.leased == 0 and not self._given_since():
+            self._hope()
+
+    def _hope(self) -> None:
+        """Nothing is out and nothing came back since we looked.
+
+        Its ENOMEM may be older than what came back last, so arm the first again; when
+        that brings nothing to anybody, nothing will come.
+        """
+        taken = self.account.taken
+        if self.ring.overflowed:
+            return  # what is out may wait there
+        if taken != self._taken_seen:
+            self._taken_seen, self._hopes = taken, 0
+        if self._hopes >= FRUITLESS_FLUSHES:
             self._fail_starved()
+            return
+        self._hopes += 1
+        self._starved[0].arm()
+        del self._starved[0]
 
     def abandon(self) -> None:
         # Another thread may still release, and gets a while; or has since we looked.

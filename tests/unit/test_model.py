@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import pyzcrx
@@ -75,6 +75,7 @@ segments = st.lists(st.binary(min_size=1, max_size=3 * PAGE), max_size=8)
     limit=st.one_of(st.none(), st.integers(1, 2 * PAGE)),
     hold=st.integers(0, 40),
 )
+@example([[b"1", b"2", b"3"], [b"4"], [b"5"]], 1, 1, 1, 0, 1, 0)  # ENOMEM told late
 def test_events_lose_nothing(
     streams: list[list[bytes]], cq_entries: int, pages: int, rq_entries: int, takes: int,
     limit: int | None, hold: int,
