@@ -289,8 +289,8 @@ class Ifq:
         that brings nothing to anybody, nothing will come.
         """
         taken = self.account.taken
-        if self.ring.overflowed:
-            return  # what is out may wait there
+        if self.ring.overflowed or self._postponed:
+            return  # what is out waits there, or goes to who could not use it yet
         if taken != self._taken_seen:
             self._taken_seen, self._hopes = taken, 0
         if self._hopes >= FRUITLESS_FLUSHES:
@@ -344,7 +344,7 @@ class Ifq:
             connections=self._stats.connections,
             rearms=self._stats.rearms,
             alloc_failures=self._stats.alloc_failures + counts[EventType.ALLOC_FAIL],
-            held_buffers=account.buffers + account.copies,
+            held_buffers=account.leased + account.copies,
             held_max_ns=max(account.held_max_ns, held_ns),
         )
         if self.nodev:

@@ -27,6 +27,12 @@ def query(ring_fd: int, op: Query, ctype: str) -> Any | None:
     return answer if result >= 0 and hdr.result >= 0 else None
 
 
+def query_notices(ring_fd: int) -> int:
+    """A bit for each kind of notice (``1 << EventType``) that this kernel sends."""
+    found = query(ring_fd, Query.ZCRX_EVENT, "struct pz_query_zcrx_event")
+    return 0 if found is None else int(found.event_flags)
+
+
 def query_zcrx(ring_fd: int) -> Any | None:
     """``struct io_uring_query_zcrx``"""
     return query(ring_fd, Query.ZCRX, "struct pz_query_zcrx")

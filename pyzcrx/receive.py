@@ -87,12 +87,13 @@ class Request:
     def pause(self, until_bytes: int) -> bool:
         """Take it from the kernel until no more than *until_bytes* of its are held.
 
-        Gives whether it was there to be taken.
+        Gives whether it is there to be taken; it may be on its way already.
         """
-        if self._stopping or self._pause_at is not None or not self.ifq.ring.operation(self.token):
+        if self._stopping or not self.ifq.ring.operation(self.token):
             return False
-        self._pause_at = until_bytes
-        self.ifq.ring.cancel(self.token)
+        if self._pause_at is None:
+            self._pause_at = until_bytes
+            self.ifq.ring.cancel(self.token)
         return True
 
     def arm(self) -> None:

@@ -15,7 +15,7 @@ from pyzcrx.area import Area
 from pyzcrx.errors import BadArgument
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Mapping
-from pyzcrx.query import query_zcrx
+from pyzcrx.query import query_notices, query_zcrx
 from pyzcrx.refill import HEADER_BYTES, RQE_BYTES, RefillQueue, region_bytes
 from pyzcrx.ring import RingCore
 from pyzcrx.uapi import RQ_MAX_ENTRIES, AreaFlag, CtrlOp, EventType, Feature, RegisterFlag
@@ -118,7 +118,7 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
             "struct pz_event_desc *",
             {
                 "user_data": notice_token,
-                "type_mask": 0 if wanted.nodev else _NOTICES,
+                "type_mask": 0 if wanted.nodev else _NOTICES & query_notices(ring.fileno()),
                 "flags": lib.PZ_EVENT_DESC_FLAG_STATS,
                 "stats_offset": stats_offset,
             },

@@ -13,19 +13,19 @@ class ReceiverStats:
     bytes_zero_copy: int | None = 0
     """Payload that the CPU did not copy; None where the kernel cannot tell."""
     bytes_copied: int | None = 0
-    """Payload that the kernel copied into the area. On a card a lower bound: the
-    kernel does not count payload that came in a packet's linear part."""
+    """Payload that the kernel copied into the area, or pressure out of it. On a card a
+    lower bound: the kernel does not count payload that came in a packet's linear part."""
     buffers: int = 0
     """References to buffers handed out, one a completion."""
     connections: int = 0
     rearms: int = 0
     """How often a request ended early (ENOSPC, ENOMEM) and was armed again."""
     alloc_failures: int = 0
-    """How many of those were ENOMEM."""
+    """How many of those were ENOMEM; and on a card the kernel's ALLOC_FAIL notices."""
     held_buffers: int = 0
-    """References out now."""
+    """References out now, and copies."""
     held_max_ns: int = 0
-    """The longest that one was out, to the ring's turn."""
+    """The longest that one was out, or is."""
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, int | float | None]:

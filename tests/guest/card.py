@@ -148,6 +148,11 @@ class Sim(Nodev):
                 time.sleep(0.02)
 
 
+ONE_BUFFER = (
+    "expected: an area of one buffer is less than a card needs for one segment of two frames: "
+    "its peers never get beyond time-outs"
+)
+
 CARD: Nodev | Sim = Sim() if KIND == "sim" else Nodev()
 
 

@@ -56,7 +56,7 @@ def test_a_seeded_mixture(sim: Sim, seed: int) -> None:
         seed=seed, drop=5000, duplicate=5000, reorder=5000, delay=5000, delay_us=1000,
         corrupt=5000, linear=50_000, part_split=50_000, post_fail=50_000, skb_fail=5000,
     )  # fmt: skip
-    echoed(MIB, connections=2)
+    echoed(rounds(1, 52) * MIB, connections=2)  # --long: 100 x 2 x 52 MiB are 10.2 GiB
     assert sum(sim.fault_counts().values()) > 0
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from array import array
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -93,6 +94,51 @@ def test_release_sees_numpy_arrays_and_their_slices(mapping: Mapping) -> None:
     assert tail[0] == 50
     del tail
     buffer.release()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda view: view.cast("I"),
+        lambda view: memoryview(view),
+        lambda view: view[::2],
+        lambda view: memoryview(view.cast("H")[3:7]),
+        lambda view: np.asarray(view),
+        lambda view: np.asarray(view)[10:].reshape(-1, 2).view("u2"),
+        lambda view: np.frombuffer(view, "u1").T[::-1],
+        iter,
+    ],
+)
+def test_every_way_to_look_is_read_only_and_seen(
+    mapping: Mapping, look: Callable[[memoryview], object]
+) -> None:
+    buffer = lease(Account(), mapping)
+    view = buffer.view()
+    seen = look(view)
+    if not isinstance(seen, Iterator):
+        view.release()
+    del view
+    with pytest.raises(ViewsAlive):
+        buffer.release()
+    if isinstance(seen, np.ndarray):
+        assert not seen.flags.writeable
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            seen.flags.writeable = True
+    elif isinstance(seen, memoryview):
+        assert seen.readonly
+    del seen
+    gc.collect()
+    buffer.release()
+
+
+def test_a_buffer_that_another_thread_forgets(mapping: Mapping) -> None:
+    account = Account()
+    held = [lease(account, mapping, at=i) for i in range(100)]
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert (account.leased, account.buffers, account.forgotten) == (0, 0, 100)
+    assert sorted(returned(account)) == list(range(100))
 
 
 def test_a_released_buffer_gives_no_view(mapping: Mapping) -> None:

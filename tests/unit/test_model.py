@@ -75,7 +75,10 @@ segments = st.lists(st.binary(min_size=1, max_size=3 * PAGE), max_size=8)
     limit=st.one_of(st.none(), st.integers(1, 2 * PAGE)),
     hold=st.integers(0, 40),
 )
-@example([[b"1", b"2", b"3"], [b"4"], [b"5"]], 1, 1, 1, 0, 1, 0)  # ENOMEM told late
+@example(
+    streams=[[b"x"] * 3, [b"x"], [b"x"]], cq_entries=1, pages=1, rq_entries=1, takes=0,
+    limit=1, hold=0,
+)  # one that got the last buffer, but no room in the completion queue
 def test_events_lose_nothing(
     streams: list[list[bytes]], cq_entries: int, pages: int, rq_entries: int, takes: int,
     limit: int | None, hold: int,
