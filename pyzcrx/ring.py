@@ -50,6 +50,8 @@ MAX_ENTRIES = 32768
 
 _FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
 _CLOSE_PATIENCE_NS = 2_000_000_000
+_SIGNAL_PATIENCE_NS = 1_000_000_000
+"""A signal in the moment before the kernel is entered ends no wait: look again so often."""
 _RUNS = 1 << 13
 """More runs than a turn can have."""
 
@@ -277,6 +279,8 @@ class RingCore:
                 child.abandon()
         if self._posted:
             timeout_ns = 0
+        elif timeout_ns < 0:
+            timeout_ns = _SIGNAL_PATIENCE_NS
         self._others_done = 0
         n = lib.pz_ring_turn(self.raw, 1, timeout_ns, self.columns.raw)
         if n < 0 and n != -errno.EINTR:  # Python runs the handlers once we are back
