@@ -258,7 +258,7 @@ static PyObject *account_oldest(PyObject *self, PyObject *arg)
 PyDoc_STRVAR(push_doc,
 "push(rq)\n--\n\n"
 "Move returned offsets to the refill queue (address of a struct pz_rq), as many\n"
-"as find room, oldest first; gives their number.");
+"as find room, oldest first; gives how many entries wait there then.");
 
 static PyObject *account_push(PyObject *self, PyObject *arg)
 {
@@ -271,15 +271,16 @@ static PyObject *account_push(PyObject *self, PyObject *arg)
 			PyErr_SetString(PyExc_ValueError, "push needs a refill queue");
 		return NULL;
 	}
-	if (!a->count)
-		return PyLong_FromLong(0);
-	n = pz_rq_push(rq, a->offs + a->start, a->count > UINT32_MAX ? UINT32_MAX : a->count);
-	a->start += n;
-	a->count -= n;
-	a->pushed += n;
-	if (!a->count)
-		a->start = 0;
-	return PyLong_FromUnsignedLong(n);
+	if (a->count) {
+		n = a->count > UINT32_MAX ? UINT32_MAX : (uint32_t)a->count;
+		n = pz_rq_push(rq, a->offs + a->start, n);
+		a->start += n;
+		a->count -= n;
+		a->pushed += n;
+		if (!a->count)
+			a->start = 0;
+	}
+	return PyLong_FromUnsignedLong(pz_rq_pending(rq));
 }
 
 PyDoc_STRVAR(returned_doc,

@@ -3,9 +3,13 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "internal.h"
+
+#define NS_PER_S	1000000000LL
+#define FOR_EVER_NS	(INT64_MAX / 4)
 
 struct pz_ring *pz_ring_new(void)
 {
@@ -105,7 +109,7 @@ static bool is_data(const struct io_uring_cqe *cqe)
 static void put_data(struct pz_columns *c, const struct io_uring_cqe *cqe)
 {
 	const struct io_uring_zcrx_cqe *zc = (const void *)(cqe + 1);
-	uint32_t i = c->n_data++;
+	uint32_t i = (uint32_t)c->n_data++;
 
 	c->token[i] = cqe->user_data;
 	c->off[i] = zc->off;
@@ -124,7 +128,7 @@ static void put_data(struct pz_columns *c, const struct io_uring_cqe *cqe)
 
 static void put_other(struct pz_columns *c, const struct io_uring_cqe *cqe)
 {
-	uint32_t i = c->n_other++;
+	uint32_t i = (uint32_t)c->n_other++;
 
 	c->other_token[i] = cqe->user_data;
 	c->other_res[i] = cqe->res;
@@ -153,23 +157,45 @@ static bool full(const struct pz_columns *c)
 	return c->n_data == c->capacity || c->n_other == c->capacity;
 }
 
-static int enter(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns)
+int pz_ring_gathers(const struct pz_ring *ring)
 {
-	struct __kernel_timespec ts = {
-		.tv_sec = timeout_ns / 1000000000,
-		.tv_nsec = timeout_ns % 1000000000,
+	return !!(ring->uring.features & IORING_FEAT_MIN_TIMEOUT);
+}
+
+static struct __kernel_timespec timespec(int64_t ns)
+{
+	return (struct __kernel_timespec){
+		.tv_sec = ns / NS_PER_S,
+		.tv_nsec = ns % NS_PER_S,
 	};
+}
+
+static int enter(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
+		 uint32_t gather_us)
+{
+	struct __kernel_timespec ts = timespec(timeout_ns < 0 ? FOR_EVER_NS : timeout_ns);
 	struct io_uring_cqe *cqe;
 
 	/* DEFER_TASKRUN: completions only appear to who enters with GETEVENTS. */
-	if (!wait_nr || io_uring_cq_ready(&ring->uring) || overflowed(ring))
+	if (!timeout_ns || io_uring_cq_ready(&ring->uring) || overflowed(ring))
 		return io_uring_submit_and_get_events(&ring->uring);
-	return io_uring_submit_and_wait_timeout(&ring->uring, &cqe, wait_nr,
+	if (gather_us)
+		return io_uring_submit_and_wait_min_timeout(&ring->uring, &cqe, gather_nr,
+							    &ts, gather_us, NULL);
+	return io_uring_submit_and_wait_timeout(&ring->uring, &cqe, 1,
 						timeout_ns < 0 ? NULL : &ts, NULL);
 }
 
-int pz_ring_turn(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns,
-		 struct pz_columns *c)
+static uint64_t monotonic_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+int pz_ring_turn(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
+		 uint32_t gather_us, struct pz_columns *c)
 {
 	int ret;
 
@@ -179,7 +205,7 @@ int pz_ring_turn(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns,
 	c->turns++;
 	c->fresh = 1;
 
-	ret = enter(ring, timeout_ns ? wait_nr : 0, timeout_ns);
+	ret = enter(ring, timeout_ns, gather_nr, gather_us);
 	drain(ring, c);
 	/*
 	 * Until the overflow list is empty every RECV_ZC ends with ENOSPC at
@@ -199,6 +225,7 @@ int pz_ring_turn(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns,
 			break;
 	}
 	c->overflow = overflowed(ring);
+	c->now_ns = monotonic_ns();
 
 	if (c->n_data || c->n_other)
 		return (int)(c->n_data + c->n_other);

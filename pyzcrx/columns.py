@@ -6,6 +6,9 @@ from typing import Literal
 
 from pyzcrx._ffi import ffi
 
+FRESH = 7
+"""Where :attr:`Columns.counts` says that a turn was drained and is not dealt with yet."""
+
 _FORMATS: dict[str, Literal["Q", "I", "i"]] = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i"}
 
 
@@ -44,15 +47,18 @@ class Columns:
         self.run_tokens = arrays["run_token"][1]
         self.run_starts = arrays["run_start"][1]
         self.run_bytes = arrays["run_bytes"][1]
+        first = ffi.offsetof("struct pz_columns", "n_data")
+        self.counts = memoryview(ffi.buffer(self.raw))[first:].cast("Q")
         self._other = tuple(arrays[f"other_{name}"][1] for name in ("token", "res", "flags"))
-        self.n_data = 0
-        self.n_runs = 0
-        self.n_bytes = 0
+        self.n_data = self.n_runs = self.n_other = self.n_bytes = 0
+        self.overflow = self.turns = self.now_ns = 0
 
     def refresh(self) -> None:
         """Take over the counts of a turn."""
-        raw = self.raw
-        self.n_data, self.n_runs, self.n_bytes = raw.n_data, raw.n_runs, raw.bytes
+        (
+            self.n_data, self.n_runs, self.n_other, self.n_bytes,
+            self.overflow, self.turns, self.now_ns, _,
+        ) = self.counts.tolist()  # fmt: skip
 
     def forget(self) -> None:
         """As after a turn that brought no data."""

@@ -73,6 +73,9 @@ class Ifq:
         """In the order of their tokens."""
         # Held to the end, although an area may be closed before.
         self._memories: list[Span] = [area.span]
+        self._flush_ctrl = ffi.new(
+            "struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.FLUSH_RQ}
+        )
         self._can_flush = True
         # Half a queue or a quarter of the area, whatever fills first: NODEV
         # drains nothing by itself.
@@ -204,9 +207,8 @@ class Ifq:
         before = self.rq.pending
         if not before or not self._can_flush:
             return False
-        ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.FLUSH_RQ})
         try:
-            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "flush refill queue")
+            check(lib.pz_zcrx_ctrl(self.ring.raw, self._flush_ctrl), "flush refill queue")
         except KernelError:
             self._can_flush = False
             return False
@@ -214,13 +216,12 @@ class Ifq:
 
     def _give_back(self) -> None:
         account, rq = self.account, self.rq
-        while account.count:
-            rq.push_returned(account)
-            if account.count and not self.flush():
-                break
-        if rq.pending > rq.entries:
+        pending = rq.push_returned(account)
+        while account.count and self.flush():
+            pending = rq.push_returned(account)
+        if pending > rq.entries:
             raise CorruptRing(f"the refill queue's head {rq.head} is beyond its tail {rq.tail}")
-        if self.flush_at and rq.pending >= self.flush_at:
+        if self.flush_at and pending >= self.flush_at:
             self.flush()
 
     # -- requests that wait -----------------------------------------------------
@@ -243,15 +244,24 @@ class Ifq:
         return len(self._starved) + len(self._postponed) + len(self.relief.paused)
 
     def settle(self) -> int:
+        account, relief = self.account, self.relief
         # Read first: what other threads give while we push is for the next turn.
-        given = self.account.given
+        given = account.given
         self._give_back()
+        if self.notices.fired:
+            self.notices.settle()
+        patience = -1
+        if account.leased > relief.most or account.copies_bytes or relief.paused:
+            patience = relief.settle()
+        if self._starved or self._postponed or account.count:
+            patience = self._settle_waiting(given, patience)
+        return patience
+
+    def _settle_waiting(self, given: int, patience: int) -> int:
         if self._starved:
             self._feed_starved(given)
         if self._postponed and not self.ring.overflowed:
             self._arm_postponed()
-        self.notices.settle()
-        patience = self.relief.settle()
         if self._postponed:
             return 0
         # Another thread may release, and wakes nobody; and without FLUSH_RQ the

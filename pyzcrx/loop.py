@@ -13,6 +13,7 @@ from typing import Self, cast
 from pyzcrx.area import Area
 from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
+from pyzcrx.columns import FRESH
 from pyzcrx.debug import report_leaks
 from pyzcrx.debug import wanted as debug_wanted
 from pyzcrx.errors import BadArgument, QueueBound
@@ -68,7 +69,9 @@ class Ring(RingCore):
                         break
 
     sq_entries, cq_entries: sizes of the two rings, rounded up to powers of two. A
-    CQ that is too small costs speed, never data. debug: poison memory that is given
+    CQ that is too small costs speed, never data. gather_us: how many microseconds a
+    turn may wait for more while much arrives (Linux 6.12; :mod:`pyzcrx.pace`); 0: never.
+    debug: poison memory that is given
     back and name the lines that lease buffers; None: as PYZCRX_DEBUG says.
 
     Belongs to the thread that makes it. Raises NotPermitted (EPERM),
@@ -76,9 +79,13 @@ class Ring(RingCore):
     """
 
     def __init__(
-        self, *, sq_entries: int = 256, cq_entries: int = 4096, debug: bool | None = None
+        self, *, sq_entries: int = 256, cq_entries: int = 4096, gather_us: int = 500,
+        debug: bool | None = None,
     ) -> None:
-        super().__init__(sq_entries=sq_entries, cq_entries=cq_entries, debug=debug_wanted(debug))
+        super().__init__(
+            sq_entries=sq_entries, cq_entries=cq_entries, gather_us=gather_us,
+            debug=debug_wanted(debug),
+        )  # fmt: skip
         self.ifqs: list[Ifq] = []
         self.current_batch: Batch | None = None
         self._unseen = False
@@ -132,6 +139,7 @@ class Ring(RingCore):
                 time.sleep(_BOUND_RETRY_S)
         self.ifqs.append(ifq)
         self.add_child(ifq)
+        self.pace.fit(area.size_bytes // ifq.rx_buf_len)
         ifq.relief.warn_if_small()
         return ifq
 
@@ -152,12 +160,14 @@ class Ring(RingCore):
         return Send(self, sock, buffers, context)
 
     def _enter(self, timeout_ns: int) -> None:
-        self._expire_batch()
+        if self.current_batch is not None:
+            self._expire_batch()
         super()._enter(timeout_ns)
 
     def _expire_batch(self) -> None:
         if self.current_batch is not None:
             self.current_batch.expire()
+            self.current_batch = None
 
     # -- events -------------------------------------------------------------
 
@@ -186,7 +196,13 @@ class Ring(RingCore):
     @property
     def _busy(self) -> bool:
         """Whether anything can still happen."""
-        return bool(self.in_flight or self._posted or self._undelivered or self.columns.raw.fresh)
+        return bool(
+            self._operations
+            or self._posted
+            or self._undelivered
+            or self.columns.counts[FRESH]
+            or self.in_flight
+        )
 
     def _reopen(self) -> None:
         """A batch that nobody saw is taken back, to be handed on as events."""
@@ -194,7 +210,7 @@ class Ring(RingCore):
             events = [*self.current_batch.events, *self._posted]
             self.current_batch, self._unseen = None, False
             self._posted = events
-            self.columns.raw.fresh = 1
+            self.columns.counts[FRESH] = 1
 
     def _collect(self, wait_ns: int) -> None:
         self._reopen()
@@ -208,7 +224,7 @@ class Ring(RingCore):
         self._undelivered += self._posted
         self._fresh = []
         self._posted = []
-        self.columns.raw.fresh = 0
+        self.columns.counts[FRESH] = 0
 
     # -- batches ------------------------------------------------------------
 
@@ -239,7 +255,7 @@ class Ring(RingCore):
             batch = Batch(self, self._posted)
             self.current_batch, self._unseen = batch, True
             self._posted = []
-            self.columns.raw.fresh = 0
+            self.columns.counts[FRESH] = 0
         return batch
 
     def batches(self, timeout: float | None = None) -> Iterator[Batch]:
@@ -251,11 +267,12 @@ class Ring(RingCore):
         deadline = _Deadline(wait_ns)
         while self._busy or self._unseen:
             batch = self._wait(deadline.left_ns())
-            if batch or batch.events:
+            if batch.size_bytes or batch.events:
                 self._unseen = False
                 yield batch
-                batch.expire()
-                deadline = _Deadline(wait_ns)
+                self._expire_batch()
+                if wait_ns >= 0:
+                    deadline = _Deadline(wait_ns)
             else:
                 self._unseen = False
                 if deadline.passed:

@@ -23,7 +23,8 @@ class Notices:
 
     def __init__(self, arm: Callable[[EventType], None]) -> None:
         self._arm = arm
-        self._fired: set[EventType] = set()
+        self.fired: set[EventType] = set()
+        """Kinds to be armed again."""
         self._armed_ns = 0
         self.counts = dict.fromkeys(EventType, 0)
 
@@ -31,8 +32,8 @@ class Notices:
         """A notice arrived; one of a kind we do not know is left alone."""
         if res in self.counts:
             kind = EventType(res)
-            if kind not in self._fired:
-                self._fired.add(kind)
+            if kind not in self.fired:
+                self.fired.add(kind)
                 self.counts[kind] += 1
 
     def drop(self, res: int) -> None:
@@ -40,9 +41,9 @@ class Notices:
 
     def settle(self) -> None:
         """Arm again what fired, once in a while."""
-        if not self._fired or time.monotonic_ns() - self._armed_ns < REARM_NS:
+        if time.monotonic_ns() - self._armed_ns < REARM_NS:
             return
         self._armed_ns = time.monotonic_ns()
-        for kind in tuple(self._fired):
+        for kind in tuple(self.fired):
             self._arm(kind)
-            self._fired.discard(kind)
+            self.fired.discard(kind)

@@ -69,7 +69,7 @@ class RefillQueue:
         return self.mapping.words(self._rqes, self.entries, RQ_WORDS)
 
     def push_returned(self, account: Account) -> int:
-        """Push what *account* got back, oldest first; gives how many found room."""
+        """Push what *account* got back, oldest first, while there is room; gives `pending`."""
         return account.push(self._address)
 
     def push(self, address: int, count: int) -> int:

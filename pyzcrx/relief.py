@@ -48,9 +48,10 @@ class Relief:
         ifq, account = self._ifq, self._ifq.account
         self._total = sum(area.size_bytes for area in ifq.areas) // ifq.rx_buf_len
         self._low = self._low_water()
-        self._most = self._total - self._low
+        self.most = self._total - self._low
+        """References that may be out before anything is done."""
         if self._policy == "copy":
-            account.copy_above = self._most
+            account.copy_above = self.most
             account.copies_limit = self._limit_bytes
 
     def _low_water(self) -> int:
@@ -87,7 +88,7 @@ class Relief:
         if self.paused:
             self._resume()
         account = self._ifq.account
-        if account.leased > self._most:
+        if account.leased > self.most:
             self._relieve()
         if account.copies_bytes and account.copies_bytes > self._copies_mark:
             self._pause()

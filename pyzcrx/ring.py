@@ -23,18 +23,19 @@ from __future__ import annotations
 import errno
 import os
 import select
-import threading
 import time
 import warnings
 import weakref
 from contextlib import suppress
+from threading import get_ident
 from typing import TYPE_CHECKING, Protocol, cast
 
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
-from pyzcrx.columns import Columns
+from pyzcrx.columns import FRESH, Columns
 from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.memory import Mapping
+from pyzcrx.pace import ENOUGH, Pace
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ _SERIAL_MASK = (1 << TOKEN_SLOT_SHIFT) - 1
 
 MAX_ENTRIES = 32768
 """The largest SQ; a CQ may have twice that (io_uring/io_uring.h, IORING_MAX_ENTRIES)."""
+
+MAX_GATHER_US = 1_000_000
 
 _FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
 _CLOSE_PATIENCE_NS = 2_000_000_000
@@ -107,7 +110,8 @@ class RingCore:
     """
 
     def __init__(
-        self, *, sq_entries: int = 256, cq_entries: int = 4096, debug: bool = False
+        self, *, sq_entries: int = 256, cq_entries: int = 4096, gather_us: int = 500,
+        debug: bool = False,
     ) -> None:
         self.debug = debug
         for name, n, most in (
@@ -116,9 +120,11 @@ class RingCore:
         ):
             if not 1 <= n <= most:
                 raise BadArgument(f"{name} {n} is not between 1 and {most}")
+        if not 0 <= gather_us <= MAX_GATHER_US:
+            raise BadArgument(f"gather_us {gather_us} is not between 0 and {MAX_GATHER_US}")
         if cq_entries < sq_entries:
             sq_entries = cq_entries
-        self._owner = threading.get_ident()
+        self._owner = get_ident()
         self._state: type[ClosedError | ForkedChild] | None = ClosedError
         size_bytes = lib.pz_ring_bytes(sq_entries, cq_entries)
         self._mapping = Mapping.anonymous(size_bytes)
@@ -133,6 +139,7 @@ class RingCore:
         self._cq = ffi.new("struct pz_cq *")
         lib.pz_ring_cq(self.raw, self._cq)
         self.columns = Columns(min(int(self._cq.entries), 4096))
+        self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0)
         self._serial = 0
         self._operations: dict[int, Operation] = {}
         self._own: dict[int, Operation] = {}
@@ -159,7 +166,7 @@ class RingCore:
         if self._state is not None:
             what = "belongs to the parent process" if self._state is ForkedChild else "was closed"
             raise self._state(f"the ring {what}")
-        if threading.get_ident() != self._owner:
+        if get_ident() != self._owner:
             raise WrongThread(
                 "the ring belongs to the thread that made it; make one ring a thread"
             )
@@ -253,19 +260,20 @@ class RingCore:
         """Settle, submit, wait (-1: for ever, 0: not), drain.
 
         Data is in :attr:`columns`, all else in what :meth:`post` gathers; whoever has
-        taken both clears ``columns.raw.fresh``. Brings nothing when a signal came.
+        taken both clears ``columns.counts[FRESH]``. Brings nothing when a signal came.
         """
-        self.check_usable()
-        columns = self.columns
-        if not columns.raw.fresh:
+        if self._state is not None or get_ident() != self._owner:
+            self.check_usable()
+        counts = self.columns.counts
+        if not counts[FRESH]:
             self._enter(timeout_ns)
-        if columns.raw.fresh:
+        if counts[FRESH]:
             self._process()
 
     def finish_turn(self) -> None:
         """Deal with what an interrupted turn drained."""
         self.check_usable()
-        if self.columns.raw.fresh:
+        if self.columns.counts[FRESH]:
             self._process()
 
     def _enter(self, timeout_ns: int) -> None:
@@ -274,28 +282,32 @@ class RingCore:
             patience = child.settle()
             if patience >= 0 and not 0 <= timeout_ns <= patience:
                 timeout_ns = patience
-        if for_ever and not self.armed and not self._posted:
+        if for_ever and not self._operations and not self._posted:
             for child in self._children:
                 child.abandon()
         if self._posted:
             timeout_ns = 0
         elif timeout_ns < 0:
             timeout_ns = _SIGNAL_PATIENCE_NS
+        gather_us = self.pace.us
+        if 0 <= timeout_ns < 1000 * gather_us:
+            gather_us = 0
         self._others_done = 0
-        n = lib.pz_ring_turn(self.raw, 1, timeout_ns, self.columns.raw)
+        n = lib.pz_ring_turn(self.raw, timeout_ns, ENOUGH, gather_us, self.columns.raw)
         if n < 0 and n != -errno.EINTR:  # Python runs the handlers once we are back
-            self.columns.raw.fresh = 0
+            self.columns.counts[FRESH] = 0
             check(n, "io_uring_enter")
 
     def _process(self) -> None:
         """What was drained, from wherever an interrupted turn got to."""
         columns = self.columns
-        self.now_ns = time.monotonic_ns()
-        self.overflowed = bool(columns.raw.overflow)
         columns.refresh()
+        self.now_ns = columns.now_ns
+        self.overflowed = columns.overflow != 0
+        self.pace.brought(columns.n_data)
         # Data first: a request's last completion may be of the same turn.
         self.receivers = [self._received(i) for i in range(columns.n_runs)]
-        while self._others_done < columns.raw.n_other:
+        while self._others_done < columns.n_other:
             self._complete(*columns.other(self._others_done))
 
     def _received(self, run: int) -> Receiver:
@@ -306,10 +318,10 @@ class RingCore:
             if self._others_done or self._finishing is not None:
                 return self.receivers[run]
             raise CorruptRing("a completion carries data for a request that does not exist")
+        receiver = cast("Receiver", receiver)
         references = columns.run_starts[run + 1] - columns.run_starts[run]
-        serial = columns.raw.turns * _RUNS + run
-        cast("Receiver", receiver).data(columns.run_bytes[run], references, serial)
-        return cast("Receiver", receiver)
+        receiver.data(columns.run_bytes[run], references, columns.turns * _RUNS + run)
+        return receiver
 
     def _complete(self, token: int, res: int, flags: int) -> None:
         """One completion. Told again from the start if interrupted."""
@@ -388,14 +400,14 @@ class RingCore:
 
     def _cancel_all(self) -> None:
         """End what is in flight, so that nothing the kernel still does touches our memory."""
-        if self.columns.raw.fresh:  # an interrupted turn
+        if self.columns.counts[FRESH]:  # an interrupted turn
             self._drop(self._others_done)
         if not self._operations:
             return
         check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")
         until = time.monotonic_ns() + _CLOSE_PATIENCE_NS
         while self._operations and (left := until - time.monotonic_ns()) > 0:
-            n = lib.pz_ring_turn(self.raw, 1, left, self.columns.raw)
+            n = lib.pz_ring_turn(self.raw, left, 0, 0, self.columns.raw)
             if n < 0 and n != -errno.EINTR:
                 break
             self._drop(0)

@@ -33,14 +33,16 @@ struct pz_columns {
 	int32_t *other_res;
 	uint32_t *other_flags;
 
-	uint32_t capacity;
-	uint32_t n_data;
-	uint32_t n_runs;
-	uint32_t n_other;
+	uint64_t capacity;
+	/* One look, a cast to words, sees all that follows. */
+	uint64_t n_data;
+	uint64_t n_runs;
+	uint64_t n_other;
 	uint64_t bytes;
-	uint32_t overflow;	/* CQEs wait on the kernel's overflow list */
-	uint32_t fresh;		/* set by each turn; the reader clears it when it is done */
+	uint64_t overflow;	/* CQEs wait on the kernel's overflow list */
 	uint64_t turns;		/* how many there were */
+	uint64_t now_ns;	/* CLOCK_MONOTONIC, once the turn was over */
+	uint64_t fresh;		/* set by each turn; the reader clears it when it is done */
 };
 
 struct pz_ring *pz_ring_new(void);
@@ -53,13 +55,16 @@ void pz_ring_exit(struct pz_ring *ring);
 int pz_ring_fd(const struct pz_ring *ring);
 void pz_ring_cq(const struct pz_ring *ring, struct pz_cq *cq);
 
+/* Whether the kernel can gather (IORING_FEAT_MIN_TIMEOUT, 6.12). */
+int pz_ring_gathers(const struct pz_ring *ring);
 /*
- * Submit what was prepared, wait for wait_nr completions or timeout_ns (< 0:
- * for ever), flush the overflow list and drain.  Returns the number of
+ * Submit what was prepared, wait, flush the overflow list and drain.  Waits at
+ * most timeout_ns (< 0: for ever) for a completion, and before that gather_us
+ * long for gather_nr of them (0: not at all).  Returns the number of
  * completions drained, 0 after a time-out, -EINTR, or another -errno.
  */
-int pz_ring_turn(struct pz_ring *ring, uint32_t wait_nr, int64_t timeout_ns,
-		 struct pz_columns *columns);
+int pz_ring_turn(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
+		 uint32_t gather_us, struct pz_columns *columns);
 
 int pz_register(int fd, uint32_t opcode, uint64_t argument, uint32_t nr);
 int pz_register_ifq(struct pz_ring *ring, struct pz_ifq_reg *reg);

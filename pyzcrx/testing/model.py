@@ -14,6 +14,7 @@ notes each breach of the contract in :attr:`ModelKernel.breaches`::
 from __future__ import annotations
 
 import errno
+import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -210,7 +211,9 @@ class ModelKernel:
 
     # -- the shim's calls -------------------------------------------------------
 
-    def ring_turn(self, _raw: Any, _wait: int, _timeout: int, columns: Any) -> int:
+    def ring_turn(
+        self, _raw: Any, _timeout: int, _gather_nr: int, _gather_us: int, columns: Any
+    ) -> int:
         self._run()
         columns.n_data = columns.n_runs = columns.n_other = columns.bytes = 0
         columns.run_start[0] = 0
@@ -223,6 +226,7 @@ class ModelKernel:
                 break
             self._flush_overflow()
         columns.overflow = bool(self._overflow)
+        columns.now_ns = time.monotonic_ns()
         return int(columns.n_data + columns.n_other)
 
     @staticmethod

@@ -36,7 +36,7 @@ def store(view: memoryview, address: int, base: int, value: int) -> None:
     view[at : at + 4] = struct.pack("=I", value)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     contents=st.lists(cqes, min_size=8, max_size=8),
     ahead=st.one_of(st.integers(0, 20), u32),
@@ -64,7 +64,7 @@ def test_a_completion_queue_that_others_wrote(
         view.release()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     head=u32, tail=u32, entries=st.sampled_from([1, 2, 8, 64]),
     offs=st.lists(u64, min_size=1, max_size=100),
@@ -84,7 +84,7 @@ def test_a_refill_queue_that_others_wrote(
     mapping.close()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     entries=st.lists(st.tuples(u64, u32), min_size=1, max_size=20),
     areas=st.integers(0, 3),
@@ -116,7 +116,7 @@ def test_completions_that_name_other_memory(entries: list[tuple[int, int]], area
     into.clear()
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(contents=st.binary(min_size=64, max_size=64))
 def test_a_statistics_page_that_others_wrote(contents: bytes) -> None:
     with ModelKernel(), pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(16 * PAGE) as area:

@@ -65,7 +65,7 @@ def test_copied_data_is_a_notice_armed_again() -> None:
                     assert time.monotonic() < deadline
                     ring.wait(0.01)
                 # Armed again, a while after.
-                while ifq.notices._fired:
+                while ifq.notices.fired:
                     assert time.monotonic() < deadline
                     ring.wait(0.05)
         assert ifq.stats().bytes_copied

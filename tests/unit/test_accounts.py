@@ -59,7 +59,7 @@ def test_a_forgotten_buffer_is_in_the_accounts_by_name() -> None:
         assert (found.forgotten, found.in_buffers, found.held_back) == (1, 0, 1)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     pieces=st.lists(st.integers(1, 3 * PAGE), max_size=10),
     rq_entries=st.sampled_from([1, 8, 64]),

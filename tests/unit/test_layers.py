@@ -27,7 +27,7 @@ LAYERS = [
     ["relief"],
     ["registration", "receive", "audit", "debug", "holders", "notices", "pressure"],
     ["buffer", "refill", "area", "ring", "events"],
-    ["protocol", "memory", "query", "columns", "urgent", "interface"],
+    ["protocol", "memory", "query", "columns", "pace", "urgent", "interface"],
     ["fork", "_ffi", "_lease", "uapi", "stats"],
     ["meanings"],
     ["card_meanings"],

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pyzcrx
@@ -65,7 +65,6 @@ def receive_all(
 segments = st.lists(st.binary(min_size=1, max_size=3 * PAGE), max_size=8)
 
 
-@settings(deadline=None)
 @given(
     streams=st.lists(segments, min_size=1, max_size=5),
     cq_entries=st.sampled_from([1, 2, 8, 64]),
@@ -109,7 +108,6 @@ def test_events_lose_nothing(
         settled(kernel, ring, ifq)
 
 
-@settings(deadline=None)
 @given(
     streams=st.lists(segments, min_size=1, max_size=5),
     cq_entries=st.sampled_from([1, 8, 64]),

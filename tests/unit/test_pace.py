@@ -1,0 +1,65 @@
+"""How long turns gather."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyzcrx.pace import BUSY, ENOUGH, Pace
+
+
+def test_little_is_not_waited_for() -> None:
+    pace = Pace(500)
+    assert pace.us == 0
+    for _ in range(10):
+        pace.brought(BUSY - 1)
+        assert pace.us == 0
+
+
+def test_much_is_gathered_up_to_the_most() -> None:
+    pace = Pace(500)
+    waits = []
+    for _ in range(8):
+        pace.brought(BUSY)
+        waits.append(pace.us)
+    assert all(a < b or b == 500 for a, b in pairwise(waits))
+    assert waits[-1] == 500
+    pace.brought(2)
+    assert pace.us == 0
+
+
+def test_too_much_halves_the_wait() -> None:
+    pace = Pace(500)
+    for _ in range(8):
+        pace.brought(BUSY)
+    pace.brought(2 * ENOUGH + 1)
+    assert pace.us == 250
+    pace.brought(ENOUGH)
+    assert pace.us == 250
+
+
+def test_a_small_area_is_not_run_dry() -> None:
+    pace = Pace(500)
+    pace.fit(16 * 20)
+    for _ in range(8):
+        pace.brought(19)
+    assert pace.us == 500
+    pace.brought(41)
+    assert pace.us == 250
+
+
+def test_never_where_it_is_off() -> None:
+    pace = Pace(0)
+    pace.brought(ENOUGH - 1)
+    assert pace.us == 0
+
+
+@given(st.integers(0, 1_000_000), st.integers(1, 1 << 20), st.lists(st.integers(0, 4096)))
+def test_within_its_bounds(most_us: int, buffers: int, turns: list[int]) -> None:
+    pace = Pace(most_us)
+    pace.fit(buffers)
+    for brought in turns:
+        pace.brought(brought)
+        assert 0 <= pace.us <= most_us
