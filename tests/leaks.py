@@ -1,9 +1,10 @@
-"""What a process holds, before and after."""
+"""What a process holds, and what the kernel holds for all of them, before and after."""
 
 from __future__ import annotations
 
 import gc
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,12 @@ from pathlib import Path
 
 import psutil
 
+_SLABS = Path("/sys/kernel/slab")
+_PAGE_KB = os.sysconf("SC_PAGE_SIZE") >> 10
+_NAMED = (
+    "MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack",
+    "PageTables", "SecPageTables", "Percpu", "VmallocUsed",
+)  # fmt: skip
 _PINNED = ("VmPin", "VmLck")
 _ALLOCATORS = 4
 """Mappings that malloc and threads may add by themselves: an arena, a cached stack."""
@@ -51,6 +58,105 @@ class Holdings:
         )
         pinned = sum(int(status[name].split()[0]) for name in _PINNED)
         return cls(tuple(sorted(fds)), len(maps), ours, pinned)
+
+
+@dataclass(frozen=True)
+class KernelHoldings:
+    """What the whole system holds, once what is merely kept at hand was given back.
+
+    ``pinned``: pages pinned by areas and the like. ``vmalloc``: pages of vmalloc but for
+    stacks. ``nameless``: pages in use of which /proc/meminfo does not say for what: those
+    of page pools are among them. ``objects``: in use, of each slab cache. Needs root.
+    """
+
+    pinned: int
+    vmalloc: int
+    nameless: int
+    objects: dict[str, int]
+
+    @classmethod
+    def now(cls) -> KernelHoldings:
+        free_deferred_skbs()
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+        for cache in _SLABS.iterdir():
+            (cache / "shrink").write_text("1\n")  # what CPUs keep counts as in use
+        return cls(pinned_pages(), _vmalloc_pages(), _nameless_pages(), _objects())
+
+    def since(self, before: KernelHoldings, rounds: int) -> KernelHoldings:
+        """What was added; of ``objects`` only what an object a round would show.
+
+        A slab cache has, for each CPU, up to three sheaves of objects that are free
+        and count as in use (``mm/slub.c:struct slub_percpu_sheaves``).
+        """
+        objects = {}
+        for name, count in self.objects.items():
+            kept = int((_SLABS / name / "sheaf_capacity").read_text())
+            more = count - before.objects.get(name, 0)
+            if more >= rounds + 3 * kept * (os.cpu_count() or 1):
+                objects[name] = more
+        return KernelHoldings(
+            self.pinned - before.pinned,
+            self.vmalloc - before.vmalloc,
+            self.nameless - before.nameless,
+            objects,
+        )
+
+
+def _vmalloc_pages() -> int:
+    return sum(
+        int(word.removeprefix("pages="))
+        for line in Path("/proc/vmallocinfo").read_text().splitlines()
+        if "stack" not in line
+        for word in line.split()
+        if word.startswith("pages=")
+    )
+
+
+def _nameless_pages() -> int:
+    kb = {
+        line.split(":")[0]: int(line.split()[1])
+        for line in Path("/proc/meminfo").read_text().splitlines()
+    }
+    # Free pages that a CPU keeps at hand are not in MemFree.
+    at_hand = sum(
+        int(line.split()[1])
+        for line in Path("/proc/zoneinfo").read_text().splitlines()
+        if line.strip().startswith("count:")
+    )
+    return (kb["MemTotal"] - sum(kb[name] for name in _NAMED)) // _PAGE_KB - at_hand
+
+
+def _objects() -> dict[str, int]:
+    return {
+        cache.name: int((cache / "objects").read_text().split()[0])
+        for cache in _SLABS.iterdir()
+        if not cache.is_symlink()
+    }
+
+
+def pinned_pages() -> int:
+    """Pages pinned for DMA, in the whole system."""
+    vmstat = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    return int(vmstat["nr_foll_pin_acquired"]) - int(vmstat["nr_foll_pin_released"])
+
+
+def free_deferred_skbs() -> None:
+    """Have each CPU free the packets that others left it to free.
+
+    A packet that was read is freed by the CPU that made it, when that takes packets
+    again (``net/core/skbuff.c:skb_attempt_defer_free()``). Where the only card has gone
+    that is never, and one such packet keeps the page pool and with it a whole area.
+    """
+    here = os.sched_getaffinity(0)
+    try:
+        for cpu in range(os.cpu_count() or 1):
+            os.sched_setaffinity(0, {cpu})
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.bind(("127.0.0.1", 0))
+                sock.sendto(b"x", sock.getsockname())
+                assert sock.recv(1) == b"x"
+    finally:
+        os.sched_setaffinity(0, here)
 
 
 def resident_kb(pid: int | None = None) -> int:

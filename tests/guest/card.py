@@ -92,12 +92,19 @@ class Sim(Nodev):
     client_prefix = ("ip", "netns", "exec", netns)
 
     def set_up(self) -> None:
-        """The pair, once a boot: addresses, header split, every flow to our queue."""
+        """The pair, unless it is there: addresses, header split, every flow to our queue."""
         if os.path.exists(f"/run/netns/{self.netns}"):
             return
         run("/run/pyzcrx/zcrxsim/setup")
         run("ethtool", "-G", self.interface, "tcp-data-split", "on")
         run("ethtool", "-X", self.interface, "start", str(self.queue), "equal", "1")
+
+    def take_down(self) -> None:
+        """Unload the module and remove the namespace, where they are still there."""
+        if os.path.exists("/sys/module/zcrxsim"):
+            run("rmmod", "zcrxsim")
+        if os.path.exists(f"/run/netns/{self.netns}"):
+            run("ip", "netns", "del", self.netns)
 
     def socket(self, family: int = socket.AF_INET) -> socket.socket:
         return socket_in(self.netns, family)
