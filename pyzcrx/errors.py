@@ -28,6 +28,7 @@
     |       +-- PeerReset (ConnectionResetError)  ECONNRESET, EPIPE
     |       +-- AreaExhausted                 ENOMEM
     |       +-- Cancelled                     ECANCELED
+    |       +-- InterfaceGone                 ENODEV
     +-- UrgentDataLost             a stream that ended behind an urgent byte
     +-- CorruptRing                shared memory holds what the kernel never writes
     +-- AccountsDoNotBalance       a reference is in no place, or in two
@@ -181,6 +182,10 @@ class AreaExhausted(ReceiveError):
 
 class Cancelled(ReceiveError):
     """ECANCELED: the request was cancelled."""
+
+
+class InterfaceGone(ReceiveError):
+    """ENODEV: the card was taken away (unbind, unplug, driver unloaded) while bound."""
 
 
 class UrgentDataLost(ZcrxError):

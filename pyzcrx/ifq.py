@@ -23,11 +23,12 @@ from pyzcrx.buffer import Buffer
 from pyzcrx.errors import BadArgument, BadRequest, ClosedError, CorruptRing, KernelError
 from pyzcrx.events import Data, Event
 from pyzcrx.holders import Holder, holders
+from pyzcrx.meanings import kernel_error
 from pyzcrx.notices import Notices
 from pyzcrx.pressure import Pressure
 from pyzcrx.protocol import FRUITLESS_FLUSHES
 from pyzcrx.receive import Request
-from pyzcrx.registration import Wanted, add_area, register
+from pyzcrx.registration import Wanted, add_area, interface_gone, register
 from pyzcrx.relief import Relief
 from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.stats import ReceiverStats
@@ -88,6 +89,8 @@ class Ifq:
         self._taken_seen = 0
         self._hopes = 0
         self._closed = False
+        self.gone: KernelError | None = None
+        """InterfaceGone, once the card was taken away: nothing will be received any more."""
         self._stats = ReceiverStats()
         self.total_bytes = 0
         """Bytes ever received."""
@@ -136,10 +139,12 @@ class Ifq:
         (:mod:`pyzcrx.urgent`). At most one request a socket.
 
         Raises BadArgument (limit), NotTcp (EPROTONOSUPPORT, ENOTSOCK),
-        NotConnected (ENOTCONN, EBADF), WrongThread, ClosedError. What fails
-        later comes as a Failed event.
+        NotConnected (ENOTCONN, EBADF), InterfaceGone (ENODEV), WrongThread,
+        ClosedError. What fails later comes as a Failed event.
         """
         self._check_usable()
+        if self.gone is not None:
+            raise self.gone
         fd = sock if isinstance(sock, int) else sock.fileno()
         check(lib.pz_tcp_ready(fd), "receive", f"fd {fd}")
         if not self.nodev:
@@ -340,6 +345,17 @@ class Ifq:
             else:
                 request.arm()
             del self._postponed[0]
+
+    def check_interface(self) -> None:
+        """Some link has gone: if it was ours, every request fails with InterfaceGone."""
+        if self.nodev or self.gone is not None or not interface_gone(self.ring, self.zcrx_id):
+            return
+        where = f"{self.interface}, queue {self.rx_queue}"
+        self.gone = kernel_error(errno.ENODEV, "receive", where)
+        paused = [request for request, _ in self.relief.paused]
+        for request in (*self.ring.operations(), *self._starved, *self._postponed, *paused):
+            if isinstance(request, Request) and request.ifq is self:
+                request.cancel()
 
     # -- figures and the end ------------------------------------------------------
 

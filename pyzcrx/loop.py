@@ -7,6 +7,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 
@@ -19,6 +20,7 @@ from pyzcrx.debug import wanted as debug_wanted
 from pyzcrx.errors import BadArgument, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
+from pyzcrx.links import Links
 from pyzcrx.operations import Accept, Send
 from pyzcrx.pressure import Policy, Pressure
 from pyzcrx.receive import Request
@@ -91,6 +93,7 @@ class Ring(RingCore):
         self._unseen = False
         """Whether the current batch was drained and not handed on."""
         self._fresh: list[Event] = []
+        self._links: Links | None = None
         self._undelivered: deque[Event] = deque()
 
     def register_ifq(
@@ -141,6 +144,10 @@ class Ring(RingCore):
         self.add_child(ifq)
         self.pace.fit(area.size_bytes // ifq.rx_buf_len)
         ifq.relief.warn_if_small()
+        if not ifq.nodev and self._links is None:
+            with suppress(OSError):  # a sandbox may forbid rtnetlink: then nothing notices
+                self._links = Links(self)
+            ifq.check_interface()  # it may have gone before we listened
         return ifq
 
     def accept(self, listener: socket.socket | int, *, context: object = None) -> Accept:
@@ -289,6 +296,8 @@ class Ring(RingCore):
             if self.debug:
                 self._report_leaks()
         super().close()
+        if self._links is not None:
+            self._links.close()
         for event in (*self._undelivered, *self._fresh, *self._posted):
             if isinstance(event, Accepted):
                 os.close(event.fd)

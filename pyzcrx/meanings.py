@@ -14,6 +14,7 @@ from pyzcrx.errors import (
     AreaExhausted,
     BadRequest,
     Cancelled,
+    InterfaceGone,
     KernelError,
     NoMemory,
     NoSuchInterface,
@@ -185,6 +186,11 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "see the path to it",
         ),
         _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
+        _errno.ENODEV: (
+            InterfaceGone,
+            "the network card was taken away while its queue was bound",
+            "register again when it is back",
+        ),
         _errno.EINVAL: (
             ReceiveError,
             "this kernel does not know RECV_ZC, or the ifq is gone",

@@ -160,7 +160,9 @@ class Request:
         return Failed(self, error)
 
     def error(self, res: int) -> ZcrxError:
-        return kernel_error(errno.ECANCELED if self._stopping else res, "receive", f"fd {self.fd}")
+        if self._stopping:
+            return self.ifq.gone or kernel_error(errno.ECANCELED, "receive", f"fd {self.fd}")
+        return kernel_error(res, "receive", f"fd {self.fd}")
 
     def __repr__(self) -> str:
         state = self._over.__name__ if self._over else "in flight"

@@ -170,6 +170,18 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
     )
 
 
+def interface_gone(ring: RingCore, zcrx_id: int) -> bool:
+    """Whether the card of a bound ifq was taken away.
+
+    Asked by an ADD_AREA that cannot succeed: the kernel looks for the card (EFAULT)
+    before it looks at the area (EINVAL). Before Linux 7.3 there is no telling: no.
+    """
+    impossible = ffi.new("struct pz_area_reg *", {"flags": 0xFFFFFFFF})
+    ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": zcrx_id, "op": CtrlOp.ADD_AREA})
+    ctrl.payload[0] = _pointer(impossible)
+    return int(lib.pz_zcrx_ctrl(ring.raw, ctrl)) == -errno.EFAULT
+
+
 def add_area(ring: RingCore, zcrx_id: int, area: Area) -> None:
     """One area more, of the kind and buffer size of the first; sets its token."""
     area_reg = _area_reg(area)

@@ -231,6 +231,10 @@ class RingCore:
         """Completions of *token* are for *operation*, which nobody waits for."""
         self._own[token] = operation
 
+    def operations(self) -> list[Operation]:
+        """The requests that the kernel holds, but for the ring's own."""
+        return list(self._operations.values())
+
     @property
     def armed(self) -> int:
         """Requests that the kernel holds, but for the ring's own."""

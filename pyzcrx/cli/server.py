@@ -89,7 +89,10 @@ class Server:
         return self._once and self._accept is None and not self._connections
 
     def turn(self, timeout: float | None) -> None:
-        """Wait for something, at most *timeout* seconds, and deal with all of it."""
+        """Wait for something, at most *timeout* seconds, and deal with all of it.
+
+        Raises InterfaceGone once the card was taken away.
+        """
         if self._accept_failed:
             timeout = ACCEPT_RETRY_S if timeout is None else min(timeout, ACCEPT_RETRY_S)
         batch = self._ring.wait(timeout)
@@ -101,6 +104,8 @@ class Server:
         batch.release()
         for event in batch.events:
             self._handle(event)
+        if self._ifq.gone is not None:
+            raise self._ifq.gone
 
     def _take(self, batch: Batch) -> None:
         for run in batch.runs():

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
-import struct
 import threading
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from tests.guest.card import CARD, PATIENCE_S, Sim, connect, run
-from tests.guest.echo import Echo
-from tests.leaks import KernelHoldings, free_deferred_skbs, pinned_pages
+import pyzcrx
+from tests.guest.card import CARD, PATIENCE_S, Sim, connect, register, run
+from tests.leaks import KernelHoldings
 from tests.long import rounds
+from tests.sim.removal import abort, settle, unload
 
 LOADED_BYTES = 8 << 20
 """What has gone through the card before it is taken away."""
+AREA_BYTES = 64 << 20
 WARM_UP = 4
 ROUNDS = rounds(5, 100)
-
-
-@pytest.fixture(autouse=True)
-def _put_back(sim: Sim) -> Iterator[None]:
-    retries = Path("/proc/sys/net/ipv4/tcp_orphan_retries")
-    before = retries.read_text()
-    retries.write_text("1\n")  # a killed receiver's sockets still want to send
-    yield
-    retries.write_text(before)
-    sim.take_down()
-    sim.set_up()
 
 
 @contextlib.contextmanager
@@ -43,11 +33,15 @@ def flood(port: int) -> Iterator[Callable[[], None]]:
 
     def send() -> None:
         data, sent = os.urandom(1 << 20), 0
-        with contextlib.suppress(OSError):
-            while not stop.is_set():
+        while not stop.is_set():
+            try:
                 sent += sock.send(data)
-                if sent >= LOADED_BYTES:
-                    loaded.set()
+            except TimeoutError:
+                continue  # a look at stop
+            except OSError:
+                return
+            if sent >= LOADED_BYTES:
+                loaded.set()
 
     def wait() -> None:
         assert loaded.wait(PATIENCE_S)
@@ -60,9 +54,7 @@ def flood(port: int) -> Iterator[Callable[[], None]]:
     finally:
         stop.set()
         thread.join()
-        # By a reset: the orphan of a plain close would keep its namespace for minutes.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        sock.close()
+        abort(sock)
 
 
 def drain(sock: socket.socket) -> None:
@@ -78,58 +70,71 @@ def unload_unbound() -> None:
             thread = threading.Thread(target=drain, args=(sock,))
             thread.start()
             loaded()
-            run("rmmod", "zcrxsim")
+            unload()
         sock.shutdown(socket.SHUT_RDWR)
         thread.join()
         sock.close()
 
 
+@contextlib.contextmanager
+def receiver() -> Iterator[tuple[int, int]]:
+    """A process that receives on the card and dies by kill -9 at the end; its pid, its port."""
+    with socket.create_server((CARD.server, 0)) as listener:
+        port = int(listener.getsockname()[1])
+        # Forked rather than started: it is a hundred of them.
+        pid = os.fork()
+        if not pid:
+            receive_for_ever(listener)
+    try:
+        yield pid, port
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        assert os.waitpid(pid, 0) == (pid, signal.SIGKILL)
+
+
+def receive_for_ever(listener: socket.socket) -> NoReturn:
+    try:
+        with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(AREA_BYTES) as area:
+            ifq = register(ring, area)
+            sock, _ = listener.accept()
+            ifq.receive(sock)
+            for batch in ring.batches():
+                batch.release()
+            signal.pause()  # told that the card is gone; we are killed all the same
+    finally:
+        os._exit(1)
+
+
 def unload_then_kill() -> None:
-    with Echo("--discard") as echo, flood(echo.port) as loaded:
+    with receiver() as (_, port), flood(port) as loaded:
         loaded()
-        run("rmmod", "zcrxsim")
-        echo.kill()
+        unload()
 
 
 def kill_then_unload() -> None:
-    with Echo("--discard") as echo, flood(echo.port) as loaded:
+    with receiver() as (pid, port), flood(port) as loaded:
         loaded()
-        echo.kill()
-        run("rmmod", "zcrxsim")
+        os.kill(pid, signal.SIGKILL)
+        unload()
 
 
 UNLOADS = (unload_unbound, unload_then_kill, unload_unbound, kill_then_unload)
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 2 * PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
-def settled() -> KernelHoldings:
-    """What is held once the sockets of the dead and the packets on their way are gone."""
-    until(
-        lambda: " orphan 0 " in Path("/proc/net/sockstat").read_text(),
-        "sockets that nobody has any more stay",
-    )
-    free_deferred_skbs()
-    until(lambda: pinned_pages() <= 0, f"{pinned_pages()} pages stay pinned")
-    return KernelHoldings.now()
-
-
+@pytest.mark.usefixtures("put_back")
 def test_loads_and_unloads_under_load_leave_nothing(sim: Sim) -> None:
     sim.take_down()
     before = None
     for i in range(WARM_UP + ROUNDS):
         if i == WARM_UP:
-            before = settled()
+            settle()
+            before = KernelHoldings.now()
         sim.set_up()
         UNLOADS[i % len(UNLOADS)]()
         sim.take_down()
     assert before is not None
-    grown = settled().since(before, ROUNDS)
+    settle()
+    grown = KernelHoldings.now().since(before, ROUNDS)
     # Less than a page and an object a load.
     assert grown.vmalloc < ROUNDS
     assert grown.nameless < ROUNDS

@@ -29,6 +29,7 @@ RECEIVE = {
     errno.ECONNRESET: pyzcrx.PeerReset,
     errno.ENOMEM: pyzcrx.AreaExhausted,
     errno.ECANCELED: pyzcrx.Cancelled,
+    errno.ENODEV: pyzcrx.InterfaceGone,
 }
 TABLE = [("register ifq", number, kind) for number, kind in REGISTRATION.items()] + [
     ("receive", number, kind) for number, kind in RECEIVE.items()

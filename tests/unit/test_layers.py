@@ -23,7 +23,7 @@ LAYERS = [
     ["nic.tables"],
     ["loop"],
     ["batch", "operations"],
-    ["ifq"],
+    ["ifq", "links"],
     ["relief"],
     ["registration", "receive", "audit", "debug", "holders", "notices", "pressure"],
     ["buffer", "refill", "area", "ring", "events"],

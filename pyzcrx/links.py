@@ -1,0 +1,82 @@
+"""Notices that a card is gone, since the kernel tells nobody who waits.
+
+When a card is taken away from a bound queue (unbind, hot-unplug, its driver unloaded),
+the kernel takes the area from it and leaves the requests as they are: no completion
+comes, and TCP keeps quiet as well (``io_uring/zcrx.c:io_pp_uninstall()``, 7.3). So the
+ring listens to rtnetlink, and when any link goes each ifq asks whether it was its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pyzcrx import fork
+from pyzcrx._ffi import check, lib
+from pyzcrx.uapi import CqeFlag
+
+if TYPE_CHECKING:
+    from pyzcrx.loop import Ring
+
+_RTMGRP_LINK = 1
+_SOL_NETLINK = 270
+_LISTEN_ALL_NSID = 8
+_READ_BYTES = 1 << 16
+
+
+class Links:
+    """Multishot poll of an rtnetlink socket, one of a ring that has bound ifqs.
+
+    Hears of its own network namespace and, with CAP_NET_BROADCAST, of those that a
+    card was moved to from there. Owner thread only.
+    """
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = weakref.ref(ring)
+        with socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        ) as sock:
+            with suppress(PermissionError):
+                sock.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
+            sock.bind((0, _RTMGRP_LINK))
+            self._fd = sock.detach()
+        # Closed in silence: who drops a ring is warned of the ring.
+        self._finalizer = weakref.finalize(self, os.close, self._fd)
+        fork.guard(self, Links.close)
+        self._arm(ring)
+
+    def _arm(self, ring: Ring) -> None:
+        token = ring.new_token()
+        check(lib.pz_prep_poll(ring.raw, self._fd, select.POLLIN, token), "poll")
+        ring.watch(self, token)
+
+    def drop(self, res: int) -> None:
+        """Nothing to undo."""
+
+    def complete(self, res: int, flags: int) -> None:
+        ring = self._ring()
+        if ring is None or res < 0:
+            return
+        self._drain()
+        for ifq in ring.ifqs:
+            ifq.check_interface()
+        if not flags & CqeFlag.MORE:
+            self._arm(ring)
+
+    def _drain(self) -> None:
+        """What the messages say is of no interest, nor how many were lost."""
+        while True:
+            try:
+                os.read(self._fd, _READ_BYTES)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    return
+
+    def close(self) -> None:
+        """Stop listening. Idempotent."""
+        self._finalizer()

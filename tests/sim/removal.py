@@ -1,0 +1,48 @@
+"""Ways to take the card away, and what to wait for afterwards."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.guest.card import PATIENCE_S, run
+from tests.leaks import free_deferred_skbs, pinned_pages
+
+DRIVER = Path("/sys/bus/platform/drivers/zcrxsim")
+
+
+def unbind() -> None:
+    """As when a card is unplugged."""
+    (DRIVER / "unbind").write_text("zcrxsim.0\n")
+
+
+def unload() -> None:
+    """As when its driver is removed."""
+    run("rmmod", "zcrxsim")
+
+
+def abort(sock: socket.socket) -> None:
+    """Close by a reset: the orphan of a plain close would keep its namespace for minutes."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for *condition*; it must come true."""
+    deadline = time.monotonic() + 2 * PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def settle() -> None:
+    """Wait until the sockets of the dead are gone, and with them every pinned page."""
+    until(
+        lambda: " orphan 0 " in Path("/proc/net/sockstat").read_text(),
+        "sockets that nobody has any more stay",
+    )
+    free_deferred_skbs()
+    until(lambda: pinned_pages() <= 0, "pages stay pinned")
