@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.patience import PATIENCE_S
+
 _SLABS = Path("/sys/kernel/slab")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") >> 10
 _NAMED = (
@@ -172,7 +174,7 @@ def nothing_leaks() -> Iterator[None]:
     yield
     gc.collect()
     # The kernel unpins in its own time once a ring is closed.
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while (after := Holdings.now()).pinned_kb > before.pinned_kb and time.monotonic() < deadline:
         time.sleep(0.01)
     assert after.fds == before.fds, set(after.fds) ^ set(before.fds)

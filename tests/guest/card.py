@@ -20,9 +20,10 @@ from typing import Any, ClassVar
 
 import pyzcrx
 import pyzcrx.urgent
+from tests.patience import PATIENCE_S as PATIENCE_S
+from tests.patience import START_S
 
 KIND = os.environ.get("PYZCRX_TEST_CARD", "nodev")
-PATIENCE_S = 30
 FAULTS = (
     "drop", "duplicate", "reorder", "delay", "corrupt", "linear", "part_split", "post_fail",
     "skb_fail", "starve", "post_limit",
@@ -166,7 +167,7 @@ CARD: Nodev | Sim = Sim() if KIND == "sim" else Nodev()
 def connect(port: int) -> socket.socket:
     """A client's connection to a server on the card."""
     sock = CARD.socket()
-    sock.settimeout(60)
+    sock.settimeout(START_S)
     sock.connect((CARD.server, port))
     return sock
 

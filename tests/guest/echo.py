@@ -15,9 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.guest.card import CARD, connect
-
-START_S = 60
-"""Generous: the guest may be emulated on a busy machine."""
+from tests.patience import START_S as START_S
 
 
 class Echo:

@@ -7,10 +7,12 @@ import subprocess
 
 import pytest
 
+from tests.patience import START_S
+
 
 def run(*options: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*prefix, "zcrx-echo", *options], capture_output=True, text=True, timeout=60
+        [*prefix, "zcrx-echo", *options], capture_output=True, text=True, timeout=START_S
     )
 
 

@@ -23,6 +23,7 @@ from tests.guest.card import CARD, PATIENCE_S, Sim, register, run
 from tests.guest.test_receive import connected, ifq_of, sending
 from tests.leaks import nothing_leaks
 from tests.long import rounds
+from tests.patience import START_S
 
 MIB = 1 << 20
 
@@ -61,7 +62,7 @@ class Process:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.client = CARD.socket()
-        self.client.settimeout(60)
+        self.client.settimeout(START_S)
         self.client.connect((CARD.server, int(self.line())))
         # A page or more each, so that four completions come.
         self.client.sendall(bytes(64 << 10))

@@ -18,6 +18,7 @@ from pyzcrx.uapi import OFFSET_MASK
 from tests.guest.card import CARD, connect, register
 from tests.guest.echo import send_all
 from tests.leaks import nothing_leaks
+from tests.patience import START_S
 
 MIB = 1 << 20
 
@@ -434,7 +435,7 @@ with pyzcrx.Ring(cq_entries=64) as ring, pyzcrx.Area.anonymous(16 << 20) as area
     # CAP_NET_ADMIN stays, CAP_IPC_LOCK goes.
     done = subprocess.run(
         ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "python3", "-c", code],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=START_S,
     )  # fmt: skip
     assert "RLIMIT_MEMLOCK" in done.stdout, done.stderr
 

@@ -10,10 +10,11 @@ import time
 import pytest
 
 import pyzcrx
-from tests.guest.card import PATIENCE_S, Sim, register, run
+from tests.guest.card import Sim, register, run
 from tests.guest.echo import Echo, crowd, exchange, send_all
 from tests.guest.test_receive import connected, sending
 from tests.long import rounds
+from tests.patience import PATIENCE_S, START_S
 
 MIB = 1 << 20
 
@@ -218,7 +219,7 @@ def test_kill_under_load_gives_the_queue_back_and_a_restart_at_once_succeeds() -
         with Echo(port=port) as echo:
             port = echo.port
             client = echo.connect()
-            client.settimeout(60)
+            client.settimeout(START_S)
             client.sendall(os.urandom(256 << 10))
             assert client.recv(100)
             echo.kill()
@@ -242,7 +243,7 @@ def test_a_plain_recv_on_a_steered_socket_fails_and_says_nothing_clean() -> None
     with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(4 * MIB) as area:
         register(ring, area)
         with connected() as (client, sock):
-            sock.settimeout(30)
+            sock.settimeout(PATIENCE_S)
             client.sendall(bytes(100_000))
             with pytest.raises(OSError, match="Bad address"):
                 sock.recv(1000)
