@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from vm import demo, image, module, rates, selftest, terminal, tiers, wheel
+from vm import demo, image, ktap, module, rates, selftest, terminal, tiers, wheel
 from vm.config import Share
 from vm.options import boot, guest_options, reported
 
@@ -153,10 +154,18 @@ def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...]) -> N
     type=click.FloatRange(min=0, min_open=True),
     help="For each test file.",
 )
+@click.option("--all", "every", is_flag=True, help="Every test below drivers/net and its hw.")
+@click.option("--json", "figures", type=click.Path(path_type=Path, dir_okay=False),
+              metavar="FILE", help="Write counts, seconds and reasons there.")  # fmt: skip
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False),
+              metavar="FILE", help="Write them there as a table.")  # fmt: skip
 @click.argument("tests", metavar="[TEST]...", nargs=-1)  # fmt: skip
 def run_selftests(
     *,
     tests: tuple[str, ...],
+    every: bool,
+    figures: Path | None,
+    markdown: Path | None,
     tree: Path | None,
     times: int,
     queues: int,
@@ -167,18 +176,25 @@ def run_selftests(
 
     TEST is a path below tools/testing/selftests; without one it is
     drivers/net/hw/iou-zcrx.py. Their output (KTAP) is passed on, with what the card
-    counted as zero-copied after each, and a summary at the end.
+    counted as zero-copied after each, and a summary at the end. With --all, a guest
+    that a test has killed is replaced.
     """
+    if every and tests:
+        raise click.UsageError("either --all or tests by name")
     with reported(debug=options["debug"]):
         card = module.for_guest(options["kernel"])
         built = selftest.obtain(selftest.release_to_boot(options["kernel"]), tree)
         folders = ((card.path, module.GUEST_FOLDER), (built.path, selftest.GUEST_FOLDER))
         extra = [Share(path, at) for path, at in folders]
-        with boot(options | {"wheel": "none", "sim": False}, extra) as guest:
-            outcomes = selftest.run(
-                guest, tests or (selftest.DEFAULT_TEST,),
-                times=times, timeout=timeout, queues=queues,
-            )  # fmt: skip
+        outcomes = selftest.run(
+            lambda: boot(options | {"wheel": "none", "sim": False}, extra),
+            () if every else tests or (selftest.DEFAULT_TEST,),
+            times=times, timeout=timeout, queues=queues,
+        )  # fmt: skip
+        if figures:
+            figures.write_text(json.dumps([each.as_json() for each in outcomes], indent=1) + "\n")
+        if markdown:
+            markdown.write_text(ktap.table(outcomes))
         click.echo("# summary")
         for outcome in outcomes:
             click.echo(f"# {outcome}")

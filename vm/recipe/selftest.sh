@@ -30,7 +30,7 @@ build() {
     }
 }
 for each in csum gro xdp_helper; do build net/lib $each; done
-for each in napi_id_helper so_txtime; do build drivers/net $each; done
+for each in napi_id_helper so_txtime psp_responder; do build drivers/net $each; done
 for each in iou-zcrx toeplitz ncdevmem; do build drivers/net/hw $each; done
 for each in net/lib/*.bpf.c drivers/net/hw/*.bpf.c; do
     bpf-gcc -O2 -g -gbtf -idirafter /usr/include -idirafter "/usr/include/$(gcc -dumpmachine)" \
@@ -38,8 +38,28 @@ for each in net/lib/*.bpf.c drivers/net/hw/*.bpf.c; do
 done
 END
 chroot "$1" bash /selftests/build >&2
-mkdir "$work/python" "$work/bin"
-cp "$1/usr/bin/ping" "$work/bin/"
+
+# The suite's ethtool knows less than the tests ask for; that of sid runs here as well.
+list=$1/etc/apt/sources.list
+sed -sn "s/^\(deb .*\) $SUITE /\1 sid /p" "$list" | head -n 1 >"$list.d/sid.list"
+export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
+# A mirror that lags does no harm.
+(cd "$work" && apt-get -qq -o Acquire::Check-Valid-Until=false update &&
+    apt-get -qq download ethtool/sid) >&2
+dpkg-deb -x "$work"/ethtool_*.deb "$1" # for this folder and for what follows
+
+# Tools that the guest lacks, with the libraries that it may lack.
+mkdir "$work/python" "$work/bin" "$work/lib"
+for each in $TOOLS; do
+    path=$(chroot "$1" sh -c "command -v $each")
+    cp -L "$1$path" "$work/bin/"
+    for library in $(chroot "$1" ldd "$path" | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p'); do
+        case ${library##*/} in
+        libc.so.* | libm.so.* | libpthread.so.*) ;;
+        *) cp -L "$1$library" "$work/lib/" ;;
+        esac
+    done
+done
 cp -r "$1"/usr/lib/python3/dist-packages/. "$work/python/"
-tar -C "$work" -cf "$work/selftests.tar" tree python bin
+tar -C "$work" -cf "$work/selftests.tar" tree python bin lib
 tar -C "$work" -cf - selftests.tar >"/proc/self/fd/$PYZCRX_OUT"

@@ -10,7 +10,8 @@
 #include "faults.h"
 
 #define ZS_FEATURES	(NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_RXCSUM | \
-			 NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN)
+			 NETIF_F_TSO | NETIF_F_TSO6 | NETIF_F_TSO_ECN | \
+			 NETIF_F_GSO_UDP_L4)
 #define ZS_HW_FEATURES	(ZS_FEATURES | NETIF_F_RXHASH | NETIF_F_GRO_HW | NETIF_F_NTUPLE)
 
 static void zs_carrier(struct zs_port *port, bool up)
@@ -261,6 +262,8 @@ struct zs_port *zs_port_create(struct device *parent, int id, int end, u32 queue
 	port->dev = dev;
 	port->rx_size = ZS_DEFAULT_RING;
 	port->tx_size = ZS_DEFAULT_RING;
+	port->rx_pause = true;
+	port->tx_pause = true;
 	for (i = 0; i < ZS_MAX_QUEUES; i++)
 		zs_queue_init(port, i);
 

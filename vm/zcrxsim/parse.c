@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The card's parser: as much of a frame as splitting and steering need. */
 #include <linux/etherdevice.h>
+#include <net/ipv6.h>
 
 #include "zcrxsim.h"
 
@@ -61,6 +62,7 @@ static void zs_parse_ip6(const u8 *data, u32 len, u32 off, struct zs_pkt *pkt)
 
 	pkt->l3 = 6;
 	pkt->proto = ih->nexthdr;
+	pkt->flow_label = ip6_flowlabel(ih);
 	memcpy(pkt->saddr, &ih->saddr, sizeof(pkt->saddr));
 	memcpy(pkt->daddr, &ih->daddr, sizeof(pkt->daddr));
 

@@ -130,7 +130,7 @@ static bool zs_reserve(struct zs_queue *q, struct zs_ring *ring, u32 need, u32 w
 	*wait = false;
 	while (!zs_has_room(ring, 1, need)) {
 		zs_gro_flush(ring);
-		if (need > ring->size || !zs_pending(ring))
+		if (need > ring->size || !zs_pending(ring) || !zs_may_pause(q->port))
 			return false;
 
 		set_bit(waiter, q->waiters);

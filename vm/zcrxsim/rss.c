@@ -190,6 +190,8 @@ int zs_set_rxfh_fields(struct net_device *dev, const struct ethtool_rxfh_fields 
 		return flow;
 	if (flow != ZS_FLOW_IP4 && flow != ZS_FLOW_IP6)
 		can |= ZS_FIELDS_L4;
+	if (flow >= ZS_FLOW_TCP6)
+		can |= RXH_IP6_FL;
 	if (fields->data & ~can)
 		return -EOPNOTSUPP;
 	if (!zs_rss_get(port, fields->rss_context))

@@ -58,7 +58,8 @@ static u32 zs_rss_hash(const struct zs_rss *rss, const struct zs_pkt *pkt,
 	u32 words = pkt->l3 == 6 ? 4 : 1, len = 0;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
-	u8 fields, data[36];
+	u8 data[ZS_RSS_KEY - 4];
+	u32 fields;
 
 	*type = PKT_HASH_TYPE_NONE;
 	if (!pkt->l3)
@@ -86,6 +87,10 @@ static u32 zs_rss_hash(const struct zs_rss *rss, const struct zs_pkt *pkt,
 	if (fields & RXH_IP_DST) {
 		memcpy(data + len, daddr, words * 4);
 		len += words * 4;
+	}
+	if (pkt->l3 == 6 && fields & RXH_IP6_FL) {
+		memcpy(data + len, &pkt->flow_label, sizeof(pkt->flow_label));
+		len += sizeof(pkt->flow_label);
 	}
 	if (!len && !(fields & (RXH_L4_B_0_1 | RXH_L4_B_2_3)))
 		return 0;

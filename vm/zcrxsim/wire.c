@@ -38,6 +38,13 @@ static void zs_segment(u8 *hdr, const struct zs_pkt *pkt, u32 off, u32 len, u32 
 		ih->payload_len = htons(l3_len - sizeof(*ih));
 	}
 
+	if (pkt->l4 == IPPROTO_UDP) {
+		struct udphdr *uh = (struct udphdr *)(hdr + pkt->l4_off);
+
+		uh->len = htons(sizeof(*uh) + len);
+		return;
+	}
+
 	th->seq = htonl(ntohl(th->seq) + off);
 	if (off)
 		th->cwr = 0;
@@ -162,6 +169,8 @@ static bool zs_send(struct zs_queue *txq, struct sk_buff *skb)
 		tx->stats.drops++;
 		return true;
 	}
+	if (zs_mac_control(skb))
+		return true;
 	if (tx->rxq < 0) {
 		spin_lock(&peer->queue[0].lock);
 		peer->queue[0].wire.drop_rule++;
@@ -182,6 +191,7 @@ static void zs_tx_sent(struct zs_txq *tx, const struct sk_buff *skb)
 {
 	u32 segs = skb_is_gso(skb) ? skb_shinfo(skb)->gso_segs : 1;
 
+	zs_mac_sent(tx, skb);
 	tx->stats.packets += segs;
 	tx->stats.bytes += skb->len;
 	if (skb_is_gso(skb)) {
@@ -259,7 +269,7 @@ static bool zs_can_send(struct sk_buff *skb)
 		return false;
 	zs_parse_skb(skb, &pkt);
 	if (skb_is_gso(skb))
-		return pkt.l4 == IPPROTO_TCP;
+		return pkt.l4;
 	if (skb->ip_summed != CHECKSUM_PARTIAL)
 		return true;
 	if (pkt.l4 && skb_checksum_start_offset(skb) == pkt.l4_off)

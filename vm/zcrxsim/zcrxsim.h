@@ -44,7 +44,7 @@
 #define ZS_COPYBREAK		256
 
 #define ZS_RSS_ENTRIES		512	/* at least four times the queues */
-#define ZS_RSS_KEY		40
+#define ZS_RSS_KEY		52	/* what is hashed and four bytes at least */
 #define ZS_RSS_CONTEXTS		64	/* without the default one */
 #define ZS_RULES		1024
 
@@ -160,6 +160,19 @@ struct zs_tx_stats {
 	u64	wake;
 };
 
+#define ZS_MAC_HIST		8
+
+/* What has left a port, written under the transmit queue's lock */
+struct zs_mac_stats {
+	u64	frames;
+	u64	octets;
+	u64	broadcast;
+	u64	multicast;
+	u64	control;
+	u64	pause;
+	u64	hist[ZS_MAC_HIST];	/* by size, checksum included */
+};
+
 /* What the parser found in a frame */
 struct zs_pkt {
 	u8	l3;		/* 4, 6 or 0 */
@@ -172,6 +185,7 @@ struct zs_pkt {
 	u16	hdr_len;	/* up to the payload of TCP or UDP */
 	__be16	sport;
 	__be16	dport;
+	__be32	flow_label;	/* of IPv6 */
 	__be32	saddr[4];
 	__be32	daddr[4];
 };
@@ -213,6 +227,7 @@ struct zs_txq {
 	u32			segs;
 	struct zs_draw		draw;
 	struct zs_tx_stats	stats;
+	struct zs_mac_stats	mac;
 	u8			hdr[ZS_HDR_MAX];
 };
 
@@ -260,7 +275,7 @@ struct zs_rss {
 	u8		key[ZS_RSS_KEY];
 	u8		hfunc;
 	u8		xfrm;
-	u8		fields[ZS_FLOW_COUNT];
+	u32		fields[ZS_FLOW_COUNT];
 };
 
 struct zs_rule {
@@ -281,6 +296,8 @@ struct zs_port {
 	u32			rx_size;
 	u32			tx_size;
 	u32			priv_flags;
+	bool			rx_pause;	/* it can be stopped by the other end */
+	bool			tx_pause;	/* it stops the other end */
 	struct zs_rss __rcu	*rss[1 + ZS_RSS_CONTEXTS];
 	struct zs_rules __rcu	*rules;
 	struct bpf_prog		*xdp_prog;	/* the NAPI reads it under RCU */
@@ -416,6 +433,21 @@ bool zs_rule_match(const struct zs_rule *rule, const struct zs_pkt *pkt);
 
 /* ethtool.c */
 extern const struct ethtool_ops zs_ethtool_ops;
+
+/* mac.c */
+void zs_mac_sent(struct zs_txq *tx, const struct sk_buff *skb);
+bool zs_mac_control(const struct sk_buff *skb);
+bool zs_may_pause(const struct zs_port *port);
+void zs_get_eth_mac_stats(struct net_device *dev, struct ethtool_eth_mac_stats *stats);
+void zs_get_eth_ctrl_stats(struct net_device *dev, struct ethtool_eth_ctrl_stats *stats);
+void zs_get_rmon_stats(struct net_device *dev, struct ethtool_rmon_stats *stats,
+		       const struct ethtool_rmon_hist_range **ranges);
+void zs_get_pause_stats(struct net_device *dev, struct ethtool_pause_stats *stats);
+void zs_get_pauseparam(struct net_device *dev, struct ethtool_pauseparam *pause);
+int zs_set_pauseparam(struct net_device *dev, struct ethtool_pauseparam *pause);
+int zs_get_fecparam(struct net_device *dev, struct ethtool_fecparam *fec);
+void zs_get_fec_stats(struct net_device *dev, struct ethtool_fec_stats *stats,
+		      struct ethtool_fec_hist *hist);
 
 /* stats.c */
 extern const struct netdev_stat_ops zs_stat_ops;
