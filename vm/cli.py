@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vm import demo, image, ktap, module, rates, selftest, terminal, tiers, wheel
+from vm import bench, demo, image, ktap, module, selftest, terminal, tiers, wheel
 from vm.config import Share
 from vm.options import boot, guest_options, reported
 
@@ -89,14 +89,24 @@ def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
         click.echo(f"  steps        {steps.text()}")
 
 
-@main.command("rates")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
-@click.option("--mib", default=256, show_default=True, type=click.IntRange(1, 16384),
-              help="How much each receiver gets in a round.")  # fmt: skip
-def show_rates(*, rounds: int, mib: int) -> None:
-    """What receiving costs in Python and in C, side by side in one guest (NODEV)."""
+@main.command("bench")
+@click.option("--nodev", is_flag=True, help="Over loopback, without the simulated card.")
+@click.option("--mtu", default=9000, show_default=True, type=click.IntRange(1280, 65535),
+              help="Of the simulated cards.")
+@click.option("--touches", is_flag=True,
+              help="Count how often payload is read and written, too: every byte is read then.")
+@click.option("--profile", "profiled", metavar="RECEIVER", help="Show where its instructions go.")
+@click.option("--no-counting", is_flag=True, help="Without the plugin: times, no instructions.")
+@click.option("--json", "as_json", is_flag=True, help="All figures as JSON on standard output.")
+@click.option("--cpus", default=2, show_default=True, type=click.IntRange(2, 64))
+@click.argument("arguments", metavar="[ZCRX-BENCH ARGS]...", nargs=-1, type=click.UNPROCESSED)
+def run_bench(*, arguments: tuple[str, ...], **options: Any) -> None:
+    """Receivers side by side in the guest: instructions counted, times beside them.
+
+    Arguments behind -- go to zcrx-bench (-r, --rounds, --size, --rx-buf-len...).
+    """
     with reported():
-        rates.run(rounds, mib)
+        bench.run(bench.Options(**options), arguments)
 
 
 @main.command("wheel")

@@ -63,6 +63,7 @@ class Config:
     cpus: int = field(default_factory=default_cpus)
     append: str = ""
     vfio: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()  # QEMU TCG plugins: FILE.so[,argument=value]...
     console: Path | None = None
     kvm: bool = True  # try it; False: never
     boot_seconds: float = 240.0

@@ -60,6 +60,8 @@ def guest_options(command: Command) -> Command:
                      help="With the kernel's netdevsim loaded (see docs/guest.md)."),
         click.option("--vfio", multiple=True, metavar="BDF",
                      help="Pass this PCI device through (see docs/guest.md)."),
+        click.option("--plugin", "plugins", multiple=True, metavar="FILE.so[,ARG=VALUE]...",
+                     help="Load this QEMU TCG plugin (no KVM then); see docs/guest.md."),
         click.option("--console", type=click.Path(path_type=Path, dir_okay=False),
                      metavar="FILE", help="Keep the kernel's log here."),
         click.option("--no-kvm", is_flag=True, help="Do not even try KVM."),
@@ -93,8 +95,9 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
             cpus=options["cpus"],
             append=options["append"],
             vfio=options["vfio"],
+            plugins=options["plugins"],
             console=options["console"],
-            kvm=not options["no_kvm"],
+            kvm=not (options["no_kvm"] or options["plugins"]),
         )
     )
     if options["verbose"]:

@@ -81,6 +81,8 @@ def command(
         *("-object", "rng-random,id=rng,filename=/dev/urandom"),
         *("-device", "virtio-rng-pci,rng=rng"),
     ]
+    for plugin in config.plugins:
+        argv += ["-plugin", plugin]
     for number, share in enumerate(shares):
         readonly = "" if share.writable else ",readonly=on"
         argv += [

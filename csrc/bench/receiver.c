@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: MIT
 /*
- * The receiver that pyzcrx is compared with: one connection, one ring, one ifq,
- * multishot RECV_ZC, each buffer given back at once, nothing done to the bytes.
+ * The receiver that pyzcrx is compared with. It does what liburing's example does:
+ * one ring, one ifq, multishot RECV_ZC, each buffer given back at once.
  *
- *   zcrx-c-receiver PORT [INTERFACE QUEUE]      (without a card: NODEV)
+ *   zcrx-c-receiver -p PORT [-a ADDRESS] [-i INTERFACE -q QUEUE]   (without: NODEV)
+ *       [-c CONNECTIONS] [-l RX_BUF_LEN] [-A AREA_BYTES] [-r] [-e] [-m MARK]
  *
- * Says "listening" on standard error, then prints one line of JSON.
+ * -r reads every byte, -e sends it back, -m marks the run for an emulator. Says
+ * "listening" on standard error, then prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,16 +28,23 @@
 #include <liburing.h>
 #include <liburing/barrier.h>
 
+#include "mark.h"
+
 #define CQ_ENTRIES	4096
 #define RQ_ENTRIES	4096
-#define AREA_BYTES	(64UL << 20)
 #define REG_NODEV	2	/* ZCRX_REG_NODEV: not in every liburing */
 #define REGISTER_CTRL	36	/* IORING_REGISTER_ZCRX_CTRL; op 0 is FLUSH_RQ */
-#define TOKEN_RECV	1
 
 struct ctrl {
 	__u32 zcrx_id, op;
 	__u64 resv[8];
+};
+
+struct options {
+	const char *address, *port, *interface;
+	unsigned int queue, connections, rx_buf_len, mark;
+	size_t area_bytes;
+	int read, echo;
 };
 
 struct queue {
@@ -43,6 +54,7 @@ struct queue {
 	unsigned int *head, *tail;
 	struct io_uring_zcrx_rqe *rqes;
 	unsigned int entries, pushed;
+	const unsigned char *area;
 };
 
 static void die(const char *what, int err)
@@ -60,7 +72,7 @@ static void *pages(size_t bytes)
 	return p;
 }
 
-static void set_up(struct queue *q, const char *interface, unsigned int rx_queue)
+static void set_up(struct queue *q, const struct options *o)
 {
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
@@ -70,8 +82,8 @@ static void set_up(struct queue *q, const char *interface, unsigned int rx_queue
 	size_t region_bytes = 4096 + RQ_ENTRIES * sizeof(struct io_uring_zcrx_rqe);
 	char *region_memory = pages(region_bytes);
 	struct io_uring_zcrx_area_reg area = {
-		.addr = (__u64)(uintptr_t)pages(AREA_BYTES),
-		.len = AREA_BYTES,
+		.addr = (__u64)(uintptr_t)pages(o->area_bytes),
+		.len = o->area_bytes,
 	};
 	struct io_uring_region_desc region = {
 		.user_addr = (__u64)(uintptr_t)region_memory,
@@ -79,22 +91,30 @@ static void set_up(struct queue *q, const char *interface, unsigned int rx_queue
 		.flags = IORING_MEM_REGION_TYPE_USER,
 	};
 	struct io_uring_zcrx_ifq_reg reg = {
-		.if_idx = interface ? if_nametoindex(interface) : 0,
-		.if_rxq = rx_queue,
+		.if_idx = o->interface ? if_nametoindex(o->interface) : 0,
+		.if_rxq = o->queue,
 		.rq_entries = RQ_ENTRIES,
-		.flags = interface ? 0 : REG_NODEV,
+		.flags = o->interface ? 0 : REG_NODEV,
 		.area_ptr = (__u64)(uintptr_t)&area,
 		.region_ptr = (__u64)(uintptr_t)&region,
 	};
-	int ret = io_uring_queue_init_params(64, &q->ring, &params);
+	int tries, ret = io_uring_queue_init_params(256, &q->ring, &params);
 
 	if (ret)
 		die("io_uring_queue_init_params", ret);
-	ret = io_uring_register_ifq(&q->ring, &reg);
+	/* The last user's queue is given back a moment after it went. */
+	for (tries = 0; tries < 3000; tries++) {
+		reg.rx_buf_len = o->rx_buf_len;
+		ret = io_uring_register_ifq(&q->ring, &reg);
+		if (ret != -EEXIST)
+			break;
+		usleep(20000);
+	}
 	if (ret)
 		die("io_uring_register_ifq", ret);
+	q->area = (const unsigned char *)(uintptr_t)area.addr;
 	q->zcrx_id = reg.zcrx_id;
-	q->nodev = !interface;
+	q->nodev = !o->interface;
 	q->head = (unsigned int *)(region_memory + reg.offsets.head);
 	q->tail = (unsigned int *)(region_memory + reg.offsets.tail);
 	q->rqes = (struct io_uring_zcrx_rqe *)(region_memory + reg.offsets.rqes);
@@ -127,23 +147,29 @@ static void arm(struct queue *q, int fd)
 	io_uring_prep_rw(IORING_OP_RECV_ZC, sqe, fd, NULL, 0, 0);
 	sqe->ioprio = IORING_RECV_MULTISHOT;
 	sqe->zcrx_ifq_idx = q->zcrx_id;
-	sqe->user_data = TOKEN_RECV;
+	sqe->user_data = fd;
 }
 
-static int accept_one(unsigned short port)
+static int listen_at(const struct options *o)
 {
-	struct sockaddr_in6 address = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
-	int fd, one = 1, listener = socket(AF_INET6, SOCK_STREAM, 0);
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *found;
+	int one = 1, listener, ret = getaddrinfo(o->address, o->port, &hints, &found);
 
+	if (ret) {
+		fprintf(stderr, "zcrx-c-receiver: %s: %s\n", o->address, gai_strerror(ret));
+		exit(1);
+	}
+	listener = socket(found->ai_family, SOCK_STREAM, 0);
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 1))
+	if (bind(listener, found->ai_addr, found->ai_addrlen) || listen(listener, 128))
 		die("listen", errno);
-	fprintf(stderr, "zcrx-c-receiver: listening on :: port %u\n", port);
-	fd = accept(listener, NULL, NULL);
-	if (fd < 0)
-		die("accept", errno);
-	close(listener);
-	return fd;
+	if (getsockname(listener, found->ai_addr, &found->ai_addrlen))
+		die("getsockname", errno);
+	/* The port is at the same place in both families. */
+	fprintf(stderr, "listening on %s port %u\n", o->address,
+		ntohs(((struct sockaddr_in *)found->ai_addr)->sin_port));
+	freeaddrinfo(found);
+	return listener;
 }
 
 static double seconds(struct timespec *from)
@@ -159,60 +185,153 @@ static double of(struct timeval t)
 	return t.tv_sec + t.tv_usec / 1e6;
 }
 
+static double on_cpu(void)
+{
+	unsigned long long ns = 0;
+	FILE *file = fopen("/proc/self/schedstat", "r");
+
+	if (file) {
+		if (fscanf(file, "%llu", &ns) != 1)
+			ns = 0;
+		fclose(file);
+	}
+	return ns / 1e9;
+}
+
+/* A word at a time, as a checksum would. */
+static uint64_t read_bytes(const unsigned char *at, size_t n)
+{
+	uint64_t sum = 0, word;
+
+	for (; n >= sizeof(word); n -= sizeof(word), at += sizeof(word)) {
+		memcpy(&word, at, sizeof(word));
+		sum += word;
+	}
+	while (n--)
+		sum += *at++;
+	return sum;
+}
+
+static void send_back(int fd, const unsigned char *at, size_t n)
+{
+	while (n) {
+		ssize_t sent = send(fd, at, n, MSG_NOSIGNAL);
+
+		if (sent < 0)
+			die("send", errno);
+		at += sent;
+		n -= sent;
+	}
+}
+
+static struct options parse(int argc, char **argv)
+{
+	struct options o = { .address = "::", .connections = 1, .area_bytes = 64UL << 20 };
+	int option;
+
+	while ((option = getopt(argc, argv, "p:a:i:q:c:l:A:rem:")) != -1) {
+		switch (option) {
+		case 'p': o.port = optarg; break;
+		case 'a': o.address = optarg; break;
+		case 'i': o.interface = optarg; break;
+		case 'q': o.queue = atoi(optarg); break;
+		case 'c': o.connections = atoi(optarg); break;
+		case 'l': o.rx_buf_len = atoi(optarg); break;
+		case 'A': o.area_bytes = strtoul(optarg, NULL, 0); break;
+		case 'r': o.read = 1; break;
+		case 'e': o.echo = 1; break;
+		case 'm': o.mark = atoi(optarg); break;
+		default: exit(2);
+		}
+	}
+	if (!o.port || optind != argc) {
+		fprintf(stderr, "zcrx-c-receiver: -p PORT is needed, see csrc/bench/receiver.c\n");
+		exit(2);
+	}
+	return o;
+}
+
 int main(int argc, char **argv)
 {
-	unsigned long long bytes = 0, buffers = 0, rearms = 0;
+	unsigned long long bytes = 0, buffers = 0, rearms = 0, turns = 0;
+	struct options o = parse(argc, argv);
 	struct queue q = { 0 };
+	struct marks marks = marks_open();
+	void (*begin)(void) = mark(&marks, MARK_BEGIN, o.mark);
+	void (*end)(void) = mark(&marks, MARK_END, o.mark);
+	unsigned int i, live = o.connections;
 	struct timespec began;
 	struct rusage before, after;
-	int fd, over = 0;
+	volatile uint64_t sum = 0;
+	int listener, one = 1, *fds = calloc(o.connections, sizeof(*fds));
+	double cpu, took;
 
-	if (argc != 2 && argc != 4)
-		die("usage: zcrx-c-receiver PORT [INTERFACE QUEUE]", EINVAL);
-	set_up(&q, argc == 4 ? argv[2] : NULL, argc == 4 ? atoi(argv[3]) : 0);
-	fd = accept_one(atoi(argv[1]));
+	set_up(&q, &o);
+	mark_payload(&marks, o.mark, q.area, o.area_bytes);
+	listener = listen_at(&o);
+	for (i = 0; i < o.connections; i++) {
+		fds[i] = accept(listener, NULL, NULL);
+		if (fds[i] < 0)
+			die("accept", errno);
+		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	}
+	close(listener);
+	cpu = on_cpu();
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	getrusage(RUSAGE_SELF, &before);
-	arm(&q, fd);
+	begin();
+	for (i = 0; i < o.connections; i++)
+		arm(&q, fds[i]);
 
-	while (!over) {
+	while (live) {
 		struct io_uring_cqe *cqe;
 		unsigned int head, n = 0;
-		int ret = io_uring_submit_and_wait(&q.ring, 1);
+		int again = 0, ret = io_uring_submit_and_wait(&q.ring, 1);
 
-		if (ret < 0)
+		if (ret < 0 && ret != -EINTR)
 			die("io_uring_submit_and_wait", ret);
+		turns++;
 		io_uring_for_each_cqe(&q.ring, head, cqe) {
 			const struct io_uring_zcrx_cqe *zc = (const void *)(cqe + 1);
 
 			n++;
 			if (cqe->flags & IORING_CQE_F_MORE) {
+				const unsigned char *at =
+					q.area + (zc->off & ((1ULL << IORING_ZCRX_AREA_SHIFT) - 1));
+
 				bytes += cqe->res;
 				buffers++;
+				if (o.read)
+					sum += read_bytes(at, cqe->res);
+				if (o.echo)
+					send_back(cqe->user_data, at, cqe->res);
 				give_back(&q, zc->off);
 			} else if (cqe->res == -ENOSPC || cqe->res == -ENOMEM) {
 				rearms++;
-				over = -1;
+				again = 1;
+				arm(&q, cqe->user_data);
 			} else if (cqe->res) {
 				die("receive", cqe->res);
 			} else {
-				over = 1;
+				live--;
 			}
 		}
 		io_uring_cq_advance(&q.ring, n);
 		io_uring_smp_store_release(q.tail, q.pushed);
-		if (q.nodev && (over < 0 || q.pushed - *q.head >= q.entries / 2))
+		if (q.nodev && (again || q.pushed - *q.head >= q.entries / 2))
 			flush(&q);
-		if (over < 0) {
+		if (again)
 			io_uring_get_events(&q.ring);
-			arm(&q, fd);
-			over = 0;
-		}
 	}
+	end();
 	getrusage(RUSAGE_SELF, &after);
-	printf("{\"bytes\": %llu, \"buffers\": %llu, \"rearms\": %llu, \"seconds\": %.6f, "
-	       "\"user\": %.6f, \"system\": %.6f}\n",
-	       bytes, buffers, rearms, seconds(&began),
-	       of(after.ru_utime) - of(before.ru_utime), of(after.ru_stime) - of(before.ru_stime));
+	took = seconds(&began);
+	printf("{\"bytes\": %llu, \"chunks\": %llu, \"turns\": %llu, \"rearms\": %llu, "
+	       "\"seconds\": %.6f, \"user_s\": %.6f, \"system_s\": %.6f, \"on_cpu_s\": %.6f, "
+	       "\"waits\": %ld, \"preemptions\": %ld, \"page_faults\": %ld}\n",
+	       bytes, buffers, turns, rearms, took,
+	       of(after.ru_utime) - of(before.ru_utime), of(after.ru_stime) - of(before.ru_stime),
+	       on_cpu() - cpu, after.ru_nvcsw - before.ru_nvcsw,
+	       after.ru_nivcsw - before.ru_nivcsw, after.ru_minflt - before.ru_minflt);
 	return 0;
 }

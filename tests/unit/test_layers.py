@@ -10,8 +10,17 @@ import pytest
 import pyzcrx
 
 LAYERS = [
-    ["cli.echo", "cli.doctor"],
-    ["cli.server", "doctor.trial", "doctor.report"],
+    ["cli.echo", "cli.doctor", "cli.bench"],
+    ["cli.server", "bench.table", "bench.rounds", "bench.receive"],
+    ["bench.figures", "bench.card"],
+    ["bench.plan"],
+    ["bench.receivers.catalogue"],
+    ["bench.receivers.zcrx", "bench.receivers.sockets", "bench.receivers.streams",
+     "bench.receivers.mapped"],
+    ["bench.gate"],
+    ["bench.meter", "bench.pinning", "bench.send"],
+    ["bench.job", "bench.marks"],
+    ["doctor.trial", "doctor.report"],
     ["doctor.explain", "doctor.steering", "doctor.queue", "doctor.card", "doctor.kernel",
      "doctor.privilege", "doctor.placement", "doctor.urgent", "doctor.read", "doctor.fix"],
     ["doctor.memory"],
@@ -52,10 +61,11 @@ def imports(module: str) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyzcrx"):
             package = (node.module or "")[len("pyzcrx.") :]
-            if (ROOT / package).is_dir():
-                found |= {f"{package}.{alias.name}".lstrip(".") for alias in node.names}
+            if (ROOT / package.replace(".", "/")).is_dir():
+                prefix = f"{package}." if package else ""
+                found |= {prefix + alias.name for alias in node.names}
             else:
-                found |= {package}
+                found.add(package)
         elif isinstance(node, ast.Import):
             found |= {a.name[len("pyzcrx.") :] for a in node.names if a.name.startswith("pyzcrx.")}
     return found

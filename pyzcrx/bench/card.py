@@ -1,0 +1,43 @@
+"""What the CPU copied, by whoever knows: the simulated card, the kernel, or the receiver's kind."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from pyzcrx.bench.plan import Plan
+from pyzcrx.bench.receivers.catalogue import RECEIVERS
+
+
+def books(plan: Plan) -> dict[str, int]:
+    """The simulated card's counters of our queue; none of another card."""
+    if plan.interface is None:
+        return {}
+    text = subprocess.run(
+        ["ethtool", "-S", plan.interface], capture_output=True, text=True, check=False
+    ).stdout
+    prefix = f"rx{plan.queue}_"
+    found = {}
+    for line in text.splitlines():
+        name, _, value = line.strip().partition(": ")
+        if name.startswith(prefix) and value.isdecimal():
+            found[name.removeprefix(prefix)] = int(value)
+    return found if "zc_bytes" in found else {}
+
+
+def copied(
+    plan: Plan, name: str, figures: dict[str, Any], before: dict[str, int], after: dict[str, int]
+) -> float | None:
+    """How often the CPU copied each received byte, after the card's DMA; None: unknown."""
+    size_bytes: int = figures["bytes"]
+    receiver = RECEIVERS.get(name)
+    if receiver is not None and receiver.copies is not None:
+        return receiver.copies
+    if receiver is not None and not receiver.zcrx:
+        return round(int(figures["bytes_copied"]) / size_bytes, 4)
+    if plan.interface is None:
+        return 1.0
+    if before and after:
+        zero_copy = after["zc_bytes"] - before["zc_bytes"]
+        return round(max(0, size_bytes - zero_copy) / size_bytes, 4)
+    return None

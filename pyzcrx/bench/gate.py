@@ -1,0 +1,46 @@
+"""How a receiver's process gets its connections, the same for every receiver."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import zlib
+from collections.abc import Callable
+
+from pyzcrx.bench.job import ReceiveJob
+from pyzcrx.bench.meter import Meter
+
+Consume = Callable[[memoryview, socket.socket], object]
+
+
+class Gate:
+    """Opens once the receiver is ready to receive; the meter runs from then on."""
+
+    def __init__(self, job: ReceiveJob) -> None:
+        self.job = job
+        self.meter = Meter(job.mark)
+        family = socket.AF_INET6 if ":" in job.host else socket.AF_INET
+        self._listener = socket.create_server(
+            (job.host, job.port), family=family, backlog=max(128, job.connections)
+        )
+
+    def open(self) -> list[socket.socket]:
+        """Say that we listen, accept all connections, start the meter."""
+        host, port = self._listener.getsockname()[:2]
+        print(f"listening on {host} port {port}", file=sys.stderr, flush=True)
+        streams = [self._listener.accept()[0] for _ in range(self.job.connections)]
+        self._listener.close()
+        if self.job.echo:
+            for stream in streams:
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.meter.start()
+        return streams
+
+    @property
+    def consume(self) -> Consume | None:
+        """What is to be done with each chunk, if anything."""
+        if self.job.echo:
+            return lambda view, stream: stream.sendall(view)
+        if self.job.read:
+            return lambda view, _: zlib.crc32(view)
+        return None

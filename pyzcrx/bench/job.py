@@ -1,0 +1,51 @@
+"""What a receiver's or a sender's process is asked to do: plain data, passed as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveJob(_Told):
+    """One run of one receiver. Without an interface a zcrx receiver uses NODEV."""
+
+    receiver: str
+    host: str
+    port: int
+    connections: int = 1
+    interface: str | None = None
+    queue: int = 0
+    rx_buf_len: int = 0
+    area_bytes: int = 64 << 20
+    read: bool = False
+    """Read every byte, as a parser or a checksum would."""
+    echo: bool = False
+    """Send every byte back."""
+    mark: int = 0
+    """The number by which an emulator that counts knows this run; 0: no marks."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendJob(_Told):
+    """One run of the sender: *size_bytes* over all connections, or an echo exchange."""
+
+    host: str
+    port: int
+    connections: int = 1
+    size_bytes: int = 0
+    how: str = "sendfile"
+    """``sendfile``, ``zerocopy`` (MSG_ZEROCOPY) or ``send``."""
+    echo_rounds: int = 0
+    echo_bytes: int = 1024

@@ -1,0 +1,98 @@
+"""What a receiver's process measures of itself, from its first byte to its last."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from pyzcrx.bench import marks
+
+CLOCK_TICK_S = 0.01
+_CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
+
+
+def cpu_times(stat: str) -> dict[str, dict[str, float]]:
+    """Seconds of each CPU by kind, from the text of /proc/stat (10 ms ticks)."""
+    times = {}
+    for line in stat.splitlines():
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            seconds = [int(tick) * CLOCK_TICK_S for tick in ticks]
+            times[name[3:]] = dict(zip(_CPU_FIELDS, seconds, strict=False))
+    return times
+
+
+def _on_cpu_s() -> float:
+    """Seconds on a CPU by the scheduler's clock, finer than rusage's ticks."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[0]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def _code() -> list[tuple[int, int, int, str]]:
+    """Where our code lies: start, end, offset in the file, file."""
+    code = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, access, offset, _, _, *name = line.split(maxsplit=5)
+        if "x" in access:
+            start, end = span.split("-")
+            code.append((int(start, 16), int(end, 16), int(offset, 16), "".join(name)))
+    return code
+
+
+class Meter:
+    """Between :meth:`start` and :meth:`stop`; *mark* is the run's number for an emulator."""
+
+    def __init__(self, mark: int = 0) -> None:
+        self._begin = self._end = None
+        if mark:
+            self._marker = marks.Marker()
+            self._begin = self._marker.prepare(marks.begin(mark))
+            self._end = self._marker.prepare(marks.end(mark))
+        self._first: dict[str, float] = {}
+        self.figures: dict[str, Any] = {}
+
+    def payload(self, address: int, size_bytes: int) -> None:
+        """Payload will lie there; only an emulator wants to know."""
+        if self._begin and (tell := self._marker.prepare(marks.payload(address, size_bytes))):
+            tell()
+
+    @staticmethod
+    def _now() -> dict[str, float]:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "user_s": usage.ru_utime,
+            "system_s": usage.ru_stime,
+            "waits": usage.ru_nvcsw,
+            "preemptions": usage.ru_nivcsw,
+            "page_faults": usage.ru_minflt,
+            "python_blocks": sys.getallocatedblocks(),
+            "on_cpu_s": _on_cpu_s(),
+            "seconds": time.monotonic(),
+        }
+
+    def start(self) -> None:
+        """The connections are there; payload comes."""
+        self._first = self._now()
+        if self._begin:
+            self._begin()
+
+    def stop(self, *, size_bytes: int, chunks: int, turns: int, **more: Any) -> None:
+        """All has come: *size_bytes* in so many *chunks*, fetched in so many *turns*."""
+        if self._end:
+            self._end()
+            more["maps"] = _code()
+        now = self._now()
+        self.figures = {
+            "bytes": size_bytes, "chunks": chunks, "turns": turns, **more,
+            **{name: now[name] - self._first[name] for name in now},
+        }  # fmt: skip
+
+    def tell(self) -> None:
+        """One line of JSON on standard output."""
+        print(json.dumps(self.figures), flush=True)

@@ -1,0 +1,79 @@
+"""What a run of ``zcrx-bench`` is to do, and the set-up that its figures hold for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyzcrx.bench.pinning import Pinning
+from pyzcrx.errors import ZcrxError
+
+MIB = 1 << 20
+
+
+class BenchError(ZcrxError):
+    """A run that cannot be done, or came to nothing."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Receivers, side by side: how often, how much, over what."""
+
+    receivers: tuple[str, ...]
+    rounds: int = 5
+    size_bytes: int = 256 * MIB
+    connections: int = 1
+    interface: str | None = None
+    queue: int = 0
+    rx_buf_len: int = 0
+    area_bytes: int = 64 * MIB
+    host: str = "127.0.0.1"
+    """Where receivers listen and the sender connects to."""
+    netns: str | None = None
+    """Where the sender lives."""
+    how: str = "sendfile"
+    read: bool = False
+    echo_rounds: int = 0
+    c_receiver: str | None = None
+    mark_from: int = 0
+    """The first run's number for an emulator that counts; 0: no marks."""
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _mtu(interface: str) -> int | None:
+    try:
+        return int(Path(f"/sys/class/net/{interface}/mtu").read_text())
+    except OSError:
+        return None
+
+
+def setup(plan: Plan, pinning: Pinning) -> dict[str, Any]:
+    """All that must be equal before two runs may be compared."""
+    interface = plan.interface or "lo"
+    driver = Path(f"/sys/class/net/{interface}/device/driver")
+    return {
+        "kernel": platform.release(),
+        "cpu": _cpu_model(),
+        "cpus": os.cpu_count(),
+        "host_name": socket.gethostname(),
+        "python": platform.python_version(),
+        "interface": plan.interface or "none (NODEV, loopback)",
+        "driver": driver.resolve().name if driver.exists() else "",
+        "mtu": _mtu(interface),
+        "pinned": pinning.describe(),
+        "size_bytes": plan.size_bytes,
+        "connections": plan.connections,
+        "rx_buf_len": plan.rx_buf_len,
+        "sender": plan.how,
+        "read": plan.read,
+    }

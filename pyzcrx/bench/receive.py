@@ -1,0 +1,25 @@
+"""A receiver's process: ``python -m pyzcrx.bench.receive JOB``."""
+
+from __future__ import annotations
+
+import sys
+
+from pyzcrx.bench.gate import Gate
+from pyzcrx.bench.job import ReceiveJob
+from pyzcrx.bench.receivers.catalogue import RECEIVERS
+from pyzcrx.errors import ZcrxError
+
+
+def main(text: str) -> None:
+    """Receive once, then tell the figures; one line on standard error if it fails."""
+    job = ReceiveJob.from_json(text)
+    try:
+        gate = Gate(job)
+        RECEIVERS[job.receiver].run(gate)
+    except (ZcrxError, OSError) as error:
+        sys.exit(f"{job.receiver}: {error}")
+    gate.meter.tell()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

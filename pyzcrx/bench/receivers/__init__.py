@@ -1,0 +1,1 @@
+"""The receivers that are compared, and their catalogue."""

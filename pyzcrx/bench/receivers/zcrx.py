@@ -1,0 +1,80 @@
+"""pyzcrx itself, by its two faces."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyzcrx
+from pyzcrx.bench.gate import Gate
+from pyzcrx.bench.job import ReceiveJob
+
+PATIENCE_S = 60.0
+"""The receiver before us may have left its queue a moment ago."""
+
+
+@contextmanager
+def _registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
+    job: ReceiveJob = gate.job
+    with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(job.area_bytes) as area:
+        ifq = ring.register_ifq(
+            area,
+            interface=job.interface,
+            rx_queue=job.queue if job.interface else None,
+            rx_buf_len=job.rx_buf_len,
+            patience=PATIENCE_S,
+        )
+        gate.meter.payload(area.address, job.area_bytes)
+        yield ring, ifq
+
+
+def _stop(gate: Gate, ifq: pyzcrx.Ifq, turns: int) -> None:
+    stats = ifq.stats()
+    gate.meter.stop(
+        size_bytes=stats.bytes, chunks=stats.buffers, turns=turns,
+        bytes_copied=stats.bytes_copied, rearms=stats.rearms,
+    )  # fmt: skip
+
+
+def _sock(request: pyzcrx.Request) -> socket.socket:
+    assert isinstance(request.context, socket.socket)
+    return request.context
+
+
+def columns(gate: Gate) -> None:
+    """``ring.batches()``: nothing made for a chunk that is not looked at."""
+    turns = 0
+    consume = gate.consume
+    with _registered(gate) as (ring, ifq):
+        for stream in gate.open():
+            ifq.receive(stream, context=stream)
+        for batch in ring.batches():
+            turns += 1
+            if consume:
+                for request, start, stop, _ in batch.runs():
+                    for i in range(start, stop):
+                        consume(batch.view(request, i), _sock(request))
+            for event in batch.events:
+                if isinstance(event, pyzcrx.Failed):
+                    raise event.error
+            batch.release()
+        _stop(gate, ifq, turns)
+
+
+def buffers(gate: Gate) -> None:
+    """``ring.events()``: a Buffer for each chunk."""
+    consume = gate.consume
+    with _registered(gate) as (ring, ifq):
+        for stream in gate.open():
+            ifq.receive(stream, context=stream)
+        for event in ring.events():
+            match event:
+                case pyzcrx.Data(request=request, buffer=buffer):
+                    if consume:
+                        with buffer.view() as view:
+                            consume(view, _sock(request))
+                    buffer.release()
+                case pyzcrx.Failed(error=error):
+                    raise error
+        _stop(gate, ifq, 0)

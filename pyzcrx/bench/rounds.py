@@ -1,0 +1,142 @@
+"""Runs: a receiver and a sender, each a process of its own; rounds of them, interleaved."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pyzcrx.bench import card
+from pyzcrx.bench.job import ReceiveJob, SendJob
+from pyzcrx.bench.meter import cpu_times
+from pyzcrx.bench.pinning import Pinning
+from pyzcrx.bench.plan import BenchError, Plan
+from pyzcrx.bench.receivers.catalogue import RECEIVERS, missing
+
+C = "c"
+PATIENCE_S = 300.0
+ALL = (C, *RECEIVERS)
+
+
+def unavailable(plan: Plan) -> dict[str, str]:
+    """Which of the plan's receivers cannot run here, and why."""
+    found = {}
+    for name in plan.receivers:
+        why = missing(name)
+        if name == C and not plan.c_receiver:
+            why = "no zcrx-c-receiver (cmake -DPYZCRX_BENCH=ON csrc; --c-receiver)"
+        if why:
+            found[name] = why
+    return found
+
+
+def _pinned(cpu: int | None) -> Callable[[], None] | None:
+    return None if cpu is None else lambda: os.sched_setaffinity(0, {cpu})
+
+
+class Rounds:
+    """The runs of a plan."""
+
+    def __init__(self, plan: Plan, pinning: Pinning) -> None:
+        self._plan = plan
+        self._pinning = pinning
+        self._mark = plan.mark_from
+
+    def runs(self, names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every receiver once a round; (receiver, figures) as they come."""
+        for _ in range(self._plan.rounds):
+            for name in names:
+                yield name, self.run(name)
+
+    def run(self, name: str) -> dict[str, Any]:
+        """One run of one receiver; raises BenchError if anything is not as it should be."""
+        mark = self._mark
+        if mark:
+            self._mark += 1
+        plan = self._plan
+        before, books = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
+        figures, _ = self._pair(name, mark=mark, echo=False)
+        after, books_after = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
+        if figures["bytes"] != plan.size_bytes:
+            raise BenchError(f"{name} received {figures['bytes']} of {plan.size_bytes} bytes")
+        for who in ("receiver", "napi"):
+            cpu = str(getattr(self._pinning, who))
+            if cpu in after:
+                spent = after[cpu]["softirq"] - before[cpu]["softirq"]
+                figures[f"softirq_of_{who}_s"] = round(spent, 6)
+        figures["copied"] = card.copied(plan, name, figures, books, books_after)
+        return {"mark": mark, **figures}
+
+    def echo(self, name: str) -> list[int]:
+        """Round trips, in ns."""
+        _, sent = self._pair(name, mark=0, echo=True)
+        took: list[int] = sent["round_trips_ns"]
+        return took
+
+    def _pair(self, name: str, *, mark: int, echo: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+        receiver = subprocess.Popen(
+            self._receiver(name, mark, echo=echo),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=_pinned(self._pinning.receiver),
+        )  # fmt: skip
+        try:
+            port = _listening(name, receiver)
+            sender = subprocess.run(
+                self._sender(port, echo=echo), capture_output=True, text=True, check=False,
+                timeout=PATIENCE_S, preexec_fn=_pinned(self._pinning.sender),
+            )  # fmt: skip
+            if sender.returncode:
+                receiver.kill()
+            out, err = receiver.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired as error:
+            raise BenchError(f"{name}: no end after {error.timeout:.0f} s") from None
+        finally:
+            receiver.kill()
+            receiver.wait()
+        if sender.returncode:
+            raise BenchError(f"{name}: {sender.stderr.strip() or 'the sender failed'} {err}")
+        if receiver.returncode:
+            raise BenchError(err.strip() or f"{name} ended with status {receiver.returncode}")
+        return json.loads(out), json.loads(sender.stdout)
+
+    def _receiver(self, name: str, mark: int, *, echo: bool) -> list[str]:
+        plan = self._plan
+        connections = 1 if echo else plan.connections
+        if name != C:
+            job = ReceiveJob(
+                name, plan.host, 0, connections=connections, interface=plan.interface,
+                queue=plan.queue, rx_buf_len=plan.rx_buf_len, area_bytes=plan.area_bytes,
+                read=plan.read, echo=echo, mark=mark,
+            )  # fmt: skip
+            return [sys.executable, "-m", "pyzcrx.bench.receive", job.to_json()]
+        assert plan.c_receiver
+        argv = [plan.c_receiver, "-p", "0", "-a", plan.host, "-c", str(connections)]
+        argv += ["-A", str(plan.area_bytes), "-m", str(mark)]
+        if plan.interface:
+            argv += ["-i", plan.interface, "-q", str(plan.queue), "-l", str(plan.rx_buf_len)]
+        return [*argv, *(["-r"] if plan.read else []), *(["-e"] if echo else [])]
+
+    def _sender(self, port: int, *, echo: bool) -> list[str]:
+        plan = self._plan
+        job = SendJob(
+            plan.host, port, connections=1 if echo else plan.connections,
+            size_bytes=plan.size_bytes, how=plan.how,
+            echo_rounds=plan.echo_rounds if echo else 0,
+        )  # fmt: skip
+        prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
+        return [*prefix, sys.executable, "-m", "pyzcrx.bench.send", job.to_json()]
+
+
+def _listening(name: str, receiver: subprocess.Popen[str]) -> int:
+    """The port, once the receiver says it."""
+    assert receiver.stderr is not None
+    said = []
+    for line in receiver.stderr:
+        if line.startswith("listening on "):
+            return int(line.split()[-1])
+        said.append(line.strip())
+    raise BenchError(" ".join(said) or f"{name} did not start")

@@ -1,0 +1,131 @@
+"""The sender's process: ``python -m pyzcrx.bench.send JOB``, the same for all receivers."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import sys
+import time
+from collections.abc import Callable
+
+from pyzcrx.bench.job import SendJob
+
+PIECE_BYTES = 1 << 20
+SO_ZEROCOPY = 60
+MSG_ZEROCOPY = 0x4000000
+Push = Callable[[socket.socket, int], int]
+
+
+def _sendfile() -> Push:
+    """From a file in memory: its pages go out as they are."""
+    file = os.memfd_create("payload")
+    os.write(file, os.urandom(PIECE_BYTES))
+    return lambda sock, n: os.sendfile(sock.fileno(), file, 0, min(n, PIECE_BYTES))
+
+
+def _send() -> Push:
+    piece = memoryview(os.urandom(PIECE_BYTES))
+    return lambda sock, n: sock.send(piece[:n])
+
+
+def _zerocopy() -> Push:
+    piece = memoryview(os.urandom(PIECE_BYTES))
+
+    def push(sock: socket.socket, n: int) -> int:
+        try:
+            return sock.send(piece[:n], MSG_ZEROCOPY)
+        except OSError:  # ENOBUFS: notifications wait to be read
+            _forget_notifications(sock)
+            return 0
+
+    return push
+
+
+def _forget_notifications(sock: socket.socket) -> None:
+    try:
+        while True:
+            sock.recvmsg(0, 256, socket.MSG_ERRQUEUE | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        pass
+
+
+WAYS: dict[str, Callable[[], Push]] = {
+    "sendfile": _sendfile,
+    "send": _send,
+    "zerocopy": _zerocopy,
+}
+
+
+def _connect(job: SendJob) -> list[socket.socket]:
+    return [socket.create_connection((job.host, job.port)) for _ in range(job.connections)]
+
+
+def send(job: SendJob) -> dict[str, float]:
+    """*size_bytes* over all connections, in turns; then the ends."""
+    push = WAYS[job.how]()
+    streams = _connect(job)
+    share, rest = divmod(job.size_bytes, len(streams))
+    left = {s.fileno(): share + (i < rest) for i, s in enumerate(streams)}
+    by_fd = {s.fileno(): s for s in streams}
+    poll = select.epoll()
+    for stream in streams:
+        stream.setblocking(False)
+        if job.how == "zerocopy":
+            stream.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
+        poll.register(stream, select.EPOLLOUT)
+    while left:
+        for fd, events in poll.poll():
+            stream = by_fd[fd]
+            if events & select.EPOLLERR:
+                _forget_notifications(stream)
+            if fd in left and events & select.EPOLLOUT:
+                left[fd] -= push(stream, left[fd])
+                if not left[fd]:
+                    del left[fd]
+                    poll.unregister(fd)
+                    stream.shutdown(socket.SHUT_WR)
+    for stream in streams:  # its receiver ends when it has all
+        stream.setblocking(True)
+        stream.recv(1)
+        stream.close()
+    return {}
+
+
+def echo(job: SendJob) -> dict[str, list[int]]:
+    """Round trips of *echo_bytes* on one connection, in ns."""
+    [stream] = _connect(job)
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    message = os.urandom(job.echo_bytes)
+    took = []
+    for _ in range(job.echo_rounds):
+        began = time.perf_counter_ns()
+        stream.sendall(message)
+        back = bytearray()
+        while len(back) < len(message):
+            piece = stream.recv(len(message))
+            if not piece:
+                sys.exit("send: the receiver closed the connection")
+            back += piece
+        took.append(time.perf_counter_ns() - began)
+        if back != message:
+            sys.exit("send: an echo came back changed")
+    stream.shutdown(socket.SHUT_WR)
+    stream.recv(1)
+    stream.close()
+    return {"round_trips_ns": took}
+
+
+def main(text: str) -> None:
+    """Tells what it measured as one line of JSON."""
+    job = SendJob.from_json(text)
+    try:
+        figures = echo(job) if job.echo_rounds else send(job)
+    except OSError as error:
+        sys.exit(f"send: {error}")
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

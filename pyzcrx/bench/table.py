@@ -1,0 +1,109 @@
+"""The report as text, readable at 100 columns."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+from pyzcrx.bench.figures import (
+    Report,
+    Run,
+    Spread,
+    check_comparable,
+    chunk_bytes,
+    cpu,
+    per_gib,
+    percentile,
+    rate,
+    ratio,
+)
+from pyzcrx.bench.plan import MIB
+
+
+def _median(runs: Sequence[Run], figure: Callable[[Run], float]) -> float:
+    return statistics.median(figure(run) for run in runs)
+
+
+def _ratio(value: float | None) -> str:
+    return f"{value:5.2f}" if value is not None else "    -"
+
+
+def heading(report: Report) -> Iterator[str]:
+    """What was measured, on what."""
+    setup = report.setup
+    cpus = setup["pinned"]
+    yield (
+        f"Linux {setup['kernel']}, {setup['cpu']}, Python {setup['python']}, "
+        f"pyzcrx {report.versions['pyzcrx']}"
+    )
+    yield (
+        f"{setup['interface']}, MTU {setup['mtu']}; {setup['connections']} connection(s), "
+        f"{setup['size_bytes'] // MIB} MiB a run by {setup['sender']}"
+        + (", every byte read" if setup["read"] else "")
+    )
+    yield f"CPUs: receiver {cpus['receiver']}, sender {cpus['sender']}, NAPI {cpus['napi']}"
+    yield from (f"not pinned or not run: {problem}" for problem in report.problems)
+
+
+def rates(report: Report) -> Iterator[str]:
+    """A line a receiver; ratios are to the first."""
+    if not report.runs:
+        return
+    first = next(iter(report.runs))
+    reference = report.runs[first]
+    yield (
+        f"{'':14} {'rate':>7} {'':13} {'of':>5}  {'CPU s/GiB':^20} {'of':>5} "
+        f"{'waits':>6} {'chunk':>7} {'CPU':>6}"
+    )
+    yield (
+        f"{'receiver':14} {'MiB/s':>7} {'(least-most)':13} {first[:5]:>5}  "
+        f"{'user':>6} {'system':>6} {'softi.':>6} {first[:5]:>5} "
+        f"{'/MiB':>6} {'KiB':>7} {'copied':>6}"
+    )
+    for name, runs in report.runs.items():
+        spread = Spread.of([rate(run) for run in runs])
+        copied = runs[-1].get("copied")
+        yield (
+            f"{name:14} {spread.median:7.1f} {f'({spread.least:.0f}-{spread.most:.0f})':13} "
+            f"{_ratio(ratio(runs, reference, rate))}  "
+            f"{_median(runs, per_gib('user_s')):6.2f} {_median(runs, per_gib('system_s')):6.2f} "
+            f"{_median(runs, per_gib('softirq_of_receiver_s')):6.2f} "
+            f"{_ratio(ratio(runs, reference, cpu))} "
+            f"{_median(runs, lambda run: run['waits'] * MIB / run['bytes']):6.1f} "
+            f"{_median(runs, chunk_bytes) / 1024:7.1f} "
+            f"{'?' if copied is None else f'{copied:.2f}':>6}"
+        )
+
+
+def latencies(report: Report) -> Iterator[str]:
+    """Echo round trips."""
+    if not report.echo_ns:
+        return
+    yield f"{'echo, us':14} {'p50':>9} {'p99':>9} {'p99.9':>9} {'rounds':>7}"
+    for name, took in report.echo_ns.items():
+        p50, p99, p999 = (percentile(took, percent) / 1000 for percent in (50, 99, 99.9))
+        yield f"{name:14} {p50:9.1f} {p99:9.1f} {p999:9.1f} {len(took):7}"
+
+
+def table(report: Report) -> str:
+    """All of it."""
+    blocks = (heading(report), rates(report), latencies(report))
+    return "\n\n".join(text for block in blocks if (text := "\n".join(block)))
+
+
+def comparison(a: Report, b: Report) -> str:
+    """The second report's figures over the first's; raises BenchError if they do not compare."""
+    check_comparable(a, b)
+    lines = [f"{'receiver':14} {'rate':>17} {'ratio':>6}  {'CPU s/GiB':>15} {'ratio':>6}"]
+    for name in a.runs:
+        if name not in b.runs:
+            continue
+        before, after = a.runs[name], b.runs[name]
+        rates_ = _median(before, rate), _median(after, rate)
+        cpus = _median(before, cpu), _median(after, cpu)
+        lines.append(
+            f"{name:14} {rates_[0]:7.1f} > {rates_[1]:7.1f} {rates_[1] / rates_[0]:6.2f}  "
+            f"{cpus[0]:6.2f} > {cpus[1]:6.2f} "
+            + (f"{cpus[1] / cpus[0]:6.2f}" if cpus[0] else f"{'-':>6}")
+        )
+    return "\n".join(lines)

@@ -1,0 +1,134 @@
+"""``zcrx-bench``: receivers compared in one run."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+import pyzcrx
+from pyzcrx.bench import table
+from pyzcrx.bench.figures import Report
+from pyzcrx.bench.pinning import Pinning, interfaces_in
+from pyzcrx.bench.plan import BenchError, Plan, setup
+from pyzcrx.bench.rounds import ALL, Rounds, unavailable
+from pyzcrx.bench.send import WAYS
+from pyzcrx.cli.common import SIZE, one_line_errors
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-i", "--interface", help="Network card to receive on.  [default: none, NODEV]")
+@click.option("-q", "--queue", default=0, type=click.IntRange(0), help="Its rx queue.")
+@click.option("--host", default="127.0.0.1", show_default=True,
+              help="Address that receivers listen on and the sender connects to.")
+@click.option("--sender-netns", "netns", metavar="NAME",
+              help="The sender's network namespace.  [default: ours]")
+@click.option("-r", "--receiver", "receivers", multiple=True, type=click.Choice(ALL),
+              help="May be given several times; the first is the reference.  [default: all]")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--size", "size_bytes", default="256M", show_default=True, type=SIZE,
+              help="What each receiver gets in a round.")
+@click.option("--connections", default=1, show_default=True, type=click.IntRange(1, 10000))
+@click.option("--rx-buf-len", type=SIZE, default=None,
+              help="Bytes of a zcrx buffer, where the card can choose.  [default: a page]")
+@click.option("--area", "area_bytes", default="64M", show_default=True, type=SIZE,
+              help="Memory of zcrx receivers.")
+@click.option("--sender", "how", default="sendfile", show_default=True,
+              type=click.Choice(list(WAYS)))
+@click.option("--read", is_flag=True, help="Receivers read every byte.")
+@click.option("--echo-rounds", default=0, show_default=True, type=click.IntRange(0),
+              help="Measure so many round trips of 1 KiB, too.")
+@click.option("--c-receiver", type=click.Path(exists=True, dir_okay=False),
+              help="The receiver in C (csrc/bench).  [default: zcrx-c-receiver in PATH]")
+@click.option("--receiver-cpu", type=click.IntRange(0), help="[default: the last]")
+@click.option("--sender-cpu", type=click.IntRange(0), help="[default: the first]")
+@click.option("--napi-cpu", type=click.IntRange(0),
+              help="For the card's interrupts.  [default: the second, if there are three]")
+@click.option("--mark-from", default=0, type=click.IntRange(0, 1 << 19), hidden=True,
+              help="Number the runs for an emulator that counts instructions.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
+@click.version_option(pyzcrx.__version__, prog_name="zcrx-bench")
+@one_line_errors("zcrx-bench")
+def main(
+    interface: str | None,
+    queue: int,
+    host: str,
+    netns: str | None,
+    receivers: tuple[str, ...],
+    rounds: int,
+    size_bytes: int,
+    connections: int,
+    rx_buf_len: int | None,
+    area_bytes: int,
+    how: str,
+    read: bool,
+    echo_rounds: int,
+    c_receiver: str | None,
+    receiver_cpu: int | None,
+    sender_cpu: int | None,
+    napi_cpu: int | None,
+    mark_from: int,
+    as_json: bool,
+) -> None:
+    """Receive the same bytes in several ways, in turns, and compare the costs.
+
+    Each receiver is a process of its own, pinned to its CPU; the sender is one more. On a
+    card (-i and -q) header split and steering to the queue are yours to set up; without
+    one everything goes over loopback, zcrx by NODEV.
+    """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
+    plan = Plan(
+        receivers=receivers or ALL, rounds=rounds, size_bytes=size_bytes,
+        connections=connections, interface=interface, queue=queue, rx_buf_len=rx_buf_len or 0,
+        area_bytes=area_bytes, host=host, netns=netns, how=how, read=read,
+        echo_rounds=echo_rounds, c_receiver=c_receiver or shutil.which("zcrx-c-receiver"),
+        mark_from=mark_from,
+    )  # fmt: skip
+    report = _measure(plan, Pinning.choose(receiver_cpu, sender_cpu, napi_cpu))
+    click.echo(report.to_json() if as_json else table.table(report))
+
+
+def _measure(plan: Plan, pinning: Pinning) -> Report:
+    left_out = unavailable(plan)
+    names = [name for name in plan.receivers if name not in left_out]
+    if not names:
+        raise BenchError("; ".join(f"{name}: {why}" for name, why in left_out.items()))
+    interfaces = [plan.interface] if plan.interface else []
+    if plan.netns:
+        interfaces += interfaces_in(plan.netns)
+    pinning.pin_interrupts(interfaces)
+    try:
+        report = Report(
+            setup(plan, pinning),
+            {"pyzcrx": pyzcrx.__version__, "python": platform.python_version()},
+            [*pinning.problems, *(f"{name}: {why}" for name, why in left_out.items())],
+        )
+        rounds = Rounds(plan, pinning)
+        with click.progressbar(
+            length=plan.rounds * len(names), label="zcrx-bench", file=sys.stderr
+        ) as progress:
+            for name, figures in rounds.runs(names):
+                report.runs.setdefault(name, []).append(figures)
+                progress.update(1)
+        if plan.echo_rounds:
+            report.echo_ns = {name: rounds.echo(name) for name in names}
+    finally:
+        pinning.restore()
+    return report
+
+
+@main.command()
+@click.argument("before", type=click.Path(path_type=Path))
+@click.argument("after", type=click.Path(path_type=Path))
+@one_line_errors("zcrx-bench")
+def compare(before: Path, after: Path) -> None:
+    """Two reports of --json side by side; refused where their set-ups differ."""
+    click.echo(table.comparison(Report.read(before), Report.read(after)))
+
+
+if __name__ == "__main__":
+    main()

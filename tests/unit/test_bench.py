@@ -1,0 +1,269 @@
+"""``zcrx-bench`` without a kernel: figures, tables, what may be compared, who runs where."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyzcrx.bench import card, figures, marks, table
+from pyzcrx.bench.figures import Report, Spread, percentile, ratio
+from pyzcrx.bench.job import ReceiveJob, SendJob
+from pyzcrx.bench.meter import cpu_times
+from pyzcrx.bench.pinning import Pinning, interrupts
+from pyzcrx.bench.plan import MIB, BenchError, Plan
+from pyzcrx.bench.rounds import unavailable
+from pyzcrx.cli.bench import main
+from pyzcrx.errors import BadArgument
+
+SETUP: dict[str, Any] = {
+    "kernel": "7.3.4", "cpu": "a CPU of some length, as they have them today", "python": "3.13.5",
+    "interface": "zcrx0", "mtu": 9000, "connections": 1, "size_bytes": 256 * MIB,
+    "sender": "sendfile", "read": False, "pinned": {"receiver": 1, "sender": 0, "napi": 0},
+}  # fmt: skip
+
+
+def run(seconds: float = 2.0, user_s: float = 0.5, **more: Any) -> dict[str, Any]:
+    return {
+        "bytes": 256 * MIB, "chunks": 65536, "turns": 900, "seconds": seconds, "waits": 512,
+        "user_s": user_s, "system_s": 0.5, "softirq_of_receiver_s": 0.01, "copied": 0.0, **more,
+    }  # fmt: skip
+
+
+def report(**setup: Any) -> Report:
+    return Report(
+        SETUP | setup, {"pyzcrx": "0.1.0"}, ["uvloop: uvloop is not installed"],
+        {"c": [run(1.0), run(2.0), run(4.0)], "columns": [run(2.0), run(4.0), run(8.0, 1.5)],
+         "recv_into-64K": [run(2.0, copied=None)]},
+        {"c": [1000, 2000, 3000]},
+    )  # fmt: skip
+
+
+def test_the_table_is_readable_at_100_columns() -> None:
+    text = table.table(report())
+    assert max(map(len, text.splitlines())) <= 100
+    [line] = [line for line in text.splitlines() if line.startswith("columns ")]
+    assert line.split() == [
+        "columns", "64.0", "(32-128)", "0.50", "2.00", "2.00", "0.04", "1.00", "2.0", "4.0", "0.00"
+    ]  # fmt: skip
+    assert "not pinned or not run: uvloop: uvloop is not installed" in text
+    [line] = [line for line in text.splitlines() if line.startswith("recv_into-64K")]
+    assert line.split()[-1] == "?"
+    assert "c                    2.0       3.0       3.0       3" in text
+
+
+def test_a_report_survives_json() -> None:
+    assert Report.from_json(report().to_json()) == report()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[1]", '"x"', '{"format": 1}', '{"format": 1, "setup": {}, "other": 1}']
+)
+def test_what_is_no_report_is_refused(text: str) -> None:
+    with pytest.raises(BenchError, match="not a report"):
+        Report.from_json(text)
+
+
+def test_a_report_of_another_format_is_refused() -> None:
+    with pytest.raises(BenchError, match="another version"):
+        Report.from_json(report().to_json().replace('"format": 1', '"format": 99'))
+
+
+def test_comparing_equal_set_ups() -> None:
+    after = report()
+    after.runs["columns"] = [run(2.0)] * 3
+    lines = table.comparison(report(), after).splitlines()
+    assert lines[2].split()[1:] == ["64.0", ">", "128.0", "2.00", "4.00", ">", "4.00", "1.00"]
+
+
+@pytest.mark.parametrize("changed", [{"mtu": 1500}, {"pinned": {}}, {"new": 1}])
+def test_different_set_ups_are_not_compared(changed: dict[str, Any]) -> None:
+    [name] = changed
+    with pytest.raises(BenchError, match=f"the set-ups differ.*{name}"):
+        table.comparison(report(), report(**changed))
+
+
+def test_nothing_in_common_is_not_compared() -> None:
+    other = report()
+    other.runs = {"epoll": [run()]}
+    with pytest.raises(BenchError, match="no receiver is in both"):
+        table.comparison(report(), other)
+
+
+def test_compare_as_a_command(tmp_path: Path) -> None:
+    a, b, bad = tmp_path / "a", tmp_path / "b", tmp_path / "bad"
+    a.write_text(report().to_json())
+    b.write_text(report(mtu=1500).to_json())
+    bad.write_bytes(b"\xff")
+    runner = CliRunner()
+    assert "columns" in runner.invoke(main, ["compare", str(a), str(a)]).output
+    for wrong, said in (b, "mtu"), (bad, "not a report"), (tmp_path / "no", "No such file"):
+        done = runner.invoke(main, ["compare", str(a), str(wrong)])
+        assert done.exit_code == 1
+        assert done.output.count("\n") == 1
+        assert said in done.output
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=200), st.floats(1, 100))
+def test_a_percentile_is_a_value_that_so_many_do_not_exceed(
+    values: list[int], percent: float
+) -> None:
+    found = percentile(values, percent)
+    assert found in values
+    assert sum(value <= found for value in values) >= len(values) * percent / 100 - 1e-6
+    assert sum(value < found for value in values) < len(values) * percent / 100 + 1e-6
+
+
+def test_percentiles_of_a_thousand() -> None:
+    values = list(range(1, 1001))
+    assert [percentile(values, p) for p in (50, 99, 99.9, 100)] == [500, 990, 999, 1000]
+
+
+def test_no_values_have_no_figures() -> None:
+    with pytest.raises(BenchError):
+        percentile([], 50)
+    with pytest.raises(BenchError):
+        Spread.of([])
+    assert ratio([run()], [], figures.rate) is None
+    assert ratio([run()], [run(user_s=0) | {"system_s": 0}], figures.cpu) is None
+
+
+def test_jobs_survive_json() -> None:
+    job = ReceiveJob("columns", "::1", 0, interface="eth0", echo=True)
+    assert ReceiveJob.from_json(job.to_json()) == job
+    sending = SendJob("::1", 1, size_bytes=5)
+    assert SendJob.from_json(sending.to_json()) == sending
+
+
+INTERRUPTS = """           CPU0       CPU1
+  0:         44          0   IO-APIC   2-edge      timer
+ 24:          0       1234   zcrxsim   1  zcrx0-1
+ 25:          0         12   zcrxsim   1  zcrx1-1
+ 30:          5          5   PCI-MSIX  eth10-TxRx-0
+ 31:          5          5   PCI-MSIX  mlx5_comp0@pci:0000:3b:00.0
+NMI:          0          0   Non-maskable interrupts
+"""
+
+
+def test_interrupts_are_found_by_their_names() -> None:
+    assert interrupts(INTERRUPTS, {"zcrx0"}) == {24: "zcrx0-1"}
+    assert interrupts(INTERRUPTS, {"eth1"}) == {}
+    assert list(interrupts(INTERRUPTS, {"zcrx0", "zcrx1", "0000:3b:00.0"})) == [24, 25, 31]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "chosen"),
+    [({0, 1}, (1, 0, 0)), ({0, 1, 2}, (2, 0, 1)), ({3}, (None, None, None))],
+)
+def test_cpus_are_chosen(
+    allowed: set[int], chosen: tuple[int | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: allowed)
+    pinning = Pinning.choose()
+    assert (pinning.receiver, pinning.sender, pinning.napi) == chosen
+    assert bool(pinning.problems) == (chosen[0] is None)
+
+
+def test_sharing_the_receivers_cpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    assert "not alone" in Pinning.choose(receiver=1, sender=1).problems[0]
+    with pytest.raises(BadArgument, match="CPU 9"):
+        Pinning.choose(receiver=9)
+
+
+def test_interrupts_that_cannot_be_pinned_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "interrupts").write_text(INTERRUPTS)
+    affinity = tmp_path / "irq" / "24" / "smp_affinity_list"
+    affinity.parent.mkdir(parents=True)
+    affinity.write_text("0-1")
+    monkeypatch.setattr("pyzcrx.bench.pinning.PROC", tmp_path)
+    pinning = Pinning(1, 0, 0)
+    pinning.pin_interrupts(["zcrx0", "zcrx1"])
+    assert affinity.read_text() == "0"
+    assert pinning.problems == ["interrupt 25 (zcrx1-1): No such file or directory"]
+    pinning.restore()
+    assert affinity.read_text() == "0-1"
+    pinning.pin_interrupts(["eth7"])
+    assert "no interrupts of eth7" in pinning.problems[-1]
+
+
+def test_cpu_times_by_kind() -> None:
+    times = cpu_times("cpu  10 0 10 10 0 0 0\ncpu1 100 0 50 7 0 1 25 0 0 0\nintr 5\n")
+    assert times == {
+        "1": {"user": 1.0, "nice": 0.0, "system": 0.5, "idle": 0.07, "iowait": 0.0, "irq": 0.01,
+              "softirq": 0.25}
+    }  # fmt: skip
+
+
+PLAN = Plan(("c", "columns"))
+
+
+@pytest.mark.parametrize(
+    ("name", "interface", "counted", "expected"),
+    [
+        ("recv_into-1M", "zcrx0", 0, 1.0),
+        ("columns", None, 0, 1.0),
+        ("columns", "zcrx0", 100, 0.0),
+        ("c", "zcrx0", 60, 0.4),
+        ("columns", "eth0", None, None),
+        ("mapped", "zcrx0", None, 0.25),
+    ],
+)
+def test_bytes_copied_are_told_by_who_knows(
+    name: str, interface: str | None, counted: int | None, expected: float | None
+) -> None:
+    plan = dataclasses.replace(PLAN, interface=interface)
+    before = {} if counted is None else {"zc_bytes": 1000}
+    after = {} if counted is None else {"zc_bytes": 1000 + counted}
+    figures_ = {"bytes": 100, "bytes_copied": 25}
+    assert card.copied(plan, name, figures_, before, after) == expected
+
+
+def test_a_receiver_that_cannot_run_has_a_reason() -> None:
+    assert "zcrx-c-receiver" in unavailable(PLAN)["c"]
+    assert unavailable(dataclasses.replace(PLAN, c_receiver="/bin/true")) == {}
+
+
+def test_only_receivers_that_cannot_run_is_an_error() -> None:
+    done = CliRunner().invoke(main, ["-r", "c"], env={"PATH": ""})
+    assert done.exit_code == 1
+    assert "no zcrx-c-receiver" in done.output
+
+
+def test_marks_carry_their_numbers() -> None:
+    code = marks.begin(0x12345)
+    assert code == bytes.fromhex("0f1f8400") + (0x5A112345).to_bytes(4, "little")
+    payload = marks.payload(0x7FFF_1234_5678, 8192)
+    displacements = [int.from_bytes(payload[i + 4 : i + 8], "little") for i in range(0, 40, 8)]
+    high, low, pages_high, pages = (d & 0xFFFFF for d in displacements[:4])
+    assert high << 20 | low == 0x7FFF_1234_5678 >> 12
+    assert (pages_high, pages) == (0, 3)  # 8 KiB from the middle of a page
+
+
+def test_marks_run_on_any_machine() -> None:
+    marker = marks.Marker()
+    for code in (marks.begin(1), marks.payload(4096, 4096), marks.end(1)):
+        if function := marker.prepare(code):
+            function()
+
+
+def test_figures_are_json_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from pyzcrx.bench.meter import Meter
+
+    meter = Meter(mark=1)
+    meter.payload(4096, 4096)
+    meter.start()
+    meter.stop(size_bytes=10, chunks=2, turns=1)
+    meter.tell()
+    told = json.loads(capsys.readouterr().out)
+    assert (told["bytes"], told["chunks"], told["turns"]) == (10, 2, 1)
+    assert told["seconds"] >= 0
+    assert told["maps"]
