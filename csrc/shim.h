@@ -15,6 +15,7 @@
 #include "cdef/ring.h"
 #include "cdef/receive.h"
 #include "cdef/refill.h"
+#include "cdef/privilege.h"
 
 /* Tokens with this bit belong to RECV_ZC requests. */
 #define PZ_TOKEN_RECEIVE	((uint64_t)1 << 63)

@@ -20,7 +20,14 @@ from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
 from pyzcrx.audit import Audit, audit
 from pyzcrx.buffer import Buffer
-from pyzcrx.errors import BadArgument, BadRequest, ClosedError, CorruptRing, KernelError
+from pyzcrx.errors import (
+    BadArgument,
+    BadRequest,
+    ClosedError,
+    CorruptRing,
+    KernelError,
+    NotPermitted,
+)
 from pyzcrx.events import Data, Event
 from pyzcrx.holders import Holder, holders
 from pyzcrx.meanings import kernel_error
@@ -135,8 +142,8 @@ class Ifq:
         """Receive from a connected TCP socket (or its descriptor), to the end or *limit* bytes.
 
         Keep the socket open until the request is over. Sets SO_OOBINLINE on it,
-        so that lost urgent data is noticed; on a card, urgent data is dropped
-        (:mod:`pyzcrx.urgent`). At most one request a socket.
+        so that lost urgent data is noticed; on a card, a process that may has it
+        dropped (:mod:`pyzcrx.urgent`). At most one request a socket.
 
         Raises BadArgument (limit), NotTcp (EPROTONOSUPPORT, ENOTSOCK),
         NotConnected (ENOTCONN, EBADF), InterfaceGone (ENODEV), WrongThread,
@@ -148,7 +155,8 @@ class Ifq:
         fd = sock if isinstance(sock, int) else sock.fileno()
         check(lib.pz_tcp_ready(fd), "receive", f"fd {fd}")
         if not self.nodev:
-            drop_urgent(fd)
+            with suppress(NotPermitted):  # then its listener's filter, which it has, must do
+                drop_urgent(fd)
         request = Request(self, fd, limit, context)
         self._requests[request.token] = request
         request.arm()

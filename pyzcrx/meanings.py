@@ -139,6 +139,9 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
     "arm notice": {
         _errno.EINVAL: (BadRequest, "the notice is armed already", "arm it once it came"),
     },
+    "drop privileges": {
+        _errno.EPERM: (NotPermitted, "only root can become another user", "run as root"),
+    },
     "create udmabuf": {
         _errno.ENOENT: (
             NotSupported,

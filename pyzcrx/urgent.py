@@ -4,8 +4,8 @@ On Linux up to 7.3.4 at least, a segment whose payload lies in an area and holds
 byte is a kernel panic (``net/ipv4/tcp_input.c:tcp_urg()``), and any peer can send one.
 Two defences, best both (docs/security.md):
 
-* :func:`drop_urgent`, a filter on a socket, asks for no privilege and loses no time.
-  It protects that socket and those accepted from it. A stream with urgent data stalls.
+* :func:`drop_urgent`, a filter on a socket, protects that socket and those accepted from
+  it. A stream with urgent data stalls.
 * :data:`NFT_RULES` protect every socket of the network namespace, strangers' too, and lose
   nothing: the flag is cleared, and the urgent byte is read in its place like any other.
 """
@@ -37,12 +37,14 @@ At the input hook IPv4 fragments are whole again.
 def drop_urgent(sock: socket.socket | int) -> None:
     """Have the kernel drop the segments of a TCP socket that have the URG flag.
 
-    Do so before it listens or connects: accepted sockets inherit it.
-    :meth:`pyzcrx.Ifq.receive` does so as well on a card, too late for what came before.
+    Do so before it listens or connects, and before privileges are dropped: accepted
+    sockets inherit it. :meth:`pyzcrx.Ifq.receive` does so as well on a card where it may,
+    too late for what came before.
     The peer of a dropped segment sends it again until it gives up. A socket filter that
     is there already stays; then nothing is done.
 
-    Raises NotConnected (EBADF), NotTcp (ENOTSOCK), KernelError.
+    Raises NotPermitted (EPERM: Linux 7.3 asks for CAP_NET_ADMIN in the network namespace, 6.18
+    does not), NotConnected (EBADF), NotTcp (ENOTSOCK).
     Kernel: ``net/core/filter.c:sk_filter_trim_cap()``, SO_ATTACH_FILTER (2.2).
     """
     fd = sock if isinstance(sock, int) else sock.fileno()

@@ -33,6 +33,7 @@ int pz_tcp_ready(int fd);
 /*
  * Have the kernel drop this TCP socket's segments that carry the URG flag, by a socket
  * filter, which those accepted from it inherit.  Leaves a filter that is there alone.
+ * -EPERM: Linux 7.3 asks for CAP_NET_ADMIN.
  */
 int pz_drop_urgent(int fd);
 /* Bytes in the socket that were not received (SIOCINQ), or -errno. */

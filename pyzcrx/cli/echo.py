@@ -15,10 +15,13 @@ import pyzcrx
 from pyzcrx.area import HugePages
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
 from pyzcrx.cli.server import Server
+from pyzcrx.cli.user import user_option
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE
 from pyzcrx.pressure import POLICIES, Policy
+from pyzcrx.privilege import User
 from pyzcrx.registration import RqMemory
+from pyzcrx.supervisor import become_worker
 
 BOUND_PATIENCE_S = 5.0
 """A restart at once meets the queue of the process before, still on its way back."""
@@ -94,6 +97,7 @@ class _Stop:
               "[default: on a card, a 64th of the area, 4K to 1M; else the kernel's choice]")
 @click.option("--max-backlog", "backlog_bytes", type=SIZE, default="256K", show_default=True,
               help="Bytes of a connection that may wait to be echoed; then it is not read on.")
+@user_option
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-echo")
 @one_line_errors("zcrx-echo")
 def main(
@@ -116,6 +120,7 @@ def main(
     pressure_limit: int | None,
     rcvbuf_bytes: int | None,
     backlog_bytes: int,
+    user: User | None,
 ) -> None:
     """Accept TCP connections, receive by io_uring zero-copy, echo every byte.
 
@@ -128,6 +133,8 @@ def main(
         raise click.UsageError("give either --interface with --queue, or --nodev")
     if (interface is None) != (queue is None):
         raise click.UsageError("--interface and --queue go together")
+    # The card is set up, and put back, by whoever called us: nothing is left to be done.
+    worker = become_worker(user, put_back=lambda _pid: None) if user else None
     # Many clients are many descriptors; the soft limit is a convention.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -151,6 +158,8 @@ def main(
         )
         if rcvbuf_bytes is None and not (nodev or discard):
             rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)
+        if worker is not None:
+            worker.drop()
         server = Server(
             ring, ifq, listener, discard=discard, once=once,
             # A connection must not take the area from all others.
