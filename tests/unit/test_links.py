@@ -12,6 +12,8 @@ from pyzcrx.registration import interface_gone
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import receiving, settled
 
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+
 
 def test_every_request_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = ModelKernel()
