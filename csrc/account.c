@@ -235,6 +235,22 @@ static PyObject *account_snapshot(PyObject *self, PyObject *unused)
 			     a->pushed);
 }
 
+PyDoc_STRVAR(held_doc, "held(token)\n--\n\nBytes of the leases of one request, copies too.");
+
+static PyObject *account_held_by(PyObject *self, PyObject *arg)
+{
+	const struct lease *l = ((struct account *)self)->oldest;
+	unsigned long long token = PyLong_AsUnsignedLongLong(arg);
+	Py_ssize_t bytes = 0;
+
+	if (PyErr_Occurred())
+		return NULL;
+	for (; l; l = l->newer)
+		if (l->token == token)
+			bytes += l->span.length;
+	return PyLong_FromSsize_t(bytes);
+}
+
 PyDoc_STRVAR(oldest_doc, "oldest(n)\n--\n\nThe n leases that are out longest; -1: all.");
 
 static PyObject *account_oldest(PyObject *self, PyObject *arg)
@@ -325,6 +341,7 @@ static PyObject *account_histogram(PyObject *self, void *unused)
 static PyMethodDef account_methods[] = {
 	{"give_back", account_give_back, METH_VARARGS, give_back_doc},
 	{"lease_run", account_lease_run, METH_VARARGS, lease_run_doc},
+	{"held", account_held_by, METH_O, held_doc},
 	{"oldest", account_oldest, METH_O, oldest_doc},
 	{"snapshot", account_snapshot, METH_NOARGS, snapshot_doc},
 	{"take", account_take, METH_VARARGS, take_doc},

@@ -45,6 +45,7 @@ class Account:
         since_ns: int,
         /,
     ) -> int: ...
+    def held(self, token: int, /) -> int: ...
     def lease_run(
         self,
         into: list[T],

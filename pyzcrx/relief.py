@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _PAUSE_PATIENCE_NS = 10_000_000
 """Another thread may release, and wakes nobody."""
 
+_LOOK_NS = 5_000_000
+"""So seldom are all leases looked at."""
+
 _LEAST_COPIES = 64 << 20
 
 
@@ -36,6 +39,7 @@ class Relief:
             else max(_LEAST_COPIES, ifq.area.size_bytes)
         )
         self._warned = False
+        self._looked_ns: dict[str, int] = {}
         self._can_grow = self._policy == "grow"
         self.grown: list[Area] = []
         """Areas added here, to be closed with the ifq."""
@@ -85,14 +89,22 @@ class Relief:
 
     def settle(self) -> int:
         """Look at the marks; gives how long the turn may wait at most, in ns, or -1."""
-        if self.paused:
-            self._resume()
         account = self._ifq.account
+        if self.paused and self._due("resume"):
+            self._resume()
         if account.leased > self.most:
             self._relieve()
         if account.copies_bytes and account.copies_bytes > self._copies_mark:
             self._pause()
         return _PAUSE_PATIENCE_NS if self.paused else -1
+
+    def _due(self, what: str) -> bool:
+        """Whether it is time to look at every lease again."""
+        now = self._ifq.ring.now_ns
+        if now - self._looked_ns.get(what, 0) < _LOOK_NS:
+            return False
+        self._looked_ns[what] = now
+        return True
 
     def _relieve(self) -> None:
         if self._policy is None:
@@ -174,6 +186,8 @@ class Relief:
 
     def _pause(self) -> None:
         """Read on no more from who holds most."""
+        if not self._due("pause"):
+            return
         for held in held_by_request(self._ifq):
             if held.request.pause(held.size_bytes // 2):
                 return
@@ -183,12 +197,11 @@ class Relief:
         self.paused.append((request, until_bytes))
 
     def _resume(self) -> None:
-        held = {h.request: h.size_bytes for h in held_by_request(self._ifq)}
         for _ in range(len(self.paused)):
             request, until_bytes = self.paused[0]
             if request.stopping:
                 self._ifq.ring.post(request.give_up(errno.ECANCELED))
-            elif held.get(request, 0) <= until_bytes:
+            elif self._ifq.account.held(request.token) <= until_bytes:
                 request.arm()
             else:
                 self.paused.append((request, until_bytes))
