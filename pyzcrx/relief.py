@@ -78,7 +78,7 @@ class Relief:
         advice = area_advice(self._ifq.interface, rx_buf_len=self._ifq.rx_buf_len)
         if self._ifq.area.size_bytes < advice.least_bytes:
             warnings.warn(
-                f"the area has {self._ifq.area.size_bytes} bytes and the card keeps "
+                f"the area has {self._ifq.area.size_bytes} bytes and the card may keep "
                 f"{advice.least_bytes} posted: packets will be lost, and the connections slow; "
                 f"give it {advice.size_bytes}, or shrink the ring (ethtool -G IF rx N)",
                 PressureWarning,

@@ -94,7 +94,8 @@ class _Crowd:
 
     @contextmanager
     def connection(self, data: bytes, *, hold: bool) -> Iterator[None]:
-        with connected() as (client, sock):
+        # What a request that is not read on leaves in its socket lies in the area.
+        with connected(rcvbuf_bytes=MIB) as (client, sock):
             self.ifq.receive(sock, context=hold)
             thread = threading.Thread(target=self._send, args=(client, data, hold))
             thread.start()

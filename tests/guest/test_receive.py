@@ -24,8 +24,10 @@ MIB = 1 << 20
 
 
 @contextmanager
-def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+def connected(rcvbuf_bytes: int = 0) -> Iterator[tuple[socket.socket, socket.socket]]:
     with socket.create_server((CARD.server, 0)) as listener:
+        if rcvbuf_bytes:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf_bytes)
         client = connect(listener.getsockname()[1])
         server, _ = listener.accept()
     with client, server:

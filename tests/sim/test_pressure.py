@@ -41,7 +41,7 @@ def test_an_area_below_the_ring_is_warned_of() -> None:
     with (
         pyzcrx.Ring() as ring,
         pyzcrx.Area.anonymous(MIB) as area,
-        pytest.warns(pyzcrx.PressureWarning, match="keeps 2621440 posted"),
+        pytest.warns(pyzcrx.PressureWarning, match="may keep 2621440 posted"),
     ):
         register(ring, area)
 
