@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vm import bootstrap, cache, host
-from vm.errors import BadRequest
+from vm import bootstrap, cache, host, image, kernel
+from vm.errors import BadRequest, BuildFailed, NotOffered
+from vm.kernel import Kernel
 
+NONE = "pyzcrx: none"
+"""What a hook says that finds no such package."""
 SOURCE = "linux-source.tar.xz"
 
 
@@ -37,3 +40,29 @@ def unpack(release: str, folder: Path, below: str = "") -> None:
     argv: list[str | Path] = ["tar", "-C", folder, f"--strip-components={depth}", "-xf"]
     only = ["--wildcards", f"linux-source-*/{below}"] if below else []
     host.run([*argv, packed / SOURCE, *only], what=f"unpacking {below or 'the kernel source'}")
+
+
+def find(version: str, *, rebuild: bool = False) -> Kernel:
+    """The newest kernel of this version ("7.2", "7.2.12") among those that the guest's own
+    suites have; the same one until ``rebuild``.
+    """
+    if not re.fullmatch(r"\d+\.\d+(\.\d+)?", version):
+        raise BadRequest(f"{version!r} is no kernel version (like 7.2 or 7.2.12)")
+    hook = bootstrap.recipe("kernel.sh")
+
+    def make(folder: Path) -> None:
+        with host.progress(f"fetching the archive's newest kernel {version}"):
+            try:
+                bootstrap.make(folder, [], hook, env={"VERSION": version})
+            except BuildFailed as error:
+                if NONE in error.details:
+                    suites = f"{image.SUITE} and {image.BACKPORTS}"
+                    raise NotOffered(f"{suites} have no kernel {version}") from None
+                raise
+            kernel.resolve_modules(folder)
+
+    name = cache.key("kernel", version, hook)
+    if rebuild:
+        cache.forget("archive", name)
+    entry = cache.obtain("archive", name, make, keep=2)
+    return kernel.locate(entry.path).holding(entry)

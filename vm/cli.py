@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from vm import bench, demo, image, ktap, module, selftest, terminal, tiers, wheel
+from vm.choice import choose
 from vm.config import Share
-from vm.options import boot, guest_options, reported
+from vm.options import TRACEBACK, boot, chosen, guest_options, kernel_options, reported
 
 EXIT_STATUSES = """
 \b
@@ -33,12 +34,15 @@ def main() -> None:
 
 @main.command()
 @click.option("--rebuild", is_flag=True, help="Make it anew (fetches the newest kernel).")
-@click.option("--debug", is_flag=True, help="Show a traceback for errors.")
-def build(*, rebuild: bool, debug: bool) -> None:
-    """Make the guest's image, if it is not there already."""
-    with reported(debug=debug):
-        made = image.obtain(rebuild=rebuild)
-        click.echo(made.entry.path)
+@kernel_options
+@TRACEBACK
+def build(*, rebuild: bool, traceback: bool, **options: Any) -> None:
+    """Make the guest's image, if it is not there already, or the kernel that is named."""
+    with reported(traceback=traceback):
+        if options["kernel"] or options["debug"]:
+            click.echo(chosen(options, rebuild=rebuild).image)
+        else:
+            click.echo(image.obtain(rebuild=rebuild).entry.path)
 
 
 # Options end where CMD begins, so that its own need no `--`.
@@ -53,7 +57,7 @@ def run(*, command: tuple[str, ...], timeout: float | None, **options: Any) -> N
     CMD gets our stdin (unless that is a terminal); its stdout and stderr are ours.
     It is no shell line: use `sh -c '...'` for that.
     """
-    with reported(debug=options["debug"]):
+    with reported(traceback=options["traceback"]):
         with boot(options) as guest:
             done = terminal.run(guest, command, timeout=timeout)
         sys.exit(done.exit_status)
@@ -66,7 +70,7 @@ def shell(*, command: tuple[str, ...], **options: Any) -> None:
     """Boot the guest and give a shell in it; its end ends the guest."""
     if not sys.stdin.isatty():
         raise click.UsageError("shell needs a terminal; for pipes there is `run`")
-    with reported(debug=options["debug"]):
+    with reported(traceback=options["traceback"]):
         with boot(options) as guest:
             environment = {"TERM": os.environ.get("TERM", "dumb")}
             done = terminal.shell(guest, command or ("bash", "-l"), environment)
@@ -127,12 +131,17 @@ def build_wheel() -> None:
     help="Run this tier (may be given several times).  [default: all]",
 )
 @click.option("--long", is_flag=True, help="As often as the docs' figures say: hours.")
+@kernel_options
 @click.argument("arguments", metavar="[PYTEST ARGS]...", nargs=-1, type=click.UNPROCESSED)
-def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...]) -> None:
-    """Run the project's tests, tier by tier; extra arguments go to pytest."""
+def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...], **options: Any) -> None:
+    """Run the project's tests, tier by tier; extra arguments go to pytest.
+
+    The kernel is that of the tiers nodev and sim.
+    """
     os.environ[tiers.LONG] = str(int(long))
     with reported():
-        sys.exit(0 if tiers.run_tiers(names or tiers.TIERS, arguments) else 1)
+        kernel = chosen(options) if options["kernel"] or options["debug"] else None
+        sys.exit(0 if tiers.run_tiers(names or tiers.TIERS, arguments, kernel) else 1)
 
 
 @main.command("selftest")
@@ -140,7 +149,7 @@ def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...]) -> N
 @click.option(
     "--tree",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Take the tests from this kernel source tree.",
+    help="Take the tests from this kernel source tree, and its kernel unless --kernel is given.",
 )
 @click.option(
     "--times",
@@ -191,13 +200,14 @@ def run_selftests(
     """
     if every and tests:
         raise click.UsageError("either --all or tests by name")
-    with reported(debug=options["debug"]):
-        card = module.for_guest(options["kernel"])
-        built = selftest.obtain(selftest.release_to_boot(options["kernel"]), tree)
+    with reported(traceback=options["traceback"]):
+        kernel = choose(options["kernel"] or tree, options["modules"], debug=options["debug"])
+        card = module.for_guest(kernel)
+        built = selftest.obtain(choose().release, tree)
         folders = ((card.path, module.GUEST_FOLDER), (built.path, selftest.GUEST_FOLDER))
         extra = [Share(path, at) for path, at in folders]
         outcomes = selftest.run(
-            lambda: boot(options | {"wheel": "none", "sim": False}, extra),
+            lambda: boot(options | {"kernel": kernel, "wheel": "none", "sim": False}, extra),
             () if every else tests or (selftest.DEFAULT_TEST,),
             times=times, timeout=timeout, queues=queues,
         )  # fmt: skip

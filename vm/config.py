@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm.errors import BadRequest
+from vm.kernel import Kernel
 
 DEVICES = Path("/sys/bus/pci/devices")
 WHEEL_FOLDER = "/run/pyzcrx/wheel"
@@ -55,8 +56,7 @@ class Share:
 class Config:
     """Everything that ``python -m vm run`` has an option for."""
 
-    kernel: Path | None = None  # None: the image's own
-    modules: Path | None = None
+    kernel: Kernel | None = None  # None: the image's own; see vm/choice.py
     shares: tuple[Share, ...] = ()
     wheel: str = "auto"  # a path, "auto" or "none"
     memory_mib: int = 2048

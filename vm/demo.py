@@ -24,6 +24,7 @@ from vm import host, image, module, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
+from vm.kernel import Kernel
 
 CLIENT = "socat"
 PATIENCE_S = 300.0
@@ -78,8 +79,11 @@ class Sim(Card):
     client_prefix = ("ip", "netns", "exec", "peer")
     mtu = "9000"
 
+    def __init__(self, kernel: Kernel | None = None) -> None:
+        self._kernel = kernel
+
     def shares(self) -> tuple[Share, ...]:
-        self._module = module.for_guest(None)
+        self._module = module.for_guest(self._kernel)
         return (Share(self._module.path, module.GUEST_FOLDER),)
 
     def set_up(self, run: Callable[[Sequence[str]], str]) -> None:
@@ -216,7 +220,7 @@ def run(size_bytes: int, *, native: bool, nodev: bool, steps: Steps) -> None:
     if native:
         where = f"this machine, Linux {os.uname().release}"
         with tempfile.TemporaryDirectory() as folder:
-            outcome = _stream(Native(), card, folder, size_bytes, steps)
+            outcome = stream(Native(), card, folder, size_bytes, steps)
     else:
         with steps.step("wheel", shown=False):
             wheel.obtain("auto")
@@ -229,7 +233,7 @@ def run(size_bytes: int, *, native: bool, nodev: bool, steps: Steps) -> None:
         with guest:
             accelerator = "KVM" if guest.kvm else "TCG emulation"
             where = f"QEMU guest ({accelerator}), Linux {guest.release}"
-            outcome = _stream(InGuest(guest), card, "/root", size_bytes, steps)
+            outcome = stream(InGuest(guest), card, "/root", size_bytes, steps)
     _show(outcome, card, where)
 
 
@@ -242,7 +246,7 @@ def _obtain(card: Card) -> tuple[Card, tuple[Share, ...]]:
         return Card(), ()
 
 
-def _stream(machine: Machine, card: Card, folder: str, size_bytes: int, steps: Steps) -> Outcome:
+def stream(machine: Machine, card: Card, folder: str, size_bytes: int, steps: Steps) -> Outcome:
     """Bytes there and back, compared."""
     sent, back = str(Path(folder) / "sent"), str(Path(folder) / "back")
     with steps.step("random data"):

@@ -43,6 +43,10 @@ class BuildFailed(VmError):
     """The image or the wheel could not be made; ``details`` end the build's log."""
 
 
+class NotOffered(BuildFailed):
+    """The distribution's archive has no such kernel, or no longer."""
+
+
 class BootFailed(VmError):
     """QEMU ran, but the agent never spoke; ``details`` end the console."""
 

@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from vm import accel, boot, host, image, kernel, qemu, wheel
+from vm import accel, boot, host, image, qemu, wheel
 from vm.boot import Boot
+from vm.choice import choose
 from vm.config import WHEEL_FOLDER, Config, Share, check_vfio
 from vm.console import Console
 from vm.errors import BadRequest, BootFailed, BuildFailed, VmError
@@ -48,11 +49,7 @@ class Guest:
             host.need(tool)
         self.config = replace(config, vfio=tuple(map(check_vfio, config.vfio)))
         self._image = image.obtain()
-        if config.kernel is None:
-            chosen = kernel.locate(self._image.vmlinuz, config.modules)
-        else:
-            chosen = kernel.locate(config.kernel, config.modules)
-        self._boot: Boot = boot.prepare(chosen, self._image)
+        self._boot: Boot = boot.prepare(config.kernel or choose(), self._image)
         self._wheel = wheel.obtain(config.wheel)
         self._shares = self._all_shares()
         self.console = Console(config.console)
@@ -82,8 +79,9 @@ class Guest:
 
     def _all_shares(self) -> list[Share]:
         shares = list(self.config.shares)
-        if self.config.kernel is not None and (modules := self._boot.kernel.modules):
-            shares.append(Share(modules, f"/usr/lib/modules/{self._boot.kernel.release}"))
+        kernel = self._boot.kernel
+        if kernel.modules and not kernel.stock:
+            shares.append(Share(kernel.modules, f"/usr/lib/modules/{kernel.release}"))
         if self._wheel:
             shares.append(Share(self._wheel[0].parent, WHEEL_FOLDER))
         return shares

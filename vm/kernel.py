@@ -16,7 +16,10 @@ from pathlib import Path
 from vm import cache, host
 from vm.errors import BadRequest
 
-IMAGE_NAMES = ("vmlinuz", "bzImage", "arch/x86/boot/bzImage", "vmlinuz-*", "boot/vmlinuz-*")
+IMAGE_NAMES = (
+    *("vmlinuz", "bzImage", "arch/x86/boot/bzImage", "vmlinuz-*", "boot/vmlinuz-*"),
+    "usr/lib/modules/*/vmlinuz",
+)
 MODULE_FOLDERS = ("lib/modules", "usr/lib/modules", "modules")
 PVH_NOTE = 18  # XEN_ELFNOTE_PHYS32_ENTRY: "can be entered as a bare ELF file"
 
@@ -27,7 +30,13 @@ class Kernel:
     release: str
     modules: Path | None  # the folder that holds modules.dep
     tree: Path | None = None  # where it was built; None: a distribution has its headers
-    held: cache.Entry | None = None  # keeps the folder that it was unpacked to
+    stock: bool = False  # the image's own: its modules are there
+    debug: bool = False  # it checks itself, and is slow
+    held: cache.Entry | None = None  # keeps the folder that it lies in
+
+    def holding(self, entry: cache.Entry) -> Kernel:
+        """The same, and ``entry`` stays as long as it does."""
+        return replace(self, held=entry)
 
 
 def locate(path: Path, modules: Path | None = None) -> Kernel:
@@ -49,7 +58,18 @@ def locate(path: Path, modules: Path | None = None) -> Kernel:
             raise BadRequest(f"no modules of {release} in {modules} (no modules.dep)")
         modules = found
     tree = path if (path / "Module.symvers").is_file() else None
-    return Kernel(image, release, modules, tree)
+    return Kernel(image, release, modules, tree, debug=_checks_itself(path / ".config"))
+
+
+def is_built(folder: Path) -> bool:
+    """Whether there is a kernel in it."""
+    return any(image for name in IMAGE_NAMES for image in folder.glob(name))
+
+
+def _checks_itself(config: Path) -> bool:
+    if not config.is_file():
+        return False
+    return bool(re.search(r"^CONFIG_(?:KASAN|PROVE_LOCKING)=y$", config.read_text(), re.MULTILINE))
 
 
 def _image_in(folder: Path) -> Path:
@@ -84,15 +104,20 @@ def _from_package(package: Path, modules: Path | None) -> Kernel:
         for each in packages:
             with host.progress(f"unpacking {each.name}"):
                 host.run(["dpkg-deb", "-x", each, folder], what=f"unpacking {each.name}")
-        for tree in MODULE_FOLDERS[:2]:
-            for release in (folder / tree).glob("*"):
-                base = folder if tree == "lib/modules" else folder / "usr"
-                host.run(["depmod", "-b", base, release.name], what="depmod")
+        resolve_modules(folder)
 
     key = cache.key("kernel package", *(each.read_bytes() for each in packages))
     entry = cache.obtain("package", key, make, keep=4)
     kernel = locate(entry.path, modules)
-    return replace(kernel, held=entry)
+    return kernel.holding(entry)
+
+
+def resolve_modules(folder: Path) -> None:
+    """Make the modules.dep of every kernel whose package was unpacked there."""
+    for tree in MODULE_FOLDERS[:2]:
+        for release in (folder / tree).glob("*"):
+            base = folder if tree == "lib/modules" else folder / "usr"
+            host.run(["depmod", "-b", base, release.name], what="depmod")
 
 
 def release_of(image: bytes) -> str | None:

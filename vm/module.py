@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import archive, bootstrap, cache, host, image, kernel
+from vm import archive, bootstrap, cache, host
+from vm.choice import choose
 from vm.errors import BadRequest, BuildFailed
 from vm.kernel import Kernel
 from vm.process import Completed
@@ -52,9 +53,9 @@ NETDEVSIM = Module(
 GUEST_FOLDER = ZCRXSIM.guest_folder
 
 
-def for_guest(chosen: Path | None, module: Module = ZCRXSIM) -> cache.Entry:
-    """The module for a guest with this ``--kernel``."""
-    return obtain(module, kernel.locate(chosen or image.obtain().vmlinuz))
+def for_guest(kernel: Kernel | None = None, module: Module = ZCRXSIM) -> cache.Entry:
+    """The module for a guest with this kernel, or with the stock one."""
+    return obtain(module, kernel or choose())
 
 
 def set_up(run: Callable[..., Completed], *parameters: str, module: Module = ZCRXSIM) -> None:
@@ -99,7 +100,7 @@ def obtain(module: Module, kernel: Kernel) -> cache.Entry:
     parts = [part for path in here for part in (path.name, path.read_bytes())]
     script = module.script.read_bytes()
     key = cache.key(kernel.release, stamp, hook, module.argument, script, *parts)
-    return cache.obtain(module.name, key, make, keep=4)
+    return cache.obtain(module.name, key, make, keep=16)
 
 
 def _sources_here(module: Module, kernel: Kernel) -> list[Path]:

@@ -12,20 +12,34 @@ from typing import Any, TypeVar
 import click
 
 from vm import module
+from vm.choice import choose
 from vm.config import Config, Share, default_cpus
 from vm.errors import VmError
 from vm.guest import Guest
+from vm.kernel import Kernel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+KERNEL = [
+    click.option("--kernel", metavar="WHICH",
+                 help="Boot this: a source tree, a folder with a kernel, an image, a .deb,"
+                 " debian:VERSION from the archive, or stock.  [default: stock]"),
+    click.option("--modules", type=click.Path(path_type=Path), metavar="DIR",
+                 help="Its modules, where they are not found beside it; or a .deb."),
+    click.option("--debug", is_flag=True,
+                 help="Build it with KASAN, lockdep and DEBUG_NET, from the tree that --kernel"
+                 " names or from the distribution's source."),
+]  # fmt: skip
+TRACEBACK = click.option("--traceback", is_flag=True, help="Show a traceback for errors.")
+
 
 @contextmanager
-def reported(*, debug: bool = False) -> Iterator[None]:
-    """End the program with a line for each error; with ``debug`` let the traceback come."""
+def reported(*, traceback: bool = False) -> Iterator[None]:
+    """End the program with a line for each error; with ``traceback`` let that come."""
     try:
         yield
     except VmError as error:
-        if debug:
+        if traceback:
             raise
         for line in error.details:
             click.echo(f"  | {line}", err=True)
@@ -41,10 +55,7 @@ def reported(*, debug: bool = False) -> Iterator[None]:
 def guest_options(command: Command) -> Command:
     """The options that ``run`` and ``shell`` share."""
     options = [
-        click.option("--kernel", type=click.Path(path_type=Path), metavar="PATH",
-                     help="Boot this: a bzImage, a folder with one, or a .deb."),
-        click.option("--modules", type=click.Path(path_type=Path), metavar="DIR",
-                     help="Its modules, where they are not found beside it; or a .deb."),
+        *KERNEL,
         click.option("--share", "shares", multiple=True, metavar="HOST[:GUEST][:rw]",
                      help="Show a folder in the guest (read-only by default)."),
         click.option("--wheel", default="auto", metavar="PATH|auto|none",
@@ -66,11 +77,25 @@ def guest_options(command: Command) -> Command:
                      metavar="FILE", help="Keep the kernel's log here."),
         click.option("--no-kvm", is_flag=True, help="Do not even try KVM."),
         click.option("-v", "--verbose", is_flag=True, help="Say what was booted, and how fast."),
-        click.option("--debug", is_flag=True, help="Show a traceback for errors."),
+        TRACEBACK,
     ]  # fmt: skip
+    return _with(command, options)
+
+
+def kernel_options(command: Command) -> Command:
+    """The options that say which kernel."""
+    return _with(command, KERNEL)
+
+
+def _with(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def chosen(options: dict[str, Any], **more: Any) -> Kernel:
+    """The kernel that these options ask for."""
+    return choose(options["kernel"], options["modules"], debug=options["debug"], **more)
 
 
 def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
@@ -80,11 +105,11 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
         for each, flag in ((module.ZCRXSIM, "sim"), (module.NETDEVSIM, "netdevsim"))
         if options[flag]
     ]
-    built = [(each, module.for_guest(options["kernel"], each)) for each in wanted]
+    kernel = chosen(options)
+    built = [(each, module.obtain(each, kernel)) for each in wanted]
     guest = Guest(
         Config(
-            kernel=options["kernel"],
-            modules=options["modules"],
+            kernel=kernel,
             shares=(
                 *(Share.parse(text) for text in options["shares"]),
                 *extra,

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from vm import bootstrap, cache, host, image, kernel, ktap, module, wheel
+from vm import archive, bootstrap, cache, host, image, ktap, module, wheel
 from vm.errors import BadRequest, BuildFailed, CommandTimeout, KernelSplat, LostGuest
 from vm.guest import ENVIRONMENT, Guest
 from vm.ktap import Outcome
@@ -78,7 +78,7 @@ GRO_IDLE_US = 50_000
 
 def obtain(release: str, tree: Path | None = None) -> cache.Entry:
     """A folder with ``selftests.tar``, for the series of this kernel or from this tree."""
-    series = release_series(release)
+    series = archive.series(release)
     hook = bootstrap.recipe("selftest.sh")
     data = bootstrap.tar([*_liburing(), *(_subset(tree) if tree else ())])
 
@@ -98,14 +98,6 @@ def obtain(release: str, tree: Path | None = None) -> cache.Entry:
     stamp = data if tree else release.encode()
     key = cache.key("selftests", stamp, hook, *PACKAGES, *TOOLS, *KERNEL_FILES)
     return cache.obtain("selftests", key, make, keep=2)
-
-
-def release_series(release: str) -> str:
-    """``7.3`` of ``7.3.4+deb13-amd64``."""
-    found = re.match(r"\d+\.\d+", release)
-    if not found:
-        raise BadRequest(f"{release!r} is no kernel release")
-    return found[0]
 
 
 def _liburing() -> Iterator[tuple[str, Path]]:
@@ -145,11 +137,6 @@ def _subset(tree: Path) -> Iterator[tuple[str, Path]]:
     for name in names:
         if (tree / name).is_file():
             yield f"tree/{name}", tree / name
-
-
-def release_to_boot(chosen: Path | None) -> str:
-    """The release that a guest with this ``--kernel`` will have."""
-    return kernel.locate(chosen or image.obtain().vmlinuz).release
 
 
 Boot = Callable[[], AbstractContextManager[Guest]]
@@ -221,7 +208,7 @@ def _run_one(guest: Guest, test: str, timeout: float) -> Outcome:
     before = counters(guest)
     start = time.monotonic()
     process = guest.spawn(
-        argv, env=TEST_ENVIRONMENT, cwd=str(path.parent), stdout=sink, stderr=sink
+        argv, env=_environment(guest), cwd=str(path.parent), stdout=sink, stderr=sink
     )
     try:
         status = process.wait(timeout * SLOW.get(test, 1)).exit_status
@@ -233,6 +220,13 @@ def _run_one(guest: Guest, test: str, timeout: float) -> Outcome:
     deltas = ", ".join(f"{name} +{now[name] - before[name]}" for name in COUNTERS)
     click.echo(f"# zcrx0: {deltas}")
     return outcome
+
+
+def _environment(guest: Guest) -> dict[str, str]:
+    kernel = guest.config.kernel
+    # What the selftests themselves know of slow machines.
+    slow = {"KSFT_MACHINE_SLOW": "1"} if kernel and kernel.debug else {}
+    return TEST_ENVIRONMENT | slow
 
 
 def counters(guest: Guest) -> dict[str, int]:

@@ -24,12 +24,17 @@ from vm import module, terminal, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
+from vm.kernel import Kernel
 
 ROOT = Path(__file__).parent.parent
 EXPECTED = "expected: "
 GUEST_TIMEOUT_S = 1500.0
 LONG = "PYZCRX_TEST_LONG"
 """Set to 1 in the environment, the tests do what the docs' figures are of."""
+SLOW = "PYZCRX_TEST_SLOW"
+"""By how much the tests' own time-outs are longer."""
+DEBUG_FACTOR = 10
+"""On a kernel that checks itself."""
 PYTEST = ["-p", "no:cacheprovider", "--junit-xml"]
 
 
@@ -69,7 +74,8 @@ class Result:
                 self.passed += 1
 
 
-Tier = Callable[[Result, Sequence[str]], None]
+Tier = Callable[[Result, Sequence[str], Kernel | None], None]
+"""Arguments are pytest's; a kernel is for those that run in a guest."""
 
 
 def _steps(result: Result, steps: Iterable[tuple[str, Sequence[str | Path]]]) -> None:
@@ -81,7 +87,7 @@ def _steps(result: Result, steps: Iterable[tuple[str, Sequence[str | Path]]]) ->
             result.passed += 1
 
 
-def lint(result: Result, _arguments: Sequence[str]) -> None:
+def lint(result: Result, _arguments: Sequence[str], _kernel: Kernel | None) -> None:
     """ruff, mypy --strict, and the C code with -Wall -Wextra -Werror."""
     bin_folder = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +111,7 @@ def lint(result: Result, _arguments: Sequence[str]) -> None:
 def on_this_machine(folder: str) -> Tier:
     """pytest over ``tests/FOLDER``."""
 
-    def run(result: Result, arguments: Sequence[str]) -> None:
+    def run(result: Result, arguments: Sequence[str], _kernel: Kernel | None) -> None:
         with tempfile.TemporaryDirectory() as reports:
             junit = Path(reports) / "junit.xml"
             argv = [sys.executable, "-P", "-m", "pytest", *PYTEST, str(junit), "-q"]
@@ -123,7 +129,8 @@ def on_this_machine(folder: str) -> Tier:
 def in_guest(*folders: str, card: str) -> Tier:
     """pytest over ``tests/FOLDER`` in a guest of its own, on that card."""
 
-    def run(result: Result, arguments: Sequence[str]) -> None:
+    def run(result: Result, arguments: Sequence[str], kernel: Kernel | None) -> None:
+        slow = DEBUG_FACTOR if kernel and kernel.debug else 1
         with tempfile.TemporaryDirectory() as reports:
             shares = [
                 Share(ROOT / "tests", "/src/tests"),
@@ -132,16 +139,17 @@ def in_guest(*folders: str, card: str) -> Tier:
             ]
             if card == "sim":
                 for each in (module.ZCRXSIM, module.NETDEVSIM):
-                    built = module.for_guest(None, each)
+                    built = module.for_guest(kernel, each)
                     shares.append(Share(built.path, each.guest_folder))
-            with Guest(Config(shares=tuple(shares))) as guest:
+            with Guest(Config(kernel=kernel, shares=tuple(shares))) as guest:
                 terminal.run(
                     guest,
                     ["env", f"PYZCRX_TEST_CARD={card}", f"{LONG}={os.environ.get(LONG, '0')}",
+                     f"{SLOW}={slow}",
                      "python3", "-m", "pytest", *PYTEST, "/reports/junit.xml", "-q",
                      "--rootdir=/src", "--import-mode=importlib", "-o", "xfail_strict=true",
                      *(f"/src/tests/{folder}" for folder in folders), *arguments],
-                    timeout=GUEST_TIMEOUT_S * (20 if os.environ.get(LONG) == "1" else 1),
+                    timeout=GUEST_TIMEOUT_S * slow * (20 if os.environ.get(LONG) == "1" else 1),
                 )  # fmt: skip
                 if card == "sim" and guest.run(["rmmod", "zcrxsim"]).returncode:
                     result.trouble = "the card's module cannot be unloaded"
@@ -160,7 +168,7 @@ TIERS: dict[str, Tier] = {
 }
 
 
-def run_tiers(names: Iterable[str], arguments: Sequence[str]) -> bool:
+def run_tiers(names: Iterable[str], arguments: Sequence[str], kernel: Kernel | None = None) -> bool:
     """Run them, report, and say whether all is well."""
     results = []
     for name in names:
@@ -168,7 +176,7 @@ def run_tiers(names: Iterable[str], arguments: Sequence[str]) -> bool:
         result = Result(name)
         began = time.monotonic()
         try:
-            TIERS[name](result, arguments)
+            TIERS[name](result, arguments, kernel)
         except VmError as error:
             for line in error.details:
                 click.echo(f"  | {line}")

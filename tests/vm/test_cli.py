@@ -83,8 +83,8 @@ def test_bad_options(options: list[str], said: str) -> None:
     assert "Traceback" not in done.stderr.decode()
 
 
-def test_debug_shows_a_traceback() -> None:
-    done = run(*RUN, "--debug", "--share", "/nowhere", "--", "true")
+def test_a_traceback_on_request() -> None:
+    done = run(*RUN, "--traceback", "--share", "/nowhere", "--", "true")
     assert b"Traceback" in done.stderr
 
 

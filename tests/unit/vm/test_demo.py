@@ -43,7 +43,7 @@ class Machine:
 
 
 def stream(machine: Machine, card: Card) -> demo.Outcome:
-    return demo._stream(machine, card, "/x", 100, Steps())
+    return demo.stream(machine, card, "/x", 100, Steps())
 
 
 def test_outcome(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vm import ktap, selftest
-from vm.errors import BadRequest
+from vm import ktap
 from vm.ktap import Outcome
 
 KTAP = b"""\
@@ -71,12 +70,3 @@ def test_programs_of_a_makefile() -> None:
     assert ktap.programs("TEST_PROGS = \\\n\tc.py \\\n\t#\n\nTEST_PROGS_EXTENDED := d.py\n") == [
         "c.py"
     ]
-
-
-def test_series_of_a_release() -> None:
-    assert selftest.release_series("7.3.4+deb13-amd64") == "7.3"
-    assert selftest.release_series("7.3-rc1") == "7.3"
-    with pytest.raises(BadRequest, match="no kernel release"):
-        selftest.release_series("linux")
-
-

@@ -60,11 +60,11 @@ def test_no_report_is_trouble(tmp_path: Path) -> None:
 def test_the_sums_are_last_and_count_a_tier_that_broke_off(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def good(result: Result, arguments: object) -> None:
+    def good(result: Result, arguments: object, _kernel: object) -> None:
         assert arguments == ("-k", "x")
         result.passed = 3
 
-    def broken(_result: Result, _arguments: object) -> None:
+    def broken(_result: Result, _arguments: object, _kernel: object) -> None:
         raise BuildFailed("no guest", ["why"])
 
     monkeypatch.setattr(tiers, "TIERS", {"good": good, "broken": broken})
