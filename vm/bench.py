@@ -158,11 +158,11 @@ def instructions(measured: Measured) -> Iterator[str]:
     }
     yield (
         f"{'instructions':14} {'user':>9} {'system':>9} {'steps':>9} {'sum':>9} {'of':>6} "
-        f"{'':13} {'a chunk':>8} {'softirq':>8} {'irq':>7}"
+        f"{'':13} {'a chunk':>8} {'softirq':>7} {'irq':>7}"
     )
     yield (
         f"{'receiver':14} {'k/MiB':>9} {'k/MiB':>9} {'k/MiB':>9} {'k/MiB':>9} {reference[:6]:>6} "
-        f"{'(least-most)':13} {'':8} {'k/MiB':>8} {'k/MiB':>7}"
+        f"{'(least-most)':13} {'':8} {'k/MiB':>7} {'k/MiB':>7}"
     )
     for name in names:
         runs = measured.counted(name)
@@ -179,7 +179,7 @@ def instructions(measured: Measured) -> Iterator[str]:
             f"{name:14} {median('user') / 1e3:9.1f} {median('system') / 1e3:9.1f} "
             f"{median('user_steps', 'system_steps') / 1e3:9.1f} {totals[name] / 1e3:9.1f} "
             f"{totals[name] / totals[reference]:6.3f} {spread:13} {chunk:8.0f} "
-            f"{median('softirq', 'softirq_steps') / 1e3:8.1f} "
+            f"{median('softirq', 'softirq_steps') / 1e3:7.1f} "
             f"{median('irq', 'irq_steps') / 1e3:7.1f}"
         )
     yield "steps: repetitions of string instructions (a copy by words of 8 bytes)"

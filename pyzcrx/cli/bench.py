@@ -17,13 +17,14 @@ from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.rounds import ALL, Rounds, unavailable
 from pyzcrx.bench.send import WAYS
 from pyzcrx.cli.common import SIZE, one_line_errors
+from pyzcrx.cli.serve_iperf3 import serve
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-i", "--interface", help="Network card to receive on.  [default: none, NODEV]")
 @click.option("-q", "--queue", default=0, type=click.IntRange(0), help="Its rx queue.")
-@click.option("--host", default="127.0.0.1", show_default=True,
-              help="Address that receivers listen on and the sender connects to.")
+@click.option("--host", help="Address that receivers listen on and the sender connects to."
+              "  [default: 127.0.0.1; with --serve-iperf3 all]")
 @click.option("--sender-netns", "netns", metavar="NAME",
               help="The sender's network namespace.  [default: ours]")
 @click.option("-r", "--receiver", "receivers", multiple=True, type=click.Choice(ALL),
@@ -49,13 +50,18 @@ from pyzcrx.cli.common import SIZE, one_line_errors
               help="For the card's interrupts.  [default: the second, if there are three]")
 @click.option("--mark-from", default=0, type=click.IntRange(0, 1 << 19), hidden=True,
               help="Number the runs for an emulator that counts instructions.")
+@click.option("--serve-iperf3", is_flag=True,
+              help="No comparison: be an iperf3 server that receives by zcrx, until SIGINT.")
+@click.option("-p", "--port", default=5201, show_default=True, type=click.IntRange(0, 65535),
+              help="With --serve-iperf3: where to listen; 0: any free port.")
+@click.option("--once", is_flag=True, help="With --serve-iperf3: end after one test.")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-bench")
 @one_line_errors("zcrx-bench")
 def main(
     interface: str | None,
     queue: int,
-    host: str,
+    host: str | None,
     netns: str | None,
     receivers: tuple[str, ...],
     rounds: int,
@@ -71,6 +77,9 @@ def main(
     sender_cpu: int | None,
     napi_cpu: int | None,
     mark_from: int,
+    serve_iperf3: bool,
+    port: int,
+    once: bool,
     as_json: bool,
 ) -> None:
     """Receive the same bytes in several ways, in turns, and compare the costs.
@@ -81,10 +90,14 @@ def main(
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
+    if serve_iperf3:
+        serve(host or "", port, interface, queue, rx_buf_len or 0, area_bytes,
+              once=once, as_json=as_json)  # fmt: skip
+        return
     plan = Plan(
         receivers=receivers or ALL, rounds=rounds, size_bytes=size_bytes,
         connections=connections, interface=interface, queue=queue, rx_buf_len=rx_buf_len or 0,
-        area_bytes=area_bytes, host=host, netns=netns, how=how, read=read,
+        area_bytes=area_bytes, host=host or "127.0.0.1", netns=netns, how=how, read=read,
         echo_rounds=echo_rounds, c_receiver=c_receiver or shutil.which("zcrx-c-receiver"),
         mark_from=mark_from,
     )  # fmt: skip

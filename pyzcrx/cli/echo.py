@@ -44,7 +44,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise kernel_error(error.errno or 0, "listen", f"{host or '*'} port {port}") from None
 
 
-class _Stop:
+class Stop:
     """SIGINT and SIGTERM, noted; they end the ring's wait through its wake-up descriptor."""
 
     def __init__(self, ring: pyzcrx.Ring) -> None:
@@ -166,7 +166,7 @@ def main(
             backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
             rcvbuf_bytes=rcvbuf_bytes,
         )
-        stop = _Stop(ring)
+        stop = Stop(ring)
         address, bound_port = listener.getsockname()[:2]
         how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
@@ -196,7 +196,7 @@ class _Figures:
 
 
 def _serve(
-    server: Server, figures: _Figures, stop: _Stop, interval: float | None, as_json: bool
+    server: Server, figures: _Figures, stop: Stop, interval: float | None, as_json: bool
 ) -> None:
     """Until asked to stop, or done."""
     due = time.monotonic() + (interval or 0)

@@ -10,8 +10,10 @@ import pytest
 import pyzcrx
 
 LAYERS = [
-    ["cli.echo", "cli.doctor", "cli.bench"],
-    ["cli.server", "cli.user", "bench.table", "bench.rounds", "bench.receive"],
+    ["cli.bench"],
+    ["cli.serve_iperf3"],
+    ["cli.echo", "cli.doctor", "bench.iperf3_server"],
+    ["cli.server", "cli.user", "bench.iperf3", "bench.table", "bench.rounds", "bench.receive"],
     ["bench.figures", "bench.card"],
     ["bench.plan"],
     ["bench.receivers.catalogue"],

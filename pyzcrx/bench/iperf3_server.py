@@ -1,0 +1,292 @@
+"""An iperf3 server whose streams are received by zcrx.
+
+On a card every connection to the port lands in the area, the control connection too, so
+all of them are read through the ring. Streams are only counted: no entry of a batch is
+looked at.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pyzcrx.batch import Batch, Run
+from pyzcrx.bench.iperf3 import (
+    COOKIE_BYTES,
+    Ended,
+    Event,
+    Over,
+    Reply,
+    ResultsWanted,
+    Session,
+    Started,
+    State,
+    is_cookie,
+)
+from pyzcrx.errors import NotConnected
+from pyzcrx.events import Accepted, End, Failed, Limit
+from pyzcrx.events import Event as RingEvent
+from pyzcrx.ifq import Ifq
+from pyzcrx.loop import Ring
+from pyzcrx.operations import Accept
+from pyzcrx.receive import Request
+
+HANDSHAKE_S = 20.0
+"""For a cookie, and for everything between it and the test's start, or after its end."""
+SETTLE_S = 5.0
+"""For the last bytes of the streams, once the client has said how many it sent."""
+OVERTIME_S = 60.0
+"""A test of so many seconds may take so many more."""
+
+
+@dataclass(eq=False)
+class Connection:
+    """One connection: new until its cookie came, then of a session or about to go."""
+
+    sock: socket.socket
+    since: float
+    request: Request | None = None
+    head: bytearray = field(default_factory=bytearray)
+    role: str = "new"
+    """``new``, ``control``, ``stream`` or ``leaving``."""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What came of a test; *trouble* if it did not come to its end."""
+
+    __test__ = False
+    streams: int
+    size_bytes: int
+    seconds: float
+    trouble: str = ""
+
+
+class Iperf3Server:
+    """Serves one test at a time; whoever comes meanwhile is told ACCESS_DENIED.
+
+    ``told`` is called with each test's TestResult.
+    """
+
+    def __init__(
+        self, ring: Ring, ifq: Ifq, listener: socket.socket, *,
+        told: Callable[[TestResult], None],
+    ) -> None:
+        self._ring = ring
+        self._ifq = ifq
+        self._told = told
+        self._accept: Accept = ring.accept(listener)
+        self._connections: set[Connection] = set()
+        self._session: Session | None = None
+        self._control: Connection | None = None
+        self._streams: list[Connection] = []
+        self._wanted: ResultsWanted | None = None
+        self._deadline = 0.0
+        self._began = self._ended = self._omit_until = 0.0
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        self.tests = 0
+        """How many are over."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no connection is left."""
+        return not self._connections
+
+    def turn(self, timeout: float | None = None) -> None:
+        """Wait for something to happen, at most *timeout* s, and deal with it."""
+        if self._connections:
+            timeout = min(timeout, 0.2) if timeout is not None else 0.2
+        batch = self._ring.wait(timeout)
+        now = time.monotonic()
+        if self._omit_until and now >= self._omit_until:
+            self._omit_until = 0.0
+            self._count_from(now)
+        for run in batch.runs():
+            connection = run.request.context
+            assert isinstance(connection, Connection)
+            if connection.role == "stream":
+                if not self._began:
+                    self._first_payload(now)
+                connection.size_bytes += run.size_bytes
+            else:
+                self._read(connection, batch, run)
+        batch.release()
+        for event in batch.events:
+            self._handle(event, now)
+        self._settle(now)
+        self._expire(now)
+
+    # -- connections --------------------------------------------------------
+
+    def _handle(self, event: RingEvent, now: float) -> None:
+        match event:
+            case Accepted(fd=fd):
+                connection = Connection(socket.socket(fileno=fd), now)
+                try:
+                    connection.request = self._ifq.receive(fd, context=connection)
+                except NotConnected:
+                    connection.sock.close()
+                    return
+                self._connections.add(connection)
+            case Failed(request=Accept(), error=error):
+                raise error
+            case End(request=request) | Limit(request=request) | Failed(request=request):
+                assert isinstance(request, Request)
+                self._gone(request)
+
+    def _gone(self, request: Request) -> None:
+        """Its request is over, so that its descriptor may be closed."""
+        connection = request.context
+        assert isinstance(connection, Connection)
+        connection.sock.close()
+        self._connections.discard(connection)
+        if connection is self._control and self._session:
+            self._do(self._session.closed())
+
+    def _leave(self, connection: Connection) -> None:
+        """Close it, once its request has ended."""
+        connection.role = "leaving"
+        if connection.request is not None and connection in self._connections:
+            connection.request.cancel()
+
+    def _read(self, connection: Connection, batch: Batch, run: Run) -> None:
+        for i in range(run.start, run.stop):
+            data = bytes(batch.view(run.request, i))
+            if connection.role == "new":
+                connection.head += data
+                if len(connection.head) >= COOKIE_BYTES:
+                    rest = bytes(connection.head[COOKIE_BYTES:])
+                    self._greet(connection, bytes(connection.head[:COOKIE_BYTES]))
+                    data = rest
+                else:
+                    continue
+            if connection.role == "stream":
+                connection.size_bytes += len(data)
+            elif connection is self._control and self._session and data:
+                self._do(self._session.receive(data))
+
+    def _greet(self, connection: Connection, cookie: bytes) -> None:
+        """A cookie came: a new test, a stream of the one that runs, or nobody we know."""
+        if not is_cookie(cookie):
+            self._leave(connection)
+        elif self._session is None:
+            connection.role = "control"
+            self._control = connection
+            self._session = Session(cookie)
+            self._streams = []
+            self._wanted = None
+            self._began = self._ended = self._omit_until = 0.0
+            self._deadline = time.monotonic() + HANDSHAKE_S
+            self._do(self._session.begin())
+        elif self._session.wants_streams and cookie == self._session.cookie:
+            connection.role = "stream"
+            self._streams.append(connection)
+            self._do(self._session.stream_joined())
+        else:
+            self._say(connection, bytes([State.ACCESS_DENIED]))
+            connection.role = "leaving"  # the client closes when it has read that
+
+    @staticmethod
+    def _say(connection: Connection, data: bytes) -> bool:
+        """Control messages are short: they fit, or nobody reads."""
+        try:
+            sent = connection.sock.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return sent == len(data)
+
+    # -- the test -----------------------------------------------------------
+
+    def _do(self, events: list[Event]) -> None:
+        assert self._session is not None
+        session = self._session
+        assert self._control is not None
+        for event in events:
+            match event:
+                case Reply(data=data):
+                    if not self._say(self._control, data) and not session.over:
+                        self._do(session.closed())
+                        return
+                case Started():
+                    self._start(session)
+                case Ended():
+                    self._ended = time.monotonic()
+                    self._deadline = self._ended + HANDSHAKE_S
+                case ResultsWanted():
+                    self._wanted = event
+                    self._deadline = time.monotonic() + SETTLE_S
+                case Over(trouble=trouble):
+                    self._finish(trouble)
+
+    def _start(self, session: Session) -> None:
+        wanted = session.parameters
+        limit = wanted.time_s + wanted.omit_s + OVERTIME_S
+        self._deadline = time.monotonic() + limit if wanted.time_s else float("inf")
+
+    def _first_payload(self, now: float) -> None:
+        """The client's clock runs: it may have started a good while after we told it to."""
+        self._count_from(now)
+        if self._session is not None and self._session.parameters.omit_s:
+            self._omit_until = now + self._session.parameters.omit_s
+
+    def _count_from(self, now: float) -> None:
+        self._began = now
+        self._usage = resource.getrusage(resource.RUSAGE_SELF)
+        for stream in self._streams:
+            stream.size_bytes = 0
+
+    def _settle(self, now: float) -> None:
+        """Tell our results, once all that the client sent has come (or time is up)."""
+        if self._wanted is None or self._session is None:
+            return
+        sent = list(self._wanted.sent_bytes.values())
+        received = [stream.size_bytes for stream in self._streams]
+        exact = not self._session.parameters.omit_s and len(sent) == len(received)
+        if exact and now < self._deadline and any(map(int.__lt__, received, sent)):
+            return
+        numbers, self._wanted = list(self._wanted.sent_bytes), None
+        seconds = max(self._ended - self._began, 1e-6)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        user = 100 * (usage.ru_utime - self._usage.ru_utime) / seconds
+        system = 100 * (usage.ru_stime - self._usage.ru_stime) / seconds
+        results = [
+            {"id": number, "bytes": stream.size_bytes, "retransmits": -1, "jitter": 0,
+             "errors": 0, "packets": 0, "start_time": 0, "end_time": seconds}
+            for number, stream in zip(numbers, self._streams, strict=False)
+        ]  # fmt: skip
+        self._deadline = now + HANDSHAKE_S
+        self._do(self._session.results(results, (user, system)))
+
+    def _expire(self, now: float) -> None:
+        for connection in list(self._connections):
+            waiting = connection.role in ("new", "leaving")
+            if waiting and now - connection.since > HANDSHAKE_S:
+                connection.since = now
+                self._leave(connection)
+        if self._session is not None and now > self._deadline:
+            self._finish(f"the client fell silent in {self._session.state.name}")
+
+    def _finish(self, trouble: str) -> None:
+        seconds = (self._ended or time.monotonic()) - self._began if self._began else 0.0
+        size_bytes = sum(stream.size_bytes for stream in self._streams)
+        result = TestResult(len(self._streams), size_bytes, seconds, trouble)
+        assert self._control is not None
+        for connection in (self._control, *self._streams):
+            self._leave(connection)
+        self._session = self._control = self._wanted = None
+        self._streams = []
+        self._omit_until = 0.0
+        self.tests += 1
+        self._told(result)
+
+    def close(self) -> None:
+        """Close every connection; the ring, closed before, has ended their requests."""
+        for connection in self._connections:
+            connection.sock.close()
+        self._connections.clear()
+
+

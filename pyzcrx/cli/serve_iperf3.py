@@ -1,0 +1,51 @@
+"""``zcrx-bench --serve-iperf3``: set-up, signals and figures around the server."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import asdict
+
+import click
+
+import pyzcrx
+from pyzcrx.bench.iperf3_server import Iperf3Server, TestResult
+from pyzcrx.cli.common import size_text, stats_json, stats_text
+from pyzcrx.cli.echo import BOUND_PATIENCE_S, Stop, listen
+
+
+def _tell(result: TestResult, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(result)))
+        return
+    rate = size_text(result.size_bytes / result.seconds) if result.seconds else "0 B"
+    text = f"{result.streams} streams, {result.seconds:.1f} s, {rate}/s"
+    click.echo(f"zcrx-bench: {text}{f'; {result.trouble}' if result.trouble else ''}", err=True)
+
+
+def serve(
+    host: str, port: int, interface: str | None, queue: int, rx_buf_len: int, area_bytes: int,
+    *, once: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Until SIGINT or SIGTERM, or with *once* until a test is over."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(host, port))
+        area = stack.enter_context(pyzcrx.Area.anonymous(area_bytes))
+        ring = pyzcrx.Ring()
+        stack.callback(ring.close)
+        ifq = ring.register_ifq(
+            area, interface=interface, rx_queue=queue if interface else None,
+            rx_buf_len=rx_buf_len, patience=BOUND_PATIENCE_S,
+        )  # fmt: skip
+        server = Iperf3Server(ring, ifq, listener, told=lambda r: _tell(r, as_json=as_json))
+        stop = Stop(ring)
+        address, bound_port = listener.getsockname()[:2]
+        how = f"{interface} queue {queue}" if interface else "NODEV: the kernel copies"
+        click.echo(f"zcrx-bench: listening on {address} port {bound_port} ({how})", err=True)
+        while not stop.asked and not (once and server.tests and server.idle):
+            server.turn()
+        stop.ignore()
+        stats = ifq.stats()
+        ring.close()
+        server.close()
+    click.echo(stats_json(stats) if as_json else f"zcrx-bench: {stats_text(stats)}", err=True)

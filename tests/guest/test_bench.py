@@ -1,0 +1,216 @@
+"""``zcrx-bench`` in the guest: receivers compared, and stock iperf3 against our server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.guest.card import CARD, Sim, connect
+
+PATIENCE_S = 120
+START_S = 60
+QUICK = ("--rounds", "1", "--size", "2M")
+COOKIE = b"abcdefghijklmnopqrstuvwxyz234567abcd\0"
+
+
+def bench(*options: str) -> subprocess.CompletedProcess[str]:
+    place = CARD.echo_options if isinstance(CARD, Sim) else ()
+    netns = ("--sender-netns", CARD.netns) if isinstance(CARD, Sim) else ()
+    return subprocess.run(
+        ["zcrx-bench", *place, "--host", CARD.server, *netns, *options],
+        capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+
+
+def test_every_python_receiver_gets_every_byte() -> None:
+    done = bench("--json", *QUICK, "--echo-rounds", "5")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert {"columns", "buffers", "recv_into-64K", "asyncio", "mapped"} <= report["runs"].keys()
+    assert len(report["echo_ns"]) == len(report["runs"])
+    for name, [run] in report["runs"].items():
+        assert run["bytes"] == 2 << 20, name
+        assert run["chunks"] > 0
+        assert len(report["echo_ns"][name]) == 5
+    [columns] = report["runs"]["columns"]
+    assert columns["copied"] <= 0.02 if CARD.zero_copy else columns["copied"] == 1
+    assert report["setup"]["pinned"] == {"receiver": 1, "sender": 0, "napi": 0}
+    CARD.queue_free()
+
+
+@pytest.mark.parametrize("how", ["send", "zerocopy"])
+def test_several_connections_and_other_senders(how: str) -> None:
+    done = bench("--json", *QUICK, "--connections", "5", "--sender", how, "--read",
+                 "-r", "columns", "-r", "recv_into-64K")
+    assert done.returncode == 0, done.stderr
+    assert all(run["bytes"] == 2 << 20 for [run] in json.loads(done.stdout)["runs"].values())
+    CARD.queue_free()
+
+
+def test_the_table_names_what_did_not_run() -> None:
+    done = bench(*QUICK, "-r", "recv_into-64K", "-r", "uvloop", "-r", "c")
+    assert done.returncode == 0, done.stderr
+    assert "uvloop is not installed" in done.stdout
+    assert "no zcrx-c-receiver" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_a_receiver_that_fails_is_one_line() -> None:
+    done = bench(*QUICK, "-r", "columns", "--rx-buf-len", "12345")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("zcrx-bench: columns: ")
+
+
+class Served:
+    """A running ``zcrx-bench --serve-iperf3``."""
+
+    def __init__(self) -> None:
+        options = CARD.echo_options if isinstance(CARD, Sim) else ()
+        self.process = subprocess.Popen(
+            ["zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *options],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self.process.stderr is not None
+        line = self.process.stderr.readline()
+        assert "listening on" in line, line + self.process.stderr.read()
+        self.port = int(line.split(" port ")[1].split()[0])
+
+    def client(self, *options: str) -> list[str]:
+        return [*CARD.client_prefix, "iperf3", "-c", CARD.server, "-p", str(self.port), *options]
+
+    def iperf3(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.client(*options), capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
+
+    def connect(self) -> socket.socket:
+        return connect(self.port)
+
+    def stop(self) -> list[dict[str, Any]]:
+        """End it, which must be clean; what it told of each test."""
+        self.process.send_signal(signal.SIGTERM)
+        out, err = self.process.communicate(timeout=START_S)
+        assert self.process.returncode == 0, err
+        figures = json.loads(err.splitlines()[-1])
+        assert figures["held_buffers"] == 0
+        return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    server = Served()
+    yield server
+    if server.process.poll() is None:
+        server.process.kill()
+        server.process.wait(START_S)
+    for pipe in (server.process.stdout, server.process.stderr):
+        assert pipe is not None
+        pipe.close()
+    CARD.queue_free()
+
+
+@pytest.mark.parametrize(
+    ("options", "streams"),
+    [(("-t", "1"), 1), (("-t", "2", "-P", "8"), 8), (("-n", "8M"), 1), (("-k", "20"), 1),
+     (("-t", "2", "-O", "1"), 1)],
+    ids=["time", "8 streams", "bytes", "blocks", "omit"],
+)  # fmt: skip
+def test_stock_iperf3_ends_as_it_should(
+    served: Served, options: tuple[str, ...], streams: int
+) -> None:
+    done = served.iperf3("-J", *options)
+    assert done.returncode == 0, done.stdout
+    report = json.loads(done.stdout)
+    assert "error" not in report
+    received = report["end"]["sum_received"]["bytes"]
+    assert received > 0
+    if "-O" not in options:
+        assert received == report["end"]["sum_sent"]["bytes"]
+    [told] = served.stop()
+    assert (told["streams"], told["size_bytes"], told["trouble"]) == (streams, received, "")
+
+
+def test_its_plain_report(served: Served) -> None:
+    done = served.iperf3("-n", "4M")
+    assert done.returncode == 0, done.stderr
+    assert "iperf Done." in done.stdout
+    assert "receiver" in done.stdout
+
+
+@pytest.mark.parametrize("option", ["-R", "-u", "--bidir"])
+def test_what_is_not_served_is_refused_and_the_next_is_served(served: Served, option: str) -> None:
+    done = served.iperf3("-t", "1", option)
+    assert done.returncode == 1
+    assert "not implemented" in done.stderr
+    assert served.iperf3("-n", "1M").returncode == 0
+
+
+def test_a_second_client_is_told_that_we_are_busy(served: Served) -> None:
+    with subprocess.Popen(
+        served.client("-t", "60", "--forceflush", "-i", "0.1"),
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as first:  # fmt: skip
+        assert first.stdout is not None
+        while "/sec" not in (line := first.stdout.readline()):
+            assert line
+        second = served.iperf3("-t", "1")
+        assert second.returncode == 1
+        assert "busy" in second.stderr
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=START_S)
+    assert served.iperf3("-n", "1M").returncode == 0
+    told = served.stop()
+    assert [test["trouble"] for test in told] == ["the client was interrupted", ""]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n" + b"x" * 9, COOKIE + b"\xff\xff\xff\xff",
+     COOKIE + b"\0\0\0\x02{}", COOKIE[:10]],
+    ids=["nothing", "no iperf3", "too long", "then nothing", "half a cookie"],
+)  # fmt: skip
+def test_bad_clients_harm_nobody(served: Served, data: bytes) -> None:
+    with served.connect() as sock:
+        sock.sendall(data)
+    with served.connect() as sock:  # and one that resets
+        sock.sendall(data)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    while served.iperf3("-n", "1M").returncode:  # the reset may still be on its way
+        assert served.process.poll() is None
+    assert served.stop()[-1]["trouble"] == ""
+
+
+def test_a_client_that_is_killed_in_the_middle(served: Served) -> None:
+    with subprocess.Popen(
+        served.client("-t", "60", "-P", "4", "--forceflush", "-i", "0.1"),
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as first:  # fmt: skip
+        assert first.stdout is not None
+        while "/sec" not in (line := first.stdout.readline()):
+            assert line
+        first.kill()
+    assert served.process.stdout is not None
+    assert json.loads(served.process.stdout.readline())["trouble"]
+    assert served.iperf3("-n", "1M").returncode == 0
+
+
+def test_a_server_for_one_test() -> None:
+    options = CARD.echo_options if isinstance(CARD, Sim) else ()
+    with subprocess.Popen(
+        ["zcrx-bench", "--serve-iperf3", "--once", "-p", "0", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        assert server.stderr is not None
+        port = server.stderr.readline().split(" port ")[1].split()[0]
+        client = [*CARD.client_prefix, "iperf3", "-c", CARD.server, "-p", port, "-n", "1M"]
+        assert subprocess.run(client, check=False, capture_output=True).returncode == 0
+        assert server.wait(START_S) == 0
+        assert "1 streams" in server.stderr.read()
+    CARD.queue_free()
