@@ -50,6 +50,8 @@ SAME_OFFSET(pz_ifq_reg, io_uring_zcrx_ifq_reg, region_ptr);
 SAME_OFFSET(pz_ifq_reg, io_uring_zcrx_ifq_reg, offsets);
 SAME_OFFSET(pz_ifq_reg, io_uring_zcrx_ifq_reg, zcrx_id);
 
+SAME_SIZE(pz_napi, io_uring_napi);
+
 /* The rest is not in every liburing we build with: the kernel's figures. */
 static_assert(sizeof(struct pz_event_desc) == 96, "zcrx_event_desc");
 static_assert(offsetof(struct pz_event_desc, stats_offset) == 16, "zcrx_event_desc");
@@ -63,6 +65,8 @@ static_assert(sizeof(struct pz_query_opcode) == 48, "io_uring_query_opcode");
 static_assert(sizeof(struct pz_query_zcrx) == 40, "io_uring_query_zcrx");
 static_assert(sizeof(struct pz_query_zcrx_event) == 48, "io_uring_query_zcrx_event");
 
+SAME_VALUE(PZ_REGISTER_NAPI, IORING_REGISTER_NAPI);
+SAME_VALUE(PZ_REGISTER_UNREGISTER_NAPI, IORING_UNREGISTER_NAPI);
 SAME_VALUE(PZ_REGISTER_ZCRX_IFQ, IORING_REGISTER_ZCRX_IFQ);
 SAME_VALUE(PZ_OP_RECV_ZC, IORING_OP_RECV_ZC);
 SAME_VALUE(PZ_SETUP_CQSIZE, IORING_SETUP_CQSIZE);

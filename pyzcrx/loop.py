@@ -6,11 +6,12 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self, cast
 
+from pyzcrx import napi
 from pyzcrx.area import Area
 from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
@@ -149,6 +150,22 @@ class Ring(RingCore):
                 self._links = Links(self)
             ifq.check_interface()  # it may have gone before we listened
         return ifq
+
+    def register_napi(
+        self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()
+    ) -> None:
+        """Poll the card busily for up to so many microseconds (at most 10,000) in every wait.
+
+        The thread that waits then processes packets itself, on its own CPU. Without
+        *napi_ids* the kernel polls those NAPI instances that the ring's sockets are
+        of; with them just those. prefer: the card's interrupt yields to polling,
+        where its NAPI has gro-flush-timeout and defer-hard-irqs. 0 us ends it.
+
+        Raises BadArgument, NotSupported (EINVAL, EOPNOTSUPP).
+        Kernel: ``io_uring/napi.c:io_register_napi()`` (6.9; napi_ids 6.13).
+        """
+        self.check_usable()
+        napi.register(self.fileno(), busy_poll_us, prefer=prefer, napi_ids=tuple(napi_ids))
 
     def accept(self, listener: socket.socket | int, *, context: object = None) -> Accept:
         """Accept connections from a listening socket, one Accepted event each."""

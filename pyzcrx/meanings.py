@@ -142,6 +142,19 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
     "drop privileges": {
         _errno.EPERM: (NotPermitted, "only root can become another user", "run as root"),
     },
+    "register NAPI": {
+        _errno.EINVAL: (
+            NotSupported,
+            "this kernel has no busy polling in io_uring (6.9; for chosen NAPI ids 6.13), or no "
+            "such NAPI id",
+            "use Linux 6.13 or newer, and the ids of the card's queues (zcrx-nic show)",
+        ),
+        _errno.EOPNOTSUPP: (
+            NotSupported,
+            "the kernel was built without busy polling",
+            "use a kernel with CONFIG_NET_RX_BUSY_POLL",
+        ),
+    },
     "create udmabuf": {
         _errno.ENOENT: (
             NotSupported,

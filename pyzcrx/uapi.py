@@ -37,6 +37,8 @@ RQ_WORDS = 2
 class RegisterOp(IntEnum):
     """io_uring_register() opcodes."""
 
+    NAPI = 27
+    UNREGISTER_NAPI = 28
     ZCRX_IFQ = 32
     QUERY = 35
     ZCRX_CTRL = 36
@@ -104,6 +106,22 @@ class Query(IntEnum):
     ZCRX_EVENT = 3
 
 
+class NapiOp(IntEnum):
+    """enum io_uring_napi_op"""
+
+    REGISTER = 0
+    STATIC_ADD_ID = 1
+    STATIC_DEL_ID = 2
+
+
+class NapiTracking(IntEnum):
+    """enum io_uring_napi_tracking_strategy"""
+
+    DYNAMIC = 0
+    STATIC = 1
+    INACTIVE = 255
+
+
 LAYOUT: dict[str, tuple[int, dict[str, int]]] = {
     "rqe": (16, {"off": 0, "len": 8}),
     "zcrx_cqe": (16, {"off": 0}),
@@ -131,6 +149,7 @@ LAYOUT: dict[str, tuple[int, dict[str, int]]] = {
         },
     ),
     "ctrl": (72, {"zcrx_id": 0, "op": 4, "payload": 24}),
+    "napi": (16, {"busy_poll_us": 0, "prefer_busy_poll": 4, "opcode": 5, "op_param": 8}),
     "query_hdr": (40, {"next_entry": 0, "query_data": 8, "query_op": 16, "size": 20, "result": 24}),
 }
 """Sizes and field offsets in bytes of the structures above."""

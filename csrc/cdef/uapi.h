@@ -8,6 +8,8 @@
  * This text is read by cffi as it stands and included by the shim.
  */
 enum {
+	PZ_REGISTER_NAPI	= 27,
+	PZ_REGISTER_UNREGISTER_NAPI = 28,
 	PZ_REGISTER_ZCRX_IFQ	= 32,
 	PZ_REGISTER_QUERY	= 35,
 	PZ_REGISTER_ZCRX_CTRL	= 36,
@@ -62,6 +64,28 @@ enum {
 	PZ_QUERY_ZCRX		= 1,
 	PZ_QUERY_SCQ		= 2,
 	PZ_QUERY_ZCRX_EVENT	= 3,
+};
+
+enum {
+	PZ_NAPI_REGISTER	= 0,
+	PZ_NAPI_STATIC_ADD_ID	= 1,
+	PZ_NAPI_STATIC_DEL_ID	= 2,
+};
+
+enum {
+	PZ_NAPI_TRACKING_DYNAMIC = 0,
+	PZ_NAPI_TRACKING_STATIC	= 1,
+	PZ_NAPI_TRACKING_INACTIVE = 255,
+};
+
+/* Static tracking is 6.13's; liburing 2.15's header still calls its fields padding. */
+struct pz_napi {
+	uint32_t busy_poll_us;
+	uint8_t prefer_busy_poll;
+	uint8_t opcode;
+	uint8_t pad[2];
+	uint32_t op_param;
+	uint32_t resv;
 };
 
 struct pz_rqe {

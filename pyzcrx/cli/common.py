@@ -103,6 +103,6 @@ def stats_text(stats: ReceiverStats) -> str:
     )
 
 
-def stats_json(stats: ReceiverStats) -> str:
-    """A receiver's figures as one line of JSON."""
-    return json.dumps(stats.as_dict())
+def stats_json(stats: ReceiverStats, **more: Any) -> str:
+    """A receiver's figures, and *more* of a command's own, as one line of JSON."""
+    return json.dumps(stats.as_dict() | more)

@@ -14,10 +14,12 @@ import click
 import pyzcrx
 from pyzcrx.area import HugePages
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
+from pyzcrx.cli.placement import place, placement_options
 from pyzcrx.cli.server import Server
 from pyzcrx.cli.user import user_option
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE
+from pyzcrx.placement import Mode, Tally
 from pyzcrx.pressure import POLICIES, Policy
 from pyzcrx.privilege import User
 from pyzcrx.registration import RqMemory
@@ -98,6 +100,7 @@ class Stop:
 @click.option("--max-backlog", "backlog_bytes", type=SIZE, default="256K", show_default=True,
               help="Bytes of a connection that may wait to be echoed; then it is not read on.")
 @user_option
+@placement_options
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-echo")
 @one_line_errors("zcrx-echo")
 def main(
@@ -121,6 +124,8 @@ def main(
     rcvbuf_bytes: int | None,
     backlog_bytes: int,
     user: User | None,
+    cpu: Mode | int | None,
+    busy_poll_us: int,
 ) -> None:
     """Accept TCP connections, receive by io_uring zero-copy, echo every byte.
 
@@ -158,10 +163,11 @@ def main(
         )
         if rcvbuf_bytes is None and not (nodev or discard):
             rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)
+        tally = place(ring, cpu, busy_poll_us, interface, queue)
         if worker is not None:
             worker.drop()
         server = Server(
-            ring, ifq, listener, discard=discard, once=once,
+            ring, ifq, listener, discard=discard, once=once, ending=tally.note,
             # A connection must not take the area from all others.
             backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
             rcvbuf_bytes=rcvbuf_bytes,
@@ -170,7 +176,7 @@ def main(
         address, bound_port = listener.getsockname()[:2]
         how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
-        figures = _Figures(ifq)
+        figures = _Figures(ifq, tally)
         _serve(server, figures, stop, stats_interval, as_json)
         stop.ignore()
         ifq.audit()
@@ -182,15 +188,16 @@ def main(
 class _Figures:
     """The figures since the beginning, shown as asked for."""
 
-    def __init__(self, ifq: pyzcrx.Ifq) -> None:
+    def __init__(self, ifq: pyzcrx.Ifq, tally: Tally) -> None:
         self._ifq = ifq
+        self._tally = tally
         self._began = time.monotonic()
 
     def show(self, as_json: bool) -> None:
         stats = self._ifq.stats()
         stats.seconds = time.monotonic() - self._began
         if as_json:
-            click.echo(stats_json(stats))
+            click.echo(stats_json(stats, placement=self._tally.as_dict()))
         else:
             click.echo(f"zcrx-echo: {stats_text(stats)}", err=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from pyzcrx.batch import Batch
@@ -55,6 +56,7 @@ class Server:
     and the area stays for the others. rcvbuf_bytes: SO_RCVBUF of the connections, which
     bounds what one that is not read holds of the area; None: the kernel's choice. once:
     serve one connection, then be done.
+    ending: called with a connection's descriptor before that is closed.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Server:
         once: bool = False,
         backlog_bytes: int = 1 << 18,
         rcvbuf_bytes: int | None = None,
+        ending: Callable[[int], None] = lambda _fd: None,
     ) -> None:
         if rcvbuf_bytes is not None:
             # Inherited by what is accepted; the kernel books twice as much.
@@ -77,6 +80,7 @@ class Server:
         self._discard = discard
         self._once = once
         self._backlog_bytes = backlog_bytes
+        self._ending = ending
         self._connections: dict[int, Connection] = {}
         self._accept: Accept | None = ring.accept(listener)
         self._accept_failed = False
@@ -175,6 +179,7 @@ class Server:
                 c.request.resume(self._backlog_bytes)
         # Only once nothing is in flight: the descriptor's number may be another's soon.
         if (c.broken or c.ended) and c.sending is None and not c.receiving:
+            self._ending(c.fd)
             os.close(c.fd)
             del self._connections[c.fd]
 
@@ -229,5 +234,6 @@ class Server:
             while connection.queue:
                 connection.queue.popleft().release()
             connection.sending = None
+            self._ending(connection.fd)
             os.close(connection.fd)
         self._connections.clear()

@@ -19,6 +19,8 @@ PREFIXES: dict[type[IntEnum] | type[IntFlag], str] = {
     uapi.CtrlOp: "PZ_CTRL_",
     uapi.EventType: "PZ_EVENT_",
     uapi.Query: "PZ_QUERY_",
+    uapi.NapiOp: "PZ_NAPI_",
+    uapi.NapiTracking: "PZ_NAPI_TRACKING_",
 }
 
 
