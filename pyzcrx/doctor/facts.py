@@ -78,6 +78,18 @@ class RingUser:
 
 
 @dataclass(frozen=True, slots=True)
+class Leftover:
+    """A journal: what a program changed on the card and has not put back."""
+
+    name: str
+    pid: int
+    queues: tuple[int, ...]
+    changes: int
+    state: str
+    """``live``: its program runs; ``kept``: by ``zcrx-nic setup``; ``stale``; ``damaged``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """The interface that was asked for, and everything around it."""
 
@@ -87,6 +99,7 @@ class Card:
     ring_users: tuple[RingUser, ...] = ()
     unseen_processes: int = 0
     """Processes whose descriptors could not be seen."""
+    leftovers: tuple[Leftover, ...] = ()
     urgent_cleared: bool | None = None
     """Whether nftables clears TCP's URG flag; None: could not be seen."""
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from pyzcrx.doctor import card, kernel, memory, placement, privilege, queue, steering, urgent
+from pyzcrx.doctor import (
+    card,
+    journal,
+    kernel,
+    memory,
+    placement,
+    privilege,
+    queue,
+    steering,
+    urgent,
+)
 from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Severity
 
 MACHINE = (kernel.check, privilege.check, memory.check, card.check)
-CARD = (queue.check, steering.check, placement.check, urgent.check)
+CARD = (queue.check, journal.check, steering.check, placement.check, urgent.check)
 
 
 def examine(facts: Facts) -> list[Finding]:

@@ -24,6 +24,14 @@ def check(facts: Facts) -> Iterator[Finding]:
     yield from _rules(state, queue)
     if facts.wanted.flow is not None:
         yield _flow(state, queue, facts.wanted.flow)
+    elif not any(queue in queues_of(state, rule) for rule in state.rules or ()):
+        yield Finding(
+            "steering.none",
+            Severity.NOTE,
+            f"no rule steers anything to queue {queue}",
+            "nothing arrives there until one does",
+            f"zcrx-doctor -i {state.interface} --flow 'tcp4 dst ADDRESS:PORT' says which",
+        )
 
 
 def queues_of(state: State, rule: Rule) -> frozenset[int]:
@@ -142,17 +150,14 @@ def _flow(state: State, queue: int, flow: Flow) -> Finding:
         return Finding(
             "steering.flow", Severity.OK, f"rule {found.location} steers {flow} to queue {queue}"
         )
+    command = f"ethtool -N {state.interface} {flow.ethtool()} action {queue}"
     return Finding(
         "steering.flow",
         Severity.PROBLEM,
         f"no rule steers {flow} to queue {queue}",
         "what arrives elsewhere is copied by the kernel, all of it",
-        f"ethtool -N {state.interface} {flow.ethtool()} action {queue}",
-        Fix(
-            "rule",
-            [str(flow), queue],
-            f"ethtool -N {state.interface} {flow.ethtool()} action {queue}",
-        ),
+        command,
+        Fix("rule", [str(flow), queue], command),
     )
 
 

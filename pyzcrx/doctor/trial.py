@@ -26,6 +26,14 @@ def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
     """Register as the program would, give the queue back, say how it went."""
     where = "NODEV"
     if facts.card is not None:
+        if facts.queue is None:
+            return Finding(
+                "trial",
+                Severity.UNKNOWN,
+                "not tried: no queue can be seen",
+                "an interface that is down has none",
+                f"ip link set {facts.card.state.interface} up",
+            )
         where = f"{facts.card.state.interface}, queue {facts.queue}"
     try:
         _register(facts, facts.wanted.rx_buf_len)

@@ -21,7 +21,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         "urgent.rule",
         Severity.WARNING,
         f"a packet with TCP's URG flag can panic this kernel: {seen}",
-        "tcp_urg() of Linux up to 7.3.4 at least is a BUG() where payload lies in an area; any "
-        "peer with a connection on the queue can send one",
-        "load the rule of docs/security.md: nft -f FILE",
+        "tcp_urg() of Linux up to 7.3.4 at least is a BUG() where payload lies in an area. pyzcrx "
+        "has its own sockets drop such packets; others whose packets come to the queue do not",
+        "python3 -c 'from pyzcrx.urgent import NFT_RULES as r; print(r)' | nft -f -",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import pyzcrx
 from pyzcrx import doctor, nic
 from tests.leaks import nothing_leaks
 
@@ -74,3 +75,28 @@ def test_the_kernels_configuration_is_found() -> None:
     else:
         assert facts.kernel.config["NET"] == "y"
         assert Path(facts.kernel.config_source).exists()
+
+
+def test_a_trial_on_a_device_without_dma() -> None:
+    with nothing_leaks():
+        facts = doctor.read("lo", doctor.Wanted(0, area_bytes=1 << 20))
+        found = doctor.try_out(facts, doctor.examine(facts))
+    assert found.severity is doctor.Severity.PROBLEM
+    probe = facts.kernel.probe
+    if probe.ready:
+        assert "fails with EOPNOTSUPP: lo" in found.what
+        assert "no device that does DMA" in found.what
+    elif probe.zcrx is pyzcrx.Presence.PRESENT:
+        assert "fails with EPERM" in found.what
+
+
+def test_a_trial_of_nodev() -> None:
+    with nothing_leaks():
+        facts = doctor.read(None, doctor.Wanted(area_bytes=1 << 20))
+        found = doctor.try_out(facts, doctor.examine(facts))
+    if not facts.kernel.probe.ready:
+        assert found.severity is doctor.Severity.PROBLEM
+    elif facts.kernel.probe.nodev:
+        assert found.severity is doctor.Severity.OK
+    else:
+        assert "fails with EINVAL: this kernel has no ZCRX_REG_NODEV" in found.what

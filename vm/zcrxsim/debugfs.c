@@ -110,6 +110,7 @@ static void zs_queue_dir(struct zs_faults *faults, struct dentry *dir)
 	debugfs_create_u32("post_limit", 0600, dir, &faults->post_limit);
 	debugfs_create_u32("fail_mem", 0600, dir, &faults->fail_mem);
 	debugfs_create_u32("fail_start", 0600, dir, &faults->fail_start);
+	debugfs_create_bool("ignore_provider", 0600, dir, &faults->ignore_provider);
 	debugfs_create_bool("payload_only", 0600, dir, &faults->payload_only);
 	debugfs_create_bool("pass_bad_csum", 0600, dir, &faults->pass_bad_csum);
 	debugfs_create_file("starve", 0600, dir, faults, &zs_starve_fops);

@@ -40,6 +40,7 @@ struct zs_faults {
 	u32			post_limit;	/* buffers posted at most, 0: no limit */
 	u32			fail_mem;	/* so many allocations of a ring fail */
 	u32			fail_start;	/* so many starts of the queue fail */
+	bool			ignore_provider; /* rings are of the driver's own memory */
 	bool			starve;		/* post no more buffers */
 	bool			payload_only;	/* let frames without payload pass */
 	bool			pass_bad_csum;
@@ -63,6 +64,11 @@ static inline bool zs_fault_frames(const struct zs_queue *q)
 static inline bool zs_fault_pass_bad(const struct zs_queue *q)
 {
 	return READ_ONCE(q->faults->pass_bad_csum);
+}
+
+static inline bool zs_fault_ignore(const struct zs_queue *q)
+{
+	return READ_ONCE(q->faults->ignore_provider);
 }
 
 bool zs_fault_post(struct zs_queue *q);

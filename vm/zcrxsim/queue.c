@@ -81,7 +81,7 @@ static struct page_pool *zs_pool_create(struct zs_port *port, int idx, struct zs
 	};
 
 	/* Payload the kernel cannot read is welcome where headers do not mix in */
-	if (ring->split)
+	if (ring->split && !zs_fault_ignore(&port->queue[idx]))
 		params.flags |= PP_FLAG_ALLOW_UNREADABLE_NETMEM;
 	return page_pool_create(&params);
 }

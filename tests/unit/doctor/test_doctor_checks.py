@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pyzcrx.doctor import Severity, Wanted, examine, ready
-from pyzcrx.doctor.facts import Card, HugePages, Machine, RingUser
+from pyzcrx.doctor import Finding, Severity, Wanted, examine, ready
+from pyzcrx.doctor.facts import Card, HugePages, Leftover, Machine, RingUser
 from pyzcrx.doctor.steering import covers
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.state import Channels, Irq, Lease, Napi, Queue, Rss, Rule
@@ -44,8 +44,10 @@ def held(**by: Any) -> Card:
 def test_all_is_well() -> None:
     found = examine(facts())
     assert ready(found)
-    # Whether split was asked for is the one thing that cannot be seen.
-    assert [f.id for f in found if f.severity is not OK] == ["card.split"]
+    # Whether split was asked for cannot be seen, and what is to arrive was not said.
+    assert [f.id for f in found if f.severity is not OK] == ["card.split", "steering.none"]
+    steered = facts(card=on_card(rules=(rule(0, "tcp4 dst *:9999"),)))
+    assert "steering.none" not in names(steered)
 
 
 def test_every_ill_finding_says_why_and_most_how_to_mend_it() -> None:
@@ -417,3 +419,18 @@ def test_a_queue_without_napi_and_irq_in_two_places() -> None:
 def test_urgent_data(cleared: bool | None, severity: Severity) -> None:
     case = facts(card=replace(on_card(), urgent_cleared=cleared))
     assert finding(case, "urgent.rule").severity is severity
+
+
+def test_journals() -> None:
+    def found(state: str, pid: int = 7) -> list[Finding]:
+        card = replace(on_card(), leftovers=(Leftover("7-1", pid, (LAST,), 3, state),))
+        return [f for f in examine(facts(card=card)) if f.id.startswith("journal.")]
+
+    assert found("live")[0].severity is OK
+    assert found("kept", pid=0)[0].severity is NOTE
+    (stale,) = found("stale")
+    assert stale.severity is WARNING
+    assert "3 changes" in stale.what
+    assert stale.mend == "zcrx-nic restore --stale eth0"
+    assert found("damaged")[0].severity is WARNING
+    assert not [f for f in names(facts()) if f.startswith("journal.")]

@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from pyzcrx.doctor import Facts, Severity, Wanted, after_trial, examine, explain, ready
+from pyzcrx.doctor import (
+    Facts,
+    Severity,
+    Wanted,
+    after_trial,
+    examine,
+    explain,
+    ready,
+    try_out,
+)
 from pyzcrx.meanings import kernel_error
 from pyzcrx.nic.state import Lease
 from tests.unit.doctor.facts import MEMORY, PRIVILEGE, facts, on_card, rings
@@ -75,3 +84,10 @@ def test_a_trial_that_works_settles_what_was_unknown() -> None:
     failed = replace(worked, severity=Severity.PROBLEM)
     assert not ready(after_trial(failed, findings))
     assert len(after_trial(failed, findings)) == len(findings) + 1
+
+
+def test_no_trial_where_no_queue_can_be_seen() -> None:
+    case = facts(card=on_card(queues=(), channels=None, up=False), wanted=Wanted())
+    found = try_out(case, examine(case))
+    assert found.severity is Severity.UNKNOWN
+    assert found.mend == "ip link set eth0 up"

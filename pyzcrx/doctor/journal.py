@@ -1,0 +1,47 @@
+"""Journals of set-ups (:mod:`pyzcrx.nic`): what was changed on the card and not put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pyzcrx.doctor.facts import Facts, Leftover
+from pyzcrx.doctor.finding import Finding, Severity
+
+
+def check(facts: Facts) -> Iterator[Finding]:
+    if facts.card is not None:
+        for leftover in facts.card.leftovers:
+            yield _journal(leftover, facts.card.state.interface)
+
+
+def _journal(leftover: Leftover, interface: str) -> Finding:
+    queues = ", ".join(map(str, leftover.queues))
+    changed = f"{leftover.changes} change{'' if leftover.changes == 1 else 's'} for queue {queues}"
+    match leftover.state:
+        case "live":
+            what = f"process {leftover.pid} has made {changed} and will put it back"
+            return Finding("journal.live", Severity.OK, what)
+        case "kept":
+            return Finding(
+                "journal.kept",
+                Severity.NOTE,
+                f"zcrx-nic setup made {changed}",
+                "it stays until it is restored",
+                f"zcrx-nic restore {interface}",
+            )
+        case "stale":
+            return Finding(
+                "journal.stale",
+                Severity.WARNING,
+                f"process {leftover.pid} made {changed} and died without putting it back",
+                "rules and settings that nobody needs steer traffic away from its owners",
+                f"zcrx-nic restore --stale {interface}",
+            )
+        case _:
+            return Finding(
+                "journal.damaged",
+                Severity.WARNING,
+                f"journal {leftover.name} is damaged",
+                "what its program changed cannot be put back by itself",
+                f"compare zcrx-nic show {interface} with what the card should be, then delete it",
+            )
