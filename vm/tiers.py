@@ -59,8 +59,10 @@ class Result:
     def ok(self) -> bool:
         return not (self.failed or self.unasked or self.trouble) and self.passed > 0
 
-    def read(self, junit: Path) -> None:
-        """Take over the counts that pytest wrote."""
+    def read(self, junit: Path, status: int) -> None:
+        """Take over the counts that pytest wrote before it ended with *status*."""
+        if status not in (0, 1):  # neither "all passed" nor "some failed"
+            self.trouble = self.trouble or f"pytest broke off, with status {status}"
         if not junit.exists():
             self.trouble = self.trouble or "pytest wrote no report"
             return
@@ -116,12 +118,12 @@ def on_this_machine(folder: str) -> Tier:
             junit = Path(reports) / "junit.xml"
             argv = [sys.executable, "-P", "-m", "pytest", *PYTEST, str(junit), "-q"]
             # Not from the checkout's folder, where pyzcrx/ has no compiled modules.
-            subprocess.run(
+            done = subprocess.run(
                 [*argv, f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml"),
                  str(ROOT / "tests" / folder), *arguments],
                 cwd=reports, check=False,
             )  # fmt: skip
-            result.read(junit)
+            result.read(junit, done.returncode)
 
     return run
 
@@ -142,7 +144,7 @@ def in_guest(*folders: str, card: str) -> Tier:
                     built = module.for_guest(kernel, each)
                     shares.append(Share(built.path, each.guest_folder))
             with Guest(Config(kernel=kernel, shares=tuple(shares))) as guest:
-                terminal.run(
+                done = terminal.run(
                     guest,
                     ["env", f"PYZCRX_TEST_CARD={card}", f"{LONG}={os.environ.get(LONG, '0')}",
                      f"{SLOW}={slow}",
@@ -153,7 +155,7 @@ def in_guest(*folders: str, card: str) -> Tier:
                 )  # fmt: skip
                 if card == "sim" and guest.run(["rmmod", "zcrxsim"]).returncode:
                     result.trouble = "the card's module cannot be unloaded"
-            result.read(Path(reports) / "junit.xml")
+            result.read(Path(reports) / "junit.xml", done.returncode)
 
     return run
 

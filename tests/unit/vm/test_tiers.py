@@ -20,12 +20,12 @@ JUNIT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-def read(tmp_path: Path, junit: str | None) -> Result:
+def read(tmp_path: Path, junit: str | None, status: int = 0) -> Result:
     result = Result("unit")
     path = tmp_path / "junit.xml"
     if junit is not None:
         path.write_text(junit)
-    result.read(path)
+    result.read(path, status)
     return result
 
 
@@ -49,6 +49,13 @@ def test_counts(tmp_path: Path) -> None:
 )
 def test_ok(tmp_path: Path, cases: str, ok: bool) -> None:
     assert read(tmp_path, f"<testsuites>{cases}</testsuites>").ok is ok
+
+
+@pytest.mark.parametrize("status", [2, 3, 130, -9])
+def test_a_run_that_broke_off_is_no_pass(tmp_path: Path, status: int) -> None:
+    result = read(tmp_path, JUNIT.replace("failure", "ok").replace("error", "ok"), status)
+    assert f"status {status}" in result.trouble
+    assert not result.ok
 
 
 def test_no_report_is_trouble(tmp_path: Path) -> None:
