@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vm import bench, demo, image, ktap, module, selftest, terminal, tiers, wheel
+from vm import bench, demo, image, ktap, module, perf, selftest, terminal, tiers, wheel
 from vm.choice import choose
 from vm.config import Share
 from vm.options import TRACEBACK, boot, chosen, guest_options, kernel_options, reported
@@ -113,6 +113,22 @@ def run_bench(*, arguments: tuple[str, ...], **options: Any) -> None:
         bench.run(bench.Options(**options), arguments)
 
 
+@main.command("perf")
+@click.option("--record", "recording", is_flag=True,
+              help="Write the ratios to tests/perf/recorded.json instead of comparing.")
+def count_perf(*, recording: bool) -> None:
+    """Count what receivers cost, as ratios; what `test --tier perf` compares."""
+    with reported():
+        if recording:
+            for name, ratio in perf.record().items():
+                click.echo(f"{name}: {ratio}")
+            return
+        judged = perf.check()
+        for each in judged:
+            click.echo(str(each))
+        sys.exit(0 if all(each.ok for each in judged) else 1)
+
+
 @main.command("wheel")
 def build_wheel() -> None:
     """Build pyzcrx's wheel from this checkout, if it is not there already."""
@@ -128,7 +144,7 @@ def build_wheel() -> None:
     "names",
     multiple=True,
     type=click.Choice(list(tiers.TIERS)),
-    help="Run this tier (may be given several times).  [default: all]",
+    help="Run this tier (may be given several times).  [default: all but perf]",
 )
 @click.option("--long", is_flag=True, help="As often as the docs' figures say: hours.")
 @kernel_options
@@ -139,9 +155,10 @@ def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...], **op
     The kernel is that of the tiers nodev and sim.
     """
     os.environ[tiers.LONG] = str(int(long))
+    default = [name for name in tiers.TIERS if name not in tiers.ON_REQUEST]
     with reported():
         kernel = chosen(options) if options["kernel"] or options["debug"] else None
-        sys.exit(0 if tiers.run_tiers(names or tiers.TIERS, arguments, kernel) else 1)
+        sys.exit(0 if tiers.run_tiers(names or default, arguments, kernel) else 1)
 
 
 @main.command("selftest")

@@ -1,7 +1,8 @@
 """The test tiers: what each needs, how it is run, what it must not do silently.
 
 unit, host and vm are pytest runs on this machine; nodev and sim are runs in the guest,
-with pyzcrx installed as the wheel, sim on the simulated card; lint is ruff, mypy and a C
+with pyzcrx installed as the wheel, sim on the simulated card; perf counts instructions there,
+on request; lint is ruff, mypy and a C
 build that warns of nothing.
 A skipped test fails its tier unless its reason begins with ``EXPECTED``.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import click
 
-from vm import module, terminal, wheel
+from vm import module, perf, terminal, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
@@ -160,6 +161,16 @@ def in_guest(*folders: str, card: str) -> Tier:
     return run
 
 
+def perf_ratios(result: Result, _arguments: Sequence[str]) -> None:
+    """Instructions and touches of payload, as ratios, beside those recorded."""
+    for judged in perf.check():
+        click.echo(str(judged))
+        if judged.ok:
+            result.passed += 1
+        else:
+            result.failed += 1
+
+
 TIERS: dict[str, Tier] = {
     "lint": lint,
     "unit": on_this_machine("unit"),
@@ -167,7 +178,10 @@ TIERS: dict[str, Tier] = {
     "vm": on_this_machine("vm"),
     "nodev": in_guest("guest", card="nodev"),
     "sim": in_guest("guest", "sim", card="sim"),
+    "perf": perf_ratios,
 }
+ON_REQUEST = ("perf",)
+"""Run only when asked for by --tier."""
 
 
 def run_tiers(names: Iterable[str], arguments: Sequence[str], kernel: Kernel | None = None) -> bool:

@@ -283,6 +283,16 @@ class Iperf3Server:
         self.tests += 1
         self._told(result)
 
+    def stop(self) -> None:
+        """End a test that runs: its client is told. Before the ring is closed."""
+        if self._session is None or self._control is None:
+            return
+        if self._session.state is State.DISPLAY_RESULTS:  # the client has all it wanted
+            self._finish("")
+        else:
+            self._say(self._control, bytes([State.SERVER_TERMINATE]))
+            self._finish("the server was stopped")
+
     def close(self) -> None:
         """Close every connection; the ring, closed before, has ended their requests."""
         for connection in self._connections:

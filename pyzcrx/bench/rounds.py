@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pyzcrx.bench import card
+from pyzcrx.bench.bandwidth import Traffic
 from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning
@@ -41,8 +42,9 @@ def _pinned(cpu: int | None) -> Callable[[], None] | None:
 class Rounds:
     """The runs of a plan."""
 
-    def __init__(self, plan: Plan, pinning: Pinning) -> None:
+    def __init__(self, plan: Plan, pinning: Pinning, traffic: Traffic | None = None) -> None:
         self._plan = plan
+        self._traffic = traffic
         self._pinning = pinning
         self._mark = plan.mark_from
 
@@ -59,7 +61,10 @@ class Rounds:
             self._mark += 1
         plan = self._plan
         before, books = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
+        moved = self._traffic.bytes() if self._traffic else 0.0
         figures, _ = self._pair(name, mark=mark, echo=False)
+        if self._traffic:
+            figures["memory_bytes"] = self._traffic.bytes() - moved
         after, books_after = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
         if figures["bytes"] != plan.size_bytes:
             raise BenchError(f"{name} received {figures['bytes']} of {plan.size_bytes} bytes")

@@ -85,9 +85,22 @@ def latencies(report: Report) -> Iterator[str]:
         yield f"{name:14} {p50:9.1f} {p99:9.1f} {p999:9.1f} {len(took):7}"
 
 
+def traffic(report: Report) -> Iterator[str]:
+    """Bytes between caches and memory for each received byte, the whole machine's."""
+    if any("memory_bytes" in run for runs in report.runs.values() for run in runs):
+        yield f"{'memory':14} {'per byte':>9} {'of first':>9}"
+    first = 0.0
+    for name, runs in report.runs.items():
+        shares = [run["memory_bytes"] / run["bytes"] for run in runs if "memory_bytes" in run]
+        if shares:
+            share = statistics.median(shares)
+            first = first or share
+            yield f"{name:14} {share:9.2f} {share / first if first else 0:9.2f}"
+
+
 def table(report: Report) -> str:
     """All of it."""
-    blocks = (heading(report), rates(report), latencies(report))
+    blocks = (heading(report), rates(report), traffic(report), latencies(report))
     return "\n\n".join(text for block in blocks if (text := "\n".join(block)))
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 import pyzcrx
-from pyzcrx.bench import table
+from pyzcrx.bench import plot, table
+from pyzcrx.bench.bandwidth import Traffic, counted
 from pyzcrx.bench.figures import Report
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
@@ -55,6 +56,10 @@ from pyzcrx.cli.serve_iperf3 import serve
 @click.option("-p", "--port", default=5201, show_default=True, type=click.IntRange(0, 65535),
               help="With --serve-iperf3: where to listen; 0: any free port.")
 @click.option("--once", is_flag=True, help="With --serve-iperf3: end after one test.")
+@click.option("--memory-bandwidth", is_flag=True,
+              help="Traffic between caches and memory too, where this machine counts it.")
+@click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False),
+              metavar="FILE.png", help="Draw it, too (matplotlib: pip install pyzcrx[bench]).")
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-bench")
 @one_line_errors("zcrx-bench")
@@ -80,6 +85,8 @@ def main(
     serve_iperf3: bool,
     port: int,
     once: bool,
+    memory_bandwidth: bool,
+    picture: Path | None,
     as_json: bool,
 ) -> None:
     """Receive the same bytes in several ways, in turns, and compare the costs.
@@ -101,11 +108,20 @@ def main(
         echo_rounds=echo_rounds, c_receiver=c_receiver or shutil.which("zcrx-c-receiver"),
         mark_from=mark_from,
     )  # fmt: skip
-    report = _measure(plan, Pinning.choose(receiver_cpu, sender_cpu, napi_cpu))
+    pinning = Pinning.choose(receiver_cpu, sender_cpu, napi_cpu)
+    if memory_bandwidth:
+        with counted() as (traffic, why):
+            if why:
+                pinning.problems.append(why)
+            report = _measure(plan, pinning, traffic)
+    else:
+        report = _measure(plan, pinning, None)
+    if picture:
+        plot.draw([report], picture)
     click.echo(report.to_json() if as_json else table.table(report))
 
 
-def _measure(plan: Plan, pinning: Pinning) -> Report:
+def _measure(plan: Plan, pinning: Pinning, traffic: Traffic | None) -> Report:
     left_out = unavailable(plan)
     names = [name for name in plan.receivers if name not in left_out]
     if not names:
@@ -120,7 +136,7 @@ def _measure(plan: Plan, pinning: Pinning) -> Report:
             {"pyzcrx": pyzcrx.__version__, "python": platform.python_version()},
             [*pinning.problems, *(f"{name}: {why}" for name, why in left_out.items())],
         )
-        rounds = Rounds(plan, pinning)
+        rounds = Rounds(plan, pinning, traffic)
         with click.progressbar(
             length=plan.rounds * len(names), label="zcrx-bench", file=sys.stderr
         ) as progress:
@@ -141,6 +157,15 @@ def _measure(plan: Plan, pinning: Pinning) -> Report:
 def compare(before: Path, after: Path) -> None:
     """Two reports of --json side by side; refused where their set-ups differ."""
     click.echo(table.comparison(Report.read(before), Report.read(after)))
+
+
+@main.command("plot")
+@click.argument("picture", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png")
+@click.argument("reports", type=click.Path(path_type=Path), nargs=-1, required=True)
+@one_line_errors("zcrx-bench")
+def plot_reports(picture: Path, reports: tuple[Path, ...]) -> None:
+    """Reports of --json that differ in connections, buffers or queues, as one picture."""
+    plot.draw([Report.read(path) for path in reports], picture)
 
 
 if __name__ == "__main__":

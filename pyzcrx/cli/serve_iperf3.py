@@ -45,6 +45,7 @@ def serve(
         while not stop.asked and not (once and server.tests and server.idle):
             server.turn()
         stop.ignore()
+        server.stop()
         stats = ifq.stats()
         ring.close()
         server.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx.bench import card, figures, marks, table
+from pyzcrx.bench import card, figures, marks, plot, table
 from pyzcrx.bench.figures import Report, Spread, percentile, ratio
 from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
@@ -267,3 +268,41 @@ def test_figures_are_json_of_one_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert (told["bytes"], told["chunks"], told["turns"]) == (10, 2, 1)
     assert told["seconds"] >= 0
     assert told["maps"]
+
+
+def test_memory_traffic_for_each_byte() -> None:
+    told = report()
+    assert not any(table.traffic(told))
+    for name, share in ("c", 1.0), ("columns", 1.5):
+        for each in told.runs[name]:
+            each["memory_bytes"] = share * each["bytes"]
+    lines = [line.split() for line in table.traffic(told)]
+    assert lines[1:] == [["c", "1.00", "1.00"], ["columns", "1.50", "1.50"]]
+
+
+def test_pictures_vary_what_can_be_an_axis() -> None:
+    one, eight = report(), report(connections=8)
+    assert plot.varied([one, one]) == []
+    assert plot.varied([one, eight]) == ["connections"]
+    assert plot.curves([eight, one], "connections")["c"] == [
+        (1, 128.0, 4.0), (8, 128.0, 4.0)
+    ]  # fmt: skip
+    with pytest.raises(BenchError, match="mtu"):
+        plot.varied([one, report(mtu=1500)])
+
+
+def test_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="expected: matplotlib is an extra")
+    for name, reports in ("bars", [report()]), ("curves", [report(), report(connections=8)]):
+        plot.draw(reports, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(BenchError, match="No such file"):
+        plot.draw([report()], tmp_path / "no" / "x.png")
+
+
+def test_without_matplotlib_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(BenchError, match="pip install"):
+        plot.draw([report()], tmp_path / "x.png")

@@ -92,3 +92,9 @@ def test_a_probe_has_neither_disk_nor_agent() -> None:
     assert values(argv, "-append")[0].endswith("pyzcrx.probe")
     assert not values(argv, "-drive") + values(argv, "-device")
     assert values(argv, "-accel") == ["kvm"]
+
+
+def test_plugins() -> None:
+    assert not values(command(Config()), "-plugin")
+    argv = command(Config(plugins=("/c/count.so,out=/t/o", "/b.so")))
+    assert values(argv, "-plugin") == ["/c/count.so,out=/t/o", "/b.so"]

@@ -1,0 +1,85 @@
+"""What the counting plugin is told, how its profile is read, how ratios are judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vm import counting, perf, profile
+from vm.errors import BuildFailed, VmError
+
+KALLSYMS = """ffffffff81000000 T _text
+ffffffff81001000 T asm_exc_page_fault
+ffffffff81001020 T asm_sysvec_call_function
+ffffffff81001040 T asm_common_interrupt
+ffffffff81001060 t handle_softirqs
+ffffffff81001080 D a_variable
+ffffffff81002000 T __switch_to_asm\t[zcrxsim]
+"""
+
+
+def test_symbols_of_interest() -> None:
+    assert counting.of_interest(counting.Symbols(KALLSYMS)).splitlines() == [
+        "exception ffffffff81001000 ffffffff81001020",
+        "irq ffffffff81001020 ffffffff81001040",
+        "irq ffffffff81001040 ffffffff81001060",
+        "softirq ffffffff81001060 ffffffff81002000",
+        "switch ffffffff81002000 ffffffff81003000",
+    ]
+
+
+def test_symbols_by_address() -> None:
+    symbols = counting.Symbols(KALLSYMS)
+    assert symbols.at(0xFFFFFFFF81001025) == "asm_sysvec_call_function"
+    assert symbols.at(0x1000) == "0x1000"
+
+
+def test_a_profile_is_read_by_run(tmp_path: Path) -> None:
+    file = tmp_path / "profile"
+    file.write_text("1 user 400000 2 10\n1 user 400000 1 5\n2 system ffffffff81000000 1 3\n")
+    assert profile.read(file) == {
+        1: {"user": {0x400000: 15}}, 2: {"system": {0xFFFFFFFF81000000: 3}}
+    }  # fmt: skip
+
+
+def test_a_plugin_that_does_not_build_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "count.c").write_text("no C\n")
+    monkeypatch.setattr(counting, "SOURCE", tmp_path)
+    with pytest.raises(BuildFailed, match="counting plugin"):
+        counting.plugin()
+
+
+@pytest.mark.parametrize(
+    ("now", "ok", "said"),
+    [(1.0, True, "ok"), (1.39, True, "ok"), (1.41, False, "WORSE"), (0.5, True, "better")],
+)
+def test_ratios_are_judged_by_those_recorded(now: float, ok: bool, said: str) -> None:
+    [judged] = perf.judge({"columns of c": now}, {"ratios": {"columns of c": 1.0}})
+    assert judged.ok is ok
+    assert said in str(judged)
+
+
+def test_touches_have_little_tolerance() -> None:
+    [judged] = perf.judge({"touches, a of b": 0.35}, {"ratios": {"touches, a of b": 0.333}})
+    assert not judged.ok
+
+
+def test_what_is_not_recorded_fails() -> None:
+    [judged] = perf.judge({"new": 1.0}, {"ratios": {}})
+    assert not judged.ok
+    assert "nothing recorded" in str(judged)
+
+
+def test_a_broken_record_is_told(tmp_path: Path) -> None:
+    with pytest.raises(VmError, match="--record"):
+        perf.check(tmp_path / "none.json")
+
+
+def test_the_record_names_its_versions() -> None:
+    recorded = json.loads(perf.RECORDED.read_text())
+    assert recorded["versions"].keys() == {"kernel", "python", "qemu", "pyzcrx"}
+    assert len(recorded["ratios"]) == len(perf.RATIOS) + 1

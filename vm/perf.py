@@ -1,0 +1,114 @@
+"""The tier ``perf``: counted costs as ratios within one run, beside those recorded.
+
+Recorded are ratios, with the versions they were counted on; never times, and no absolute
+numbers. How a run batches depends on how busy the machine is (C's own figure moved by 44%
+within a run, docs/performance.md), so a ratio may be off by TOLERANCE before it counts as
+worse; touches of payload are exact.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vm import bench, qemu
+from vm.errors import VmError
+
+RECORDED = Path(__file__).parent.parent / "tests" / "perf" / "recorded.json"
+TOLERANCE = 0.40
+TOUCH_TOLERANCE = 0.03
+RATIOS = (("columns", "c"), ("buffers", "c"), ("columns", "recv_into-1M"))
+ARGUMENTS = ("-r", "c", "-r", "columns", "-r", "buffers", "-r", "recv_into-1M")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One ratio, beside the recorded one."""
+
+    name: str
+    recorded: float | None
+    now: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        return self.recorded is not None and self.now <= self.recorded * (1 + self.tolerance)
+
+    def __str__(self) -> str:
+        if self.recorded is None:
+            return f"{self.name}: {self.now:.3f}, nothing recorded: record it (vm perf --record)"
+        verdict = "ok" if self.ok else "WORSE"
+        if self.now < self.recorded * (1 - self.tolerance):
+            verdict = "better: record it (python -m vm perf --record)"
+        return f"{self.name}: {self.now:.3f}, recorded {self.recorded:.3f}: {verdict}"
+
+
+def instructions(measured: bench.Measured) -> dict[str, float]:
+    """The receivers' instructions for a MiB as ratios, medians of the rounds."""
+    totals = {
+        name: statistics.median(
+            bench.per(run, counts, *bench.RECEIVER) for run, counts in measured.counted(name)
+        )
+        for name in measured.report["runs"]
+    }
+    return {f"instructions, {a} of {b}": totals[a] / totals[b] for a, b in RATIOS}
+
+
+def touches(measured: bench.Measured) -> dict[str, float]:
+    """The receivers' touches of payload as a ratio."""
+    ours = [n for what, names in bench.TOUCHES.items() if what != "card's DMA" for n in names]
+    [(run, counts)], [(other, others)] = (
+        measured.counted(name) for name in ("columns", "recv_into-1M")
+    )
+    share = bench.touched(run, counts, *ours) / bench.touched(other, others, *ours)
+    return {"touches, columns of recv_into-1M": share}
+
+
+def _measured(options: bench.Options, *arguments: str) -> bench.Measured:
+    with tempfile.TemporaryDirectory() as name, bench.booted(options, Path(name)) as guest:
+        return bench.measure(guest, options, (*ARGUMENTS, *arguments), Path(name))
+
+
+def count() -> tuple[dict[str, float], dict[str, str]]:
+    """All ratios, and the versions they hold for: two guests."""
+    counted = _measured(bench.Options(), "--rounds", "3", "--size", "16M")
+    ratios = instructions(counted)
+    ratios |= touches(_measured(bench.Options(touches=True), "--rounds", "1", "--size", "4M"))
+    setup = counted.report["setup"]
+    versions = {
+        "kernel": setup["kernel"], "python": setup["python"], "qemu": qemu.version(),
+        "pyzcrx": counted.report["versions"]["pyzcrx"],
+    }  # fmt: skip
+    return ratios, versions
+
+
+def record(path: Path = RECORDED) -> dict[str, float]:
+    """Count and write down."""
+    ratios, versions = count()
+    rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
+    path.write_text(json.dumps({"versions": versions, "ratios": rounded}, indent=1) + "\n")
+    return rounded
+
+
+def judge(ratios: dict[str, float], recorded: dict[str, Any]) -> list[Judged]:
+    """Each ratio beside its recorded one."""
+    return [
+        Judged(
+            name, recorded["ratios"].get(name), now,
+            TOUCH_TOLERANCE if name.startswith("touches") else TOLERANCE,
+        )
+        for name, now in ratios.items()
+    ]  # fmt: skip
+
+
+def check(path: Path = RECORDED) -> list[Judged]:
+    """Count, and judge by what is recorded."""
+    try:
+        recorded = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise VmError(f"{path}: {error}; record it with python -m vm perf --record") from None
+    return judge(count()[0], recorded)
