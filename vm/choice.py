@@ -28,6 +28,9 @@ def choose(
     """
     if isinstance(wanted, Kernel):
         return wanted
+    named = wanted is not None and wanted != STOCK and not str(wanted).startswith(DEBIAN)
+    if modules and (debug or not named):
+        raise BadRequest("--modules goes with a kernel that is built already, named by --kernel")
     if wanted is None or wanted == STOCK:
         if debug:
             release = _stock(rebuild=False).release

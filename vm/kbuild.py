@@ -117,19 +117,23 @@ class _Folder:
 def _obtain(
     folder: _Folder, tree: Callable[[], Path], state: str | None, *, rebuild: bool
 ) -> Kernel:
+    def stale() -> bool:
+        return rebuild or state is None or not _is(folder.state, state)
+
     held = folder.lock()
     try:
         fcntl.flock(held, fcntl.LOCK_SH)
-        if rebuild or state is None or not _is(folder.state, state):
+        if stale():
             fcntl.flock(held, fcntl.LOCK_EX)
-            if rebuild:
-                shutil.rmtree(folder.build)
-                folder.build.mkdir()
-            folder.state.unlink(missing_ok=True)
-            _build(tree(), folder)
-            if state is not None:
-                folder.state.write_text(state)
-            _prune(folder.path)
+            if stale():  # still: nobody has built it while we waited
+                if rebuild:
+                    shutil.rmtree(folder.build)
+                    folder.build.mkdir()
+                folder.state.unlink(missing_ok=True)
+                _build(tree(), folder)
+                if state is not None:
+                    folder.state.write_text(state)
+                _prune(folder.path)
             fcntl.flock(held, fcntl.LOCK_SH)
         os.utime(folder.path)  # what the pruner orders by
         found = kernel.locate(folder.build, folder.modules)

@@ -100,6 +100,14 @@ def test_debug_of_the_distribution_is_of_the_stock_version(
     assert choose(debug=True) is checked
 
 
+@pytest.mark.parametrize(
+    ("wanted", "debug"), [(None, False), ("stock", False), ("debian:7.2", False), ("/x", True)]
+)
+def test_modules_without_their_kernel(wanted: str | None, debug: bool) -> None:
+    with pytest.raises(BadRequest, match="--modules goes with"):
+        choose(wanted, Path("/lib/modules"), debug=debug)
+
+
 @pytest.mark.parametrize("version", ["", "7", "7.2.", "latest", "7.2; true", "7.2.*"])
 def test_versions_that_are_none(version: str) -> None:
     with pytest.raises(BadRequest, match="no kernel version"):
