@@ -161,7 +161,7 @@ def in_guest(*folders: str, card: str) -> Tier:
     return run
 
 
-def perf_ratios(result: Result, _arguments: Sequence[str]) -> None:
+def perf_ratios(result: Result, _arguments: Sequence[str], _kernel: Kernel | None) -> None:
     """Instructions and touches of payload, as ratios, beside those recorded."""
     for judged in perf.check():
         click.echo(str(judged))
