@@ -191,6 +191,11 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "connect or accept first",
         ),
         _errno.ECONNRESET: (PeerReset, "the peer reset the connection", ""),
+        _errno.ETIMEDOUT: (
+            ReceiveError,
+            "the peer did nothing for too long",
+            "see whether it still runs, or wait longer",
+        ),
         _errno.ENOMEM: (
             AreaExhausted,
             "no free buffer in the area, and none that could come back",

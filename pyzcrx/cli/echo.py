@@ -99,6 +99,10 @@ class Stop:
               "[default: on a card, a 64th of the area, 4K to 1M; else the kernel's choice]")
 @click.option("--max-backlog", "backlog_bytes", type=SIZE, default="256K", show_default=True,
               help="Bytes of a connection that may wait to be echoed; then it is not read on.")
+@click.option("--max-connections", type=click.IntRange(1), default=20_000, show_default=True,
+              help="Connections at a time; more are refused.")
+@click.option("--idle-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+              help="Reset a connection that neither sent nor took anything for so long.")
 @user_option
 @placement_options
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-echo")
@@ -123,6 +127,8 @@ def main(
     pressure_limit: int | None,
     rcvbuf_bytes: int | None,
     backlog_bytes: int,
+    max_connections: int,
+    idle_timeout: float | None,
     user: User | None,
     cpu: Mode | int | None,
     busy_poll_us: int,
@@ -171,6 +177,7 @@ def main(
             # A connection must not take the area from all others.
             backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
             rcvbuf_bytes=rcvbuf_bytes,
+            max_connections=max_connections, idle_timeout_s=idle_timeout,
         )
         stop = Stop(ring)
         address, bound_port = listener.getsockname()[:2]

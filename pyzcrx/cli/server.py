@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from pyzcrx.batch import Batch
+from pyzcrx.batch import Batch, Run
 from pyzcrx.buffer import Buffer
+from pyzcrx.cli.idle import Idle
 from pyzcrx.errors import NotConnected, ZcrxError
 from pyzcrx.events import Accepted, End, Event, Failed, Limit, Sent
 from pyzcrx.ifq import Ifq
 from pyzcrx.loop import Ring
+from pyzcrx.meanings import kernel_error
 from pyzcrx.operations import Accept, Send
 from pyzcrx.receive import Request
 
 SEND_BUFFERS = 256
 """Buffers of one send at most."""
+
+PIECE_BYTES = 4096
+"""Small pieces are gathered up to this."""
+
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER: close by RST, with nothing left behind."""
 
 ACCEPT_RETRY_S = 0.1
 """When accepting stopped for want of descriptors and no connection closes to free one."""
@@ -35,7 +45,7 @@ class Connection:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.request: Request | None = None
-        self.queue: deque[Buffer] = deque()
+        self.queue: deque[Buffer | bytes] = deque()
         self.sending: Send | None = None
         self.unsent_bytes = 0
         self.receiving = False
@@ -54,9 +64,10 @@ class Server:
     backlog_bytes: what one connection may have received and not been sent back;
     it is not read further until its peer takes some, so that TCP slows it down
     and the area stays for the others. rcvbuf_bytes: SO_RCVBUF of the connections, which
-    bounds what one that is not read holds of the area; None: the kernel's choice. once:
-    serve one connection, then be done.
-    ending: called with a connection's descriptor before that is closed.
+    bounds what one that is not read holds of the area; None: the kernel's choice.
+    max_connections: more are refused, by RST. idle_timeout_s: a connection that in
+    this time neither sent nor took anything is reset. once: serve one connection,
+    then be done. ending: called with a connection's descriptor before that is closed.
     """
 
     def __init__(
@@ -70,6 +81,8 @@ class Server:
         backlog_bytes: int = 1 << 18,
         rcvbuf_bytes: int | None = None,
         ending: Callable[[int], None] = lambda _fd: None,
+        max_connections: int | None = None,
+        idle_timeout_s: float | None = None,
     ) -> None:
         if rcvbuf_bytes is not None:
             # Inherited by what is accepted; the kernel books twice as much.
@@ -81,6 +94,8 @@ class Server:
         self._once = once
         self._backlog_bytes = backlog_bytes
         self._ending = ending
+        self._max_connections = max_connections
+        self._idle = Idle[Connection](idle_timeout_s)
         self._connections: dict[int, Connection] = {}
         self._accept: Accept | None = ring.accept(listener)
         self._accept_failed = False
@@ -99,10 +114,15 @@ class Server:
         """
         if self._accept_failed:
             timeout = ACCEPT_RETRY_S if timeout is None else min(timeout, ACCEPT_RETRY_S)
+        if (idle_s := self._idle.wait_s()) is not None:
+            timeout = idle_s if timeout is None else min(timeout, idle_s)
         batch = self._ring.wait(timeout)
         if self._accept_failed:
             self._accept_failed = False
             self._accept = self._ring.accept(self._listener)
+        if self._idle.after_s is not None:
+            for run in batch.runs():
+                self._idle.touch(self._connection(run.request))
         if not self._discard:
             self._take(batch)
         batch.release()
@@ -110,17 +130,32 @@ class Server:
             self._handle(event)
         if self._ifq.gone is not None:
             raise self._ifq.gone
+        for connection in self._idle.due():
+            self._time_out(connection)
 
     def _take(self, batch: Batch) -> None:
         for run in batch.runs():
-            connection = run.request.context
-            assert isinstance(connection, Connection)
+            connection = self._connection(run.request)
             if connection.broken:
                 continue
-            buffers = [batch.buffer(run.request, i) for i in range(run.start, run.stop)]
-            connection.queue.extend(buffers)
+            if run.size_bytes < (run.stop - run.start) * self._ifq.rx_buf_len // 4:
+                self._gather(connection, batch, run)
+            else:
+                buffers = [batch.buffer(run.request, i) for i in range(run.start, run.stop)]
+                connection.queue.extend(buffers)
             connection.unsent_bytes += run.size_bytes
             self._advance(connection)
+
+    @staticmethod
+    def _gather(connection: Connection, batch: Batch, run: Run) -> None:
+        """Copy what would hold far more of the area than its bytes, were it to wait there."""
+        queue = connection.queue
+        data = b"".join(batch.view(run.request, i) for i in range(run.start, run.stop))
+        last = queue[-1] if queue else None
+        if isinstance(last, bytes) and len(last) + len(data) <= PIECE_BYTES:
+            queue[-1] = last + data
+        else:
+            queue.append(data)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -149,6 +184,10 @@ class Server:
     def _accepted(self, fd: int) -> None:
         if self._once:
             self._stop_accepting()
+        if self._max_connections is not None and len(self._connections) >= self._max_connections:
+            self._close_by_reset(fd)
+            os.close(fd)
+            return
         connection = Connection(fd)
         limit = None if self._discard else self._backlog_bytes
         try:
@@ -159,6 +198,7 @@ class Server:
             return
         connection.receiving = True
         self._connections[fd] = connection
+        self._idle.touch(connection)
 
     def _stop_accepting(self) -> None:
         if self._accept is not None:
@@ -182,11 +222,13 @@ class Server:
             self._ending(c.fd)
             os.close(c.fd)
             del self._connections[c.fd]
+            self._idle.forget(c)
 
     def _sent(self, send: Send, size_bytes: int) -> None:
         connection = self._connection(send)
         connection.sending = None
         connection.unsent_bytes -= size_bytes
+        self._idle.touch(connection)
         self._release(send)
         self._advance(connection)
 
@@ -218,8 +260,7 @@ class Server:
     def _break(connection: Connection) -> None:
         """Neither direction will go on: end what is in flight, its events bring the rest."""
         connection.broken = True
-        while connection.queue:
-            connection.queue.popleft().release()
+        Server._drop_queue(connection)
         if connection.sending is not None:
             sock = socket.socket(fileno=connection.fd)
             with suppress(OSError):
@@ -228,11 +269,29 @@ class Server:
         if connection.receiving and connection.request is not None:
             connection.request.cancel()
 
+    @staticmethod
+    def _drop_queue(connection: Connection) -> None:
+        while connection.queue:
+            if isinstance(buffer := connection.queue.popleft(), Buffer):
+                buffer.release()
+
+    @staticmethod
+    def _close_by_reset(fd: int) -> None:
+        """Whenever it is closed, it is by RST."""
+        sock = socket.socket(fileno=fd)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        sock.detach()
+
+    def _time_out(self, connection: Connection) -> None:
+        self.failures.append(kernel_error(errno.ETIMEDOUT, "receive", f"fd {connection.fd}"))
+        self._close_by_reset(connection.fd)
+        self._break(connection)
+        self._advance(connection)
+
     def close(self) -> None:
         """Close every connection; the ring, closed before, has ended their requests."""
         for connection in self._connections.values():
-            while connection.queue:
-                connection.queue.popleft().release()
+            self._drop_queue(connection)
             connection.sending = None
             self._ending(connection.fd)
             os.close(connection.fd)

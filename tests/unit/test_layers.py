@@ -29,6 +29,7 @@ LAYERS = [
      "doctor.fix"],
     ["doctor.memory"],
     ["doctor.facts", "doctor.finding"],
+    ["cli.idle"],
     ["cli.common", "testing.model", "placement"],
     ["probe", "nic.read"],
     ["nic.ethtool", "nic.netdev", "nic.ntuple", "nic.link", "nic.irq"],
