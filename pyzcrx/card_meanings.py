@@ -109,6 +109,9 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
         _errno.EACCES: (NotPermitted, "only root may move interrupts", "run as root"),
         _errno.ENOENT: (KernelError, "there is no such interrupt", "see /proc/interrupts"),
     },
+    "choose queue": {
+        _errno.ERANGE: (OutOfRange, "the card has no such queue", "see ethtool -l"),
+    },
     "find interface": {},
     "netlink": {},
     "netlink family": {

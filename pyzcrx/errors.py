@@ -29,6 +29,14 @@
     |       +-- AreaExhausted                 ENOMEM
     |       +-- Cancelled                     ECANCELED
     |       +-- InterfaceGone                 ENODEV
+    +-- CardError                  a card that is not, or not to be, set up (pyzcrx.nic)
+    |   +-- CardUnfit                     it cannot do what zcrx needs
+    |   +-- CardBusy                      somebody else has what zcrx needs
+    |   +-- RuleExists                    a rule catches the flow already
+    |   +-- CatchesStrangers              the rule would take other programs' data
+    |   +-- SetupFailed                   a setting did not hold
+    |   +-- RestoreFailed                 something could not be put back
+    |   +-- JournalError                  /run/pyzcrx is not safe, or a journal damaged
     +-- UrgentDataLost             a stream that ended behind an urgent byte
     +-- CorruptRing                shared memory holds what the kernel never writes
     +-- AccountsDoNotBalance       a reference is in no place, or in two
@@ -186,6 +194,46 @@ class Cancelled(ReceiveError):
 
 class InterfaceGone(ReceiveError):
     """ENODEV: the card was taken away (unbind, unplug, driver unloaded) while bound."""
+
+
+class CardError(ZcrxError):
+    """Attributes: ``cause`` and ``mend``, what is wrong and what to do about it."""
+
+    def __init__(self, cause: str, mend: str = "") -> None:
+        super().__init__(f"{cause}; {mend}" if mend else cause)
+        self.cause = cause
+        self.mend = mend
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.cause, self.mend)
+
+
+class CardUnfit(CardError):
+    """The card, its driver or its state lacks something zcrx needs."""
+
+
+class CardBusy(CardError):
+    """XDP, AF_XDP, another zcrx program or a lease has what was asked for."""
+
+
+class RuleExists(CardError):
+    """The card has a rule for this flow already."""
+
+
+class CatchesStrangers(CardError):
+    """The rule would take data from sockets of other programs."""
+
+
+class SetupFailed(CardError):
+    """A setting was taken and did not hold; everything was put back."""
+
+
+class RestoreFailed(CardError):
+    """Something could not be put back; its journal stays for another try."""
+
+
+class JournalError(CardError):
+    """The folder of journals is not safe to use, or a journal is damaged."""
 
 
 class UrgentDataLost(ZcrxError):

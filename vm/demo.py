@@ -90,8 +90,6 @@ class Sim(Card):
         run([f"{module.GUEST_FOLDER}/setup"])
         run(["ip", "link", "set", "zcrx0", "mtu", self.mtu])
         run(["ip", "-n", "peer", "link", "set", "zcrx1", "mtu", self.mtu])
-        run(["ethtool", "-G", "zcrx0", "tcp-data-split", "on"])
-        run(["ethtool", "-X", "zcrx0", "start", "1", "equal", "1"])
 
     def zero_copied(self, figures: dict[str, Any], run: Callable[[Sequence[str]], str]) -> float:
         del figures

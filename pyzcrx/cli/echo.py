@@ -6,8 +6,10 @@ import resource
 import signal
 import socket
 import time
+import warnings
 from contextlib import ExitStack
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,6 +26,9 @@ from pyzcrx.pressure import POLICIES, Policy
 from pyzcrx.privilege import User
 from pyzcrx.registration import RqMemory
 from pyzcrx.supervisor import become_worker
+
+if TYPE_CHECKING:
+    from pyzcrx.nic.setup import Setup
 
 BOUND_PATIENCE_S = 5.0
 """A restart at once meets the queue of the process before, still on its way back."""
@@ -71,7 +76,11 @@ class Stop:
 @click.option("-p", "--port", default=9999, show_default=True, type=click.IntRange(0, 65535),
               help="Port to listen on; 0: any free one.")
 @click.option("-i", "--interface", help="Network card to receive on.")
-@click.option("-q", "--queue", type=click.IntRange(0), help="Its rx queue.")
+@click.option("-q", "--queue", type=click.IntRange(0),
+              help="Its rx queue.  [default: the last that is free]")
+@click.option("--no-setup-nic", is_flag=True,
+              help="The card is set up already: leave it alone. Needs --queue.")
+@click.option("--force", is_flag=True, help="Steer the port to us although others listen on it.")
 @click.option("--nodev", is_flag=True,
               help="No card: the kernel copies. All of zcrx but its gain, on any interface.")
 @click.option("--discard", is_flag=True, help="Receive only, send nothing back.")
@@ -112,6 +121,8 @@ def main(
     port: int,
     interface: str | None,
     queue: int | None,
+    no_setup_nic: bool,
+    force: bool,
     nodev: bool,
     discard: bool,
     once: bool,
@@ -135,17 +146,21 @@ def main(
 ) -> None:
     """Accept TCP connections, receive by io_uring zero-copy, echo every byte.
 
-    Receives on one rx queue of a card (-i and -q: header split and flow steering
-    are yours to set up), or with --nodev on none. Ends on SIGINT and SIGTERM with
-    status 0 and its figures; status 1 and one line for an error, 2 for a wrong
-    command line.
+    Receives on one rx queue of a card (-i), which is set up for it and put back
+    at the end, or with --nodev on none. Ends on SIGINT and SIGTERM with status 0
+    and its figures; status 1 and one line for an error, 2 for a wrong command
+    line.
     """
     if nodev == (interface is not None):
-        raise click.UsageError("give either --interface with --queue, or --nodev")
-    if (interface is None) != (queue is None):
-        raise click.UsageError("--interface and --queue go together")
-    # The card is set up, and put back, by whoever called us: nothing is left to be done.
-    worker = become_worker(user, put_back=lambda _pid: None) if user else None
+        raise click.UsageError("give either --interface or --nodev")
+    if interface is None and queue is not None:
+        raise click.UsageError("--queue is one of an --interface")
+    if no_setup_nic and queue is None:
+        raise click.UsageError("--no-setup-nic needs --interface and --queue")
+    prepared = None if no_setup_nic else interface
+    worker = None
+    if user is not None:
+        worker = become_worker(user, put_back=lambda _pid: _put_back(prepared))
     # Many clients are many descriptors; the soft limit is a convention.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -157,9 +172,17 @@ def main(
         area = stack.enter_context(pyzcrx.Area.anonymous(area_bytes, huge=huge))
         ring = pyzcrx.Ring(cq_entries=cq_entries)
         stack.callback(ring.close)
+        stop = Stop(ring)
+        card = None
+        if interface is not None and not no_setup_nic:
+            card = _set_up(interface, queue, listener, force)
+            # Who gives root up leaves the card to the supervisor.
+            stack.callback(card.close if worker is None else card.abandon)
+            queue = card.queue
+            stack.callback(ring.close)  # before the card is put back
         ifq = ring.register_ifq(
             area,
-            interface=interface,
+            interface=card.ifindex if card is not None else interface,
             rx_queue=queue,
             rq_entries=rq_entries,
             rq_memory=rq_memory,
@@ -179,17 +202,76 @@ def main(
             rcvbuf_bytes=rcvbuf_bytes,
             max_connections=max_connections, idle_timeout_s=idle_timeout,
         )
-        stop = Stop(ring)
         address, bound_port = listener.getsockname()[:2]
         how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
         figures = _Figures(ifq, tally)
-        _serve(server, figures, stop, stats_interval, as_json)
+        _serve(server, figures, stop, stats_interval, as_json, _Watch(card))
         stop.ignore()
         ifq.audit()
         ring.close()
         server.close()
     figures.show(as_json)
+
+
+def _set_up(
+    interface: str, queue: int | None, listener: socket.socket, force: bool
+) -> Setup:
+    """The card, for what comes to *listener*."""
+    # Only here: who uses no card needs no pyroute2, and its import is slow.
+    from pyzcrx.nic.plan import Wanted, listening_flows
+    from pyzcrx.nic.read import read
+    from pyzcrx.nic.setup import Setup
+
+    address, port = listener.getsockname()[:2]
+    host = None if address in ("::", "0.0.0.0") else address
+    ipv6 = listener.family == socket.AF_INET6
+    flows = listening_flows(read(interface), port, host, ipv6=ipv6)
+    return Setup(interface, Wanted(flows, queue, force=force))
+
+
+def _put_back(interface: str | None) -> None:
+    """For a worker that could not, as it was not root any more."""
+    if interface is None:
+        return
+    from pyzcrx.nic.link import index_of
+    from pyzcrx.nic.restore import restore
+
+    try:
+        restore(index_of(interface))
+    except pyzcrx.ZcrxError as error:
+        click.echo(f"zcrx-echo: {error}", err=True)
+
+
+class _Watch:
+    """Says what others change on our card, once each."""
+
+    PERIOD_S = 10.0
+
+    def __init__(self, card: Setup | None) -> None:
+        self._card = card
+        self._said: set[str] = set()
+        self._due = time.monotonic() + self.PERIOD_S if card is not None else float("inf")
+
+    def left(self, interval: float | None) -> float | None:
+        """Seconds to wait at most, where *interval* is what else there is to wait for."""
+        if self._card is None:
+            return interval
+        left = max(0.0, self._due - time.monotonic())
+        return left if interval is None else min(left, interval)
+
+    def look(self) -> None:
+        if self._card is None or time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self.PERIOD_S
+        try:
+            found = self._card.check()
+        except pyzcrx.KernelError as error:
+            found = [str(error)]
+        for text in found:
+            if text not in self._said:
+                self._said.add(text)
+                warnings.warn(text, stacklevel=1)
 
 
 class _Figures:
@@ -210,12 +292,18 @@ class _Figures:
 
 
 def _serve(
-    server: Server, figures: _Figures, stop: Stop, interval: float | None, as_json: bool
+    server: Server,
+    figures: _Figures,
+    stop: Stop,
+    interval: float | None,
+    as_json: bool,
+    watch: _Watch,
 ) -> None:
     """Until asked to stop, or done."""
     due = time.monotonic() + (interval or 0)
     while not (stop.asked or server.done):
-        server.turn(max(0.0, due - time.monotonic()) if interval else None)
+        server.turn(watch.left(max(0.0, due - time.monotonic()) if interval else None))
+        watch.look()
         if interval and time.monotonic() >= due:
             due += interval
             figures.show(as_json)

@@ -16,15 +16,19 @@ from pyzcrx.doctor.facts import (
     Facts,
     HugePages,
     Kernel,
+    Leftover,
     Machine,
     Memory,
     Privilege,
     RingUser,
     Wanted,
 )
+from pyzcrx.errors import JournalError
 from pyzcrx.memory import PAGE
 from pyzcrx.nic.irq import parse_cpus
+from pyzcrx.nic.journal import Store
 from pyzcrx.nic.read import read as read_card
+from pyzcrx.nic.state import State
 from pyzcrx.probe import probe
 from pyzcrx.uapi import OP_RECV_ZC
 
@@ -142,8 +146,26 @@ def _card(interface: str) -> Card:
         virtual=not (SYS / "class/net" / state.interface / "device").exists(),
         ring_users=users,
         unseen_processes=unseen,
+        leftovers=_leftovers(state),
         urgent_cleared=_urgent_cleared(),
     )
+
+
+def _leftovers(state: State) -> tuple[Leftover, ...]:
+    """What the card's journals say; none where they cannot be seen."""
+    try:
+        found = Store(state.netns, state.ifindex).peek()
+    except JournalError:
+        return ()
+    leftovers = []
+    for name, journal in found.items():
+        if journal is None:
+            leftovers.append(Leftover(name, 0, (), 0, "damaged"))
+            continue
+        owner = journal.owner
+        kind = "stale" if owner.dead else "kept" if owner.kept else "live"
+        leftovers.append(Leftover(name, owner.pid, journal.queues, len(journal.steps), kind))
+    return tuple(leftovers)
 
 
 def _ring_users() -> tuple[tuple[RingUser, ...], int]:

@@ -1,22 +1,35 @@
 """The network card: read, set up for zcrx, put back.
 
-``read()`` gives a card's :class:`State`. Needs pyroute2; nothing else of pyzcrx does.
+:func:`read` gives a card's :class:`State`; :func:`prepare` sets it up for as long as it is
+used; :func:`restore` undoes what dead programs left. Needs pyroute2; nothing else of pyzcrx
+does.
 """
 
 from pyzcrx.nic.flow import Flow
+from pyzcrx.nic.plan import Plan, Wanted, listening_flows, plan
 from pyzcrx.nic.read import Reader, read
+from pyzcrx.nic.restore import restore
+from pyzcrx.nic.setup import CardWarning, Setup, prepare
 from pyzcrx.nic.state import Irq, Lease, Napi, Queue, Rings, Rss, Rule, State
 
 __all__ = [
+    "CardWarning",
     "Flow",
     "Irq",
     "Lease",
     "Napi",
+    "Plan",
     "Queue",
     "Reader",
     "Rings",
     "Rss",
     "Rule",
+    "Setup",
     "State",
+    "Wanted",
+    "listening_flows",
+    "plan",
+    "prepare",
     "read",
+    "restore",
 ]

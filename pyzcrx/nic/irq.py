@@ -61,6 +61,17 @@ def set_affinity(number: int, cpus: str) -> None:
         raise kernel_error(error.errno or 0, "set IRQ affinity", f"IRQ {number}") from None
 
 
+def format_cpus(cpus: Iterable[int]) -> str:
+    """As the kernel writes them."""
+    runs: list[list[int]] = []
+    for cpu in sorted(cpus):
+        if runs and cpu == runs[-1][1] + 1:
+            runs[-1][1] = cpu
+        else:
+            runs.append([cpu, cpu])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in runs)
+
+
 def parse_cpus(text: str) -> frozenset[int]:
     """``0-3,8`` as numbers. Raises BadArgument."""
     cpus: set[int] = set()

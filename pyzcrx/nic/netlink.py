@@ -83,8 +83,9 @@ class Netlink:
         self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         self._socket.settimeout(_TIMEOUT_S)
         self._socket.bind((0, 0))
+        self._port: int = self._socket.getsockname()[0]
         self._sequence = 0
-        self._classes: dict[int, Any] = {}
+        self._note_class: Any = None
         self.notes: list[Any] = []
         """Notifications that came in between, decoded."""
 
@@ -107,7 +108,7 @@ class Netlink:
 
     def join(self, group: int, message: Any) -> None:
         """Receive a group's notifications from now on, decoded as *message*."""
-        self._classes[0] = message
+        self._note_class = message
         self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
 
     def take_notes(self) -> list[Any]:
@@ -173,16 +174,18 @@ class Netlink:
         number, text, end, interrupted = 0, "", False, False
         at = 0
         while at + _HEADER.size <= len(data):
-            size, kind, flags, number_of, _ = _HEADER.unpack_from(data, at)
+            size, kind, flags, number_of, port = _HEADER.unpack_from(data, at)
             if size < _HEADER.size:
                 break
             whole, payload = data[at : at + size], data[at + _HEADER.size : at + size]
             at += _align(size)
-            if number_of != sequence:
-                # A notification, or the rest of an answer nobody waited for.
-                if not number_of and 0 in self._classes and kind >= GENL_ID_CTRL:
-                    self.notes.append(_decoded(self._classes[0], whole))
+            if port != self._port:
+                # A notification: those count their own sequence.
+                if self._note_class is not None and kind >= GENL_ID_CTRL:
+                    self.notes.append(_decoded(self._note_class, whole))
                 continue
+            if number_of != sequence:
+                continue  # the rest of an answer nobody waited for
             interrupted |= bool(flags & _DUMP_INTERRUPTED)
             if kind in (_ERROR, _DONE):
                 code = struct.unpack_from("=i", payload)[0] if len(payload) >= 4 else 0

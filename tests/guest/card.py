@@ -89,7 +89,7 @@ class Sim(Nodev):
     server = "192.0.2.1"
     server_v6 = "2001:db8::1"
     register: ClassVar[dict[str, Any]] = {"interface": interface, "rx_queue": queue}
-    echo_options = ("-i", interface, "-q", str(queue))
+    echo_options = ("-i", interface, "-q", str(queue), "--no-setup-nic")
     client_prefix = ("ip", "netns", "exec", netns)
 
     def set_up(self) -> None:
@@ -164,11 +164,11 @@ ONE_BUFFER = (
 CARD: Nodev | Sim = Sim() if KIND == "sim" else Nodev()
 
 
-def connect(port: int) -> socket.socket:
-    """A client's connection to a server on the card."""
+def connect(port: int, server: str | None = None) -> socket.socket:
+    """A client's connection to a server on the card, or at another address."""
     sock = CARD.socket()
     sock.settimeout(START_S)
-    sock.connect((CARD.server, port))
+    sock.connect((server or CARD.server, port))
     return sock
 
 

@@ -21,9 +21,15 @@ from tests.patience import START_S as START_S
 class Echo:
     """A running ``zcrx-echo``; leaving the block ends it by SIGTERM and demands status 0."""
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    def __init__(
+        self, *options: str, port: int = 0, card: tuple[str, ...] | None = None,
+        server: str | None = None,
+    ) -> None:
+        """On CARD, or on another that the options *card* name, reached at *server*."""
+        self.server = server
+        card = CARD.echo_options if card is None else card
         self.process = subprocess.Popen(
-            ["zcrx-echo", *CARD.echo_options, "--json", "--port", str(port), *options],
+            ["zcrx-echo", *card, "--json", "--port", str(port), *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.errors: deque[str] = deque(maxlen=200)
@@ -45,7 +51,7 @@ class Echo:
         self.errors.extend(self.process.stderr)
 
     def connect(self) -> socket.socket:
-        return connect(self.port)
+        return connect(self.port, self.server)
 
     def stop(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """End it; gives its final figures."""

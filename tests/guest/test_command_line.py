@@ -19,9 +19,11 @@ def run(*options: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProc
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["-i", "nosuch0", "-q", "0"], "no such interface"),
-        (["-i", "lo", "-q", "0"], "no zcrx queue operations"),
-        (["-i", "lo", "-q", "4000000"], "lo, queue 4000000"),
+        (["-i", "nosuch0"], "no such interface"),
+        (["-i", "lo"], "lo (driver unknown) has no header split"),
+        (["-i", "nosuch0", "-q", "0", "--no-setup-nic"], "no such interface"),
+        (["-i", "lo", "-q", "0", "--no-setup-nic"], "no zcrx queue operations"),
+        (["-i", "lo", "-q", "4000000", "--no-setup-nic"], "lo, queue 4000000"),
         (["--nodev", "--area", "1000"], "not a positive multiple of 4096"),
         (["--nodev", "--area", "100000G"], "ENOMEM"),
         (["--nodev", "--host", "198.51.100.1"], "no interface has that address"),
@@ -66,7 +68,7 @@ def test_debug_shows_a_traceback() -> None:
     [
         [],
         ["--nodev", "-i", "lo"],
-        ["-i", "lo"],
+        ["-i", "lo", "--no-setup-nic"],
         ["--nodev", "--area", "none"],
         ["--nodev", "--area", "0"],
         ["--nodev", "--rq-entries", "0"],

@@ -204,7 +204,7 @@ def test_eopnotsupp_of_nodev_with_an_rx_buf_len() -> None:
 
 def test_eexist_of_a_bound_queue(sim: Sim) -> None:
     with subprocess.Popen(
-        ["zcrx-echo", "-i", sim.interface, "-q", str(sim.queue), "-p", "0"],
+        ["zcrx-echo", "-i", sim.interface, "-q", str(sim.queue), "--no-setup-nic", "-p", "0"],
         stderr=subprocess.PIPE, text=True,
     ) as echo:  # fmt: skip
         assert echo.stderr is not None

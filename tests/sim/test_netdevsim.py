@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 import pyzcrx
+from pyzcrx import nic
+from pyzcrx.nic.ethtool import Ethtool
+from pyzcrx.nic.tables import TcpDataSplit
 from tests.guest.card import run
 from tests.sim import rings
 from tests.sim.rings import AUTO, HDS_THRESH, HDS_THRESH_MAX, OFF, ON, RX, TCP_DATA_SPLIT, Rings
@@ -86,6 +89,22 @@ def test_header_split(settings: Rings, asked: int, shown: int) -> None:
         settings.set(TCP_DATA_SPLIT, other)
         settings.set(TCP_DATA_SPLIT, asked)
         assert settings.get()[TCP_DATA_SPLIT] == shown
+
+
+@pytest.mark.parametrize("asked", [ON, OFF, AUTO], ids=["on", "off", "auto"])
+def test_set_up_and_put_back(card: str, settings: Rings, asked: int) -> None:
+    """As it was asked for, too: then asking again changes nothing."""
+    for value in (*({ON, OFF} - {asked}), asked):
+        settings.set(TCP_DATA_SPLIT, value)
+    before = nic.read(card)
+    with (
+        pytest.warns(nic.CardWarning, match="cannot receive by it"),
+        nic.prepare(card, queue=1) as setup,
+    ):
+        assert settings.get()[TCP_DATA_SPLIT] == ON
+    assert nic.read(card) == before
+    with Ethtool() as ethtool:
+        assert not ethtool.set_rings(setup.ifindex, tcp_data_split=TcpDataSplit(asked))
 
 
 def test_hds_thresh(settings: Rings) -> None:

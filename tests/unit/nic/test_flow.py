@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyzcrx.errors import BadArgument
@@ -25,11 +25,13 @@ FLOWS = st.builds(Flow, st.just("tcp4"), V4, PORTS, V4, PORTS) | st.builds(
 )
 
 
+@settings(deadline=None)
 @given(FLOWS)
 def test_text_round_trip(flow: Flow) -> None:
     assert Flow.parse(str(flow)) == flow
 
 
+@settings(deadline=None)
 @given(FLOWS)
 def test_a_flow_overlaps_itself_and_any_is_overlapped_by_all(flow: Flow) -> None:
     assert flow.overlaps(flow)

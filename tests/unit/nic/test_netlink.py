@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyzcrx.nic import tables
@@ -44,12 +44,14 @@ def test_words_at_the_end_of_a_dump() -> None:
     assert extack(data, ACK_TLVS, done=True) == "no"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_broken_words_break_nothing(data: bytes) -> None:
     whole = error(None) + data
     assert isinstance(extack(whole, ACK_TLVS | CAPPED, done=False), str)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1))
 def test_numbers_as_long_as_they_need(value: int) -> None:
     assert uint(packed_uint(value)) == value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from pyzcrx.nic import ntuple
 from pyzcrx.nic.flow import Flow
@@ -43,6 +43,7 @@ def test_ipv6_places() -> None:
     assert spec[108:112] == b"\0\0\xff\xff"
 
 
+@settings(deadline=None)
 @given(FLOWS)
 def test_round_trip(flow: Flow) -> None:
     assert unpack_spec(pack_spec(flow, queue=2, location=9)) == flow

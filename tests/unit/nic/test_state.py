@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyzcrx.errors import BadArgument
@@ -21,6 +21,7 @@ QUEUES = st.builds(
 RULES = st.builds(Rule, st.integers(0), OPTIONAL, OPTIONAL, st.none() | st.text(), st.text())
 
 
+@settings(deadline=None)
 @given(
     st.tuples(QUEUES, QUEUES), st.none() | st.tuples(RULES), st.builds(Napi), st.builds(Irq),
     st.booleans(),

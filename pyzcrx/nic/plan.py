@@ -1,0 +1,368 @@
+"""What is to be done with a card: from its state and what is wanted, to steps. Pure.
+
+Refuses, with what to do about it, whatever could not work or would hurt others.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+
+from pyzcrx.errors import (
+    BadArgument,
+    CardBusy,
+    CardUnfit,
+    CatchesStrangers,
+    RuleExists,
+    RuleTableFull,
+)
+from pyzcrx.meanings import kernel_error
+from pyzcrx.nic import irq
+from pyzcrx.nic.drivers import driver_of, prelude
+from pyzcrx.nic.flow import Flow
+from pyzcrx.nic.settings import NAPI_FIELDS, Value
+from pyzcrx.nic.sockets import TcpSocket, strangers
+from pyzcrx.nic.state import Rule, State
+from pyzcrx.nic.steps import Context, Set, Steer, Step
+
+NTUPLE = "rx-ntuple-filter"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a card shall do for us.
+
+    flows: what is to be steered. queue: the first rx queue, None: the plan chooses.
+    queues: how many; more than one share the flows by an RSS context. rx_ring:
+    entries of the rx rings. irq_cpus: where the queues' interrupts go, like "2,3".
+    napi: settings of the queues' NAPI instances, by the names of
+    :data:`pyzcrx.nic.settings.NAPI_FIELDS`. force: take data from other sockets
+    and rules, if that is how the flows are.
+    """
+
+    flows: tuple[Flow, ...] = ()
+    queue: int | None = None
+    queues: int = 1
+    rx_ring: int | None = None
+    irq_cpus: str | None = None
+    napi: dict[str, int] = field(default_factory=dict)
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.queues < 1:
+            raise BadArgument(f"{self.queues} queues are none")
+        if self.queue is not None and self.queue < 0:
+            raise BadArgument(f"there is no queue {self.queue}")
+        if self.irq_cpus is not None:
+            irq.parse_cpus(self.irq_cpus)
+        unknown = self.napi.keys() - NAPI_FIELDS.keys()
+        if unknown:
+            raise BadArgument(
+                f"no NAPI setting is called {', '.join(sorted(unknown))}; "
+                f"there are {', '.join(NAPI_FIELDS)}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in their order, for the queues chosen. Nothing is changed by having one."""
+
+    interface: str
+    ifindex: int
+    queues: tuple[int, ...]
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
+
+    def commands(self) -> tuple[str, ...]:
+        """The equal command lines; settings that are as they should be are left out."""
+        return tuple(
+            step.command(self.interface)
+            for step in self.steps
+            if not (isinstance(step, Set) and step.idle)
+        )
+
+
+def listening_flows(
+    state: State, port: int, host: str | None = None, *, ipv6: bool = True
+) -> tuple[Flow, ...]:
+    """Flows to a server on *port*: of that address, or of every address of the interface.
+
+    A rule for each address rather than one for the port: packets that the card
+    only passes on, to a virtual machine say, keep their way. An address that the
+    interface gets later is not steered; its connections work, by copying.
+    """
+    addresses = [host] if host is not None else list(state.addresses)
+    flows = []
+    for text in addresses:
+        try:
+            address = ip_address(text.partition("%")[0])
+        except ValueError:
+            raise BadArgument(f"{text!r} is no address") from None
+        if address.version == 6 and not ipv6:
+            continue
+        protocol = "tcp4" if address.version == 4 else "tcp6"
+        flows.append(Flow(protocol, ip_network(address), port))  # type: ignore[arg-type]
+    if not flows:
+        raise BadArgument(f"{state.interface} has no address to receive on; see ip address")
+    return tuple(flows)
+
+
+def plan(
+    state: State,
+    wanted: Wanted,
+    sockets: Iterable[TcpSocket] = (),
+    own: frozenset[int] = frozenset(),
+) -> Plan:
+    """The steps for *wanted* on a card in *state*.
+
+    sockets: all of this network namespace, own: inodes of those that the flows are
+    for. Raises CardUnfit, CardBusy, RuleExists, RuleTableFull, CatchesStrangers,
+    OutOfRange, BadArgument.
+    """
+    _check_card(state)
+    queues = _choose(state, wanted)
+    if not wanted.force:
+        _check_flows(wanted.flows, sockets, own)
+    warnings = [*driver_of(state).notes, *_check_rules(state, wanted, queues)]
+    steps: list[Step] = [_set(state, key, value) for key, value in prelude(state)]
+    if wanted.flows:
+        steps.append(_set(state, f"feature:{NTUPLE}", True))
+    rings = state.rings
+    assert rings is not None
+    if wanted.rx_ring is not None:
+        if rings.rx_max is not None and not 0 < wanted.rx_ring <= rings.rx_max:
+            raise BadArgument(f"rx ring {wanted.rx_ring}: {state.interface} has {rings.rx_max}")
+        steps.append(Set("rx-ring", rings.rx, wanted.rx_ring, rings.rx))
+    # Always set: what reads as enabled may only be the driver's choice.
+    seen = "on" if rings.tcp_data_split else "off"
+    steps.append(Set("tcp-data-split", "auto", "on", seen))
+    if rings.hds_thresh is not None:
+        steps.append(Set("hds-thresh", rings.hds_thresh, 0, rings.hds_thresh))
+    else:
+        warnings.append("the driver does not tell its hds-thresh; it should be 0")
+    rss, warning = _keep_off(state, queues)
+    steps += rss
+    warnings += warning
+    context = None
+    if wanted.queues > 1 and wanted.flows:
+        context = _context(state, queues)
+        steps.append(context)
+    for flow in wanted.flows:
+        if context is None:
+            steps.append(Steer(str(flow), queues[0]))
+        else:
+            steps.append(Steer(str(flow), 0, context.number))
+    steps += _placement(state, wanted, queues)
+    return Plan(state.interface, state.ifindex, queues, tuple(steps), tuple(warnings))
+
+
+def _set(state: State, key: str, value: Value) -> Set:
+    kind, _, name = key.partition(":")
+    values = state.features if kind == "feature" else state.private_flags
+    return Set(key, values[name], value, values[name])
+
+
+# -- refusals -------------------------------------------------------------------
+
+
+def _check_card(state: State) -> None:
+    name = state.interface
+    if state.rings is None or state.rings.tcp_data_split is None:
+        raise CardUnfit(
+            f"{name} (driver {state.driver or 'unknown'}) has no header split, so no zcrx",
+            "use a card that has it (bnxt, mlx5, gve, fbnic), or NODEV",
+        )
+    if not state.up:
+        raise CardUnfit(f"{name} is down", f"ip link set {name} up")
+    if state.xdp_program is not None:
+        raise CardBusy(
+            f"{name} has an XDP program (id {state.xdp_program}), which zcrx excludes",
+            f"ip link set {name} xdp off",
+        )
+    if state.rx_queues < 2:
+        raise CardUnfit(
+            f"{name} has one queue only, and all other traffic needs one too",
+            f"ethtool -L {name} combined 2",
+        )
+
+
+def _choose(state: State, wanted: Wanted) -> tuple[int, ...]:
+    """Queues that nobody has: the last ones, as the first serve everything else."""
+    total, name = state.rx_queues, state.interface
+    if wanted.queues >= total:
+        raise CardUnfit(
+            f"{name} has {total} queues; {wanted.queues} for zcrx leave none for the rest",
+            f"ethtool -L {name} combined {wanted.queues + 1}",
+        )
+    if wanted.queue is not None:
+        chosen = tuple(range(wanted.queue, wanted.queue + wanted.queues))
+        if chosen[-1] >= total:
+            raise kernel_error(errno.ERANGE, "choose queue", f"{name} has queues 0 to {total - 1}")
+        for index in chosen:
+            holder = _holder(state, index)
+            if holder is not None and not (wanted.force and _is_lent(state, index)):
+                raise CardBusy(
+                    f"queue {index} of {name} is held by {holder}",
+                    "end its user or choose another queue",
+                )
+        return chosen
+    targets = {rule.queue for rule in state.rules or () if rule.context is None}
+    contexts = {queue for rss in state.rss[1:] for queue in rss.table}
+    free = [
+        index
+        for index in reversed(range(total))
+        if _holder(state, index) is None and index not in targets and index not in contexts
+    ]
+    if len(free) < wanted.queues:
+        raise CardBusy(
+            f"{name} has {len(free)} free queues of {total}, {wanted.queues} wanted: the others "
+            "are held, or rules or RSS contexts lead to them",
+            f"end their users (zcrx-nic show {name}), or ethtool -L for more queues",
+        )
+    return tuple(sorted(free[: wanted.queues]))
+
+
+def _holder(state: State, index: int) -> str | None:
+    queue = state.queue(index)
+    return None if queue is None else queue.holder
+
+
+def _is_lent(state: State, index: int) -> bool:
+    """Whether it is only leased, and its lessee (netkit) does not use it yet."""
+    queue = state.queue(index)
+    return queue is not None and replace(queue, lease=None).holder is None
+
+
+def _check_flows(
+    flows: Sequence[Flow], sockets: Iterable[TcpSocket], own: frozenset[int]
+) -> None:
+    for flow in flows:
+        if not flow.dst_port and not flow.src_port:
+            raise CatchesStrangers(
+                f"{flow} is all TCP of that kind, remote logins as well",
+                "name a port, or force it",
+            )
+    caught = strangers(flows, sockets, own)
+    if caught:
+        more = f" and {len(caught) - 1} more" if len(caught) > 1 else ""
+        raise CatchesStrangers(
+            f"the rule would take data from {caught[0]}{more}",
+            "narrow the flow (address, port, source), end that program, or force it",
+        )
+
+
+def _check_rules(state: State, wanted: Wanted, queues: Sequence[int]) -> list[str]:
+    if not wanted.flows:
+        return []
+    name = state.interface
+    if state.rules is None or NTUPLE not in state.features:
+        raise CardUnfit(
+            f"{name} has no ntuple rules, so flows cannot be steered",
+            "choose a queue and steer by other means, without flows",
+        )
+    if len(set(wanted.flows)) < len(wanted.flows):
+        raise BadArgument("a flow is given twice")
+    if state.rule_slots and len(state.rules) + len(wanted.flows) > state.rule_slots:
+        raise RuleTableFull(
+            errno.ENOSPC,
+            f"insert rule ({name})",
+            f"{len(state.rules)} of {state.rule_slots} rules are taken, "
+            f"{len(wanted.flows)} more are needed",
+            "delete rules (ethtool -n, -N ... delete), or listen on one address",
+        )
+    return [text for rule in state.rules for text in _check_rule(rule, wanted, queues)]
+
+
+def _check_rule(rule: Rule, wanted: Wanted, queues: Sequence[int]) -> list[str]:
+    text = rule.flow or "a rule of another kind"
+    warnings = []
+    if rule.context is None and rule.queue in queues:
+        if not wanted.force:
+            raise CatchesStrangers(
+                f"rule {rule.location} leads {text} to queue {rule.queue} already",
+                "choose another queue, delete the rule, or force it",
+            )
+        warnings.append(f"rule {rule.location} ({text}) leads to queue {rule.queue} as well")
+    if rule.flow is not None:
+        theirs = Flow.parse(rule.flow)
+        for ours in wanted.flows:
+            if theirs == ours:
+                raise RuleExists(
+                    f"rule {rule.location} is for {text} already",
+                    "end its program, or zcrx-nic restore, or ethtool -N IF delete "
+                    f"{rule.location}",
+                )
+            if theirs.overlaps(ours):
+                warnings.append(f"rule {rule.location} ({text}) overlaps {ours}")
+    return warnings
+
+
+# -- RSS ------------------------------------------------------------------------
+
+
+def without(table: Sequence[int], queues: Sequence[int], total: int) -> tuple[int, ...]:
+    """An RSS table that leaves *queues* out and moves no other flow.
+
+    Their places go round the others in the proportions that those have.
+    """
+    kept = [queue for queue in table if queue not in queues]
+    kept = kept or [queue for queue in range(total) if queue not in queues]
+    moved = iter(range(len(table)))
+    return tuple(
+        kept[next(moved) % len(kept)] if queue in queues else queue for queue in table
+    )
+
+
+def _keep_off(state: State, queues: Sequence[int]) -> tuple[list[Step], list[str]]:
+    if not state.rss or not state.rss[0].table:
+        return [], [f"{state.interface} has no RSS table: other traffic may come to the queue"]
+    rss = state.rss[0]
+    table = list(rss.table)
+    after = list(without(table, queues, state.rx_queues))
+    before = None if rss.is_default(state.rx_queues) else table
+    warnings = [
+        f"RSS context {other.context} leads to queue {queue} as well"
+        for other in state.rss[1:]
+        for queue in queues
+        if queue in other.table
+    ]
+    # Held also where nothing has to change: the one before us may change it back.
+    return [Set("rss", table if after == table else before, after, table)], warnings
+
+
+def _context(state: State, queues: Sequence[int]) -> Context:
+    taken = {rss.context for rss in state.rss}
+    number = next(i for i in range(1, len(taken) + 2) if i not in taken)
+    size = len(state.rss[0].table) if state.rss else 0
+    if not size:
+        raise CardUnfit(f"{state.interface} has no RSS, so queues cannot share", "use one queue")
+    return Context(number, tuple(queues[i % len(queues)] for i in range(size)))
+
+
+# -- placement --------------------------------------------------------------------
+
+
+def _placement(state: State, wanted: Wanted, queues: Sequence[int]) -> list[Step]:
+    steps: list[Step] = []
+    for index in queues:
+        if wanted.irq_cpus is not None:
+            found = state.irq_of(index)
+            if found is None:
+                raise CardUnfit(
+                    f"the interrupt of queue {index} of {state.interface} is not known",
+                    "leave its CPUs out",
+                )
+            cpus = irq.format_cpus(irq.parse_cpus(wanted.irq_cpus))
+            steps.append(Set(f"irq:{found.number}", found.cpus, cpus, found.cpus))
+        napi = state.napi_of(index)
+        for name, value in wanted.napi.items():
+            if napi is None:
+                raise CardUnfit(
+                    f"the NAPI instance of queue {index} of {state.interface} is not known",
+                    "leave its settings out",
+                )
+            now = getattr(napi, NAPI_FIELDS[name])
+            steps.append(Set(f"napi:{index}:{name}", now, value, now))
+    return steps

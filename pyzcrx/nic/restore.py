@@ -1,0 +1,163 @@
+"""Undo: of one set-up that ends or failed, and of those whose programs are gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pyzcrx.errors import KernelError, NoSuchInterface, RestoreFailed
+from pyzcrx.nic.journal import Journal, Store, stores
+from pyzcrx.nic.ntuple import Ntuple
+from pyzcrx.nic.read import Reader
+from pyzcrx.nic.steps import Set
+
+FREE_PATIENCE_S = 10.0
+"""The kernel gives a queue back a moment after its last user went."""
+_FREE_RETRY_S = 0.02
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of it. Notes: what was left as somebody else changed it; failures: what
+    could not be put back.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def raise_failures(self, interface: str, cause: BaseException | None = None) -> None:
+        """Raises RestoreFailed if there are any."""
+        if self.failures:
+            raise RestoreFailed(
+                f"{interface} could not be put back: {'; '.join(self.failures)}",
+                f"as root, when its user has ended: zcrx-nic restore {interface}",
+            ) from cause
+
+
+def leave(store: Store, journal: Journal, kernel: Reader) -> Report:
+    """Undo a set-up's steps, the last first, and remove its journal. The store is locked.
+
+    A setting that a program which came later wants as well stays, and that program
+    inherits what is to be put back. Where something fails the rest is undone all
+    the same, and the journal keeps what is left to do.
+    """
+    report = Report()
+    if not _same_card(journal):
+        store.remove(journal)
+        report.notes.append(f"{journal.interface} is gone: nothing to put back")
+        return report
+    _wait_free(journal, kernel, report)
+    journals, wrong = store.journals()
+    report.notes += wrong
+    later = [other for other in journals if other.since_ns > journal.since_ns]
+    left: list[int] = []
+    for at in reversed(range(len(journal.steps))):
+        step = journal.steps[at]
+        try:
+            if isinstance(step, Set) and _bequeath(store, step, later):
+                continue
+            note = step.undo(kernel, journal.ifindex)
+            if note:
+                report.notes.append(note)
+        except NoSuchInterface:
+            report.notes.append(f"{journal.interface} is gone: nothing more to put back")
+            left.clear()
+            break
+        except (KernelError, OSError) as error:
+            report.failures.append(str(error))
+            left.append(at)
+    if left:
+        steps = tuple(journal.steps[at] for at in sorted(left))
+        store.save(replace(journal, steps=steps, done=len(steps)))
+    else:
+        store.remove(journal)
+    return report
+
+
+def _same_card(journal: Journal) -> bool:
+    """Whether the index still is of the device that it was."""
+    try:
+        driver = Ntuple(journal.ifindex).driver()
+    except NoSuchInterface:
+        return False
+    except KernelError:
+        return True  # the steps will say what is wrong
+    found = (driver[0], driver[2]) if driver else (None, None)
+    return found == (journal.driver, journal.bus)
+
+
+def _bequeath(store: Store, step: Set, later: list[Journal]) -> bool:
+    """Whether a program that came later holds the setting: it puts back what we found."""
+    for at, heir in enumerate(later):
+        for place, theirs in enumerate(heir.steps):
+            if isinstance(theirs, Set) and theirs.holds == step.holds:
+                steps = list(heir.steps)
+                steps[place] = theirs.inherit(step)
+                later[at] = replace(heir, steps=tuple(steps))
+                store.save(later[at])
+                return True
+    return False
+
+
+def _wait_free(journal: Journal, kernel: Reader, report: Report) -> None:
+    """Until nobody holds the queues: while one is held, header split cannot go."""
+    netdev = kernel.netdev
+    if netdev is None:
+        return
+    deadline = time.monotonic() + FREE_PATIENCE_S
+    while True:
+        try:
+            held = [
+                queue.index
+                for queue in netdev.queues(journal.ifindex)
+                if queue.index in journal.queues and queue.io_uring
+            ]
+        except KernelError:
+            return
+        if not held:
+            return
+        if time.monotonic() >= deadline:
+            report.notes.append(f"queue {held[0]} is still held by io_uring")
+            return
+        time.sleep(_FREE_RETRY_S)
+
+
+def restore(
+    interface: int | None = None,
+    *,
+    kept: bool = False,
+    folder: Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> list[Journal]:
+    """Undo set-ups whose programs are gone; with *kept* also those made to stay.
+
+    Of one interface (its index) or of all in this network namespace. Gives what was
+    undone; *say* gets a line for whatever was not as it should be. Raises
+    RestoreFailed at the end, JournalError, CardBusy.
+    """
+    done: list[Journal] = []
+    failures: list[str] = []
+    for store in stores(folder):
+        if interface is not None and not store.path.name.endswith(f"-{interface}"):
+            continue
+        with store.locked(), Reader() as kernel:
+            journals, wrong = store.journals()
+            failures += wrong
+            # The last first: what it found is what the one before it left.
+            for journal in reversed(journals):
+                if not (journal.owner.dead or (kept and journal.owner.kept)):
+                    continue
+                report = leave(store, journal, kernel)
+                if say is not None:
+                    for note in report.notes:
+                        say(f"{journal.interface}: {note}")
+                failures += report.failures
+                done.append(journal)
+    if failures:
+        raise RestoreFailed(
+            "not everything could be put back: " + "; ".join(failures),
+            "see zcrx-nic show, mend what stands in the way, and run zcrx-nic restore again",
+        )
+    return done

@@ -1,0 +1,138 @@
+"""A card's single settings: read, changed, and as the equal command.
+
+A setting is named by a key: ``tcp-data-split``, ``hds-thresh``, ``rx-ring``, ``rss``,
+``feature:NAME``, ``private-flag:NAME``, ``irq:NUMBER``, ``napi:QUEUE:NAME``. Its value is
+plain, so that a journal can hold it.
+"""
+
+from __future__ import annotations
+
+import errno
+from functools import reduce
+from math import gcd
+from typing import Any
+
+from pyzcrx.errors import BadArgument
+from pyzcrx.meanings import kernel_error
+from pyzcrx.nic import irq
+from pyzcrx.nic.read import Reader
+from pyzcrx.nic.tables import TcpDataSplit
+
+Value = Any
+"""True, False, a number, a text, a list of numbers, or None: as the kernel likes."""
+
+_SPLIT = {
+    "auto": TcpDataSplit.UNKNOWN, "off": TcpDataSplit.DISABLED, "on": TcpDataSplit.ENABLED,
+}  # fmt: skip
+NAPI_FIELDS = {
+    "defer-hard-irqs": "defer_hard_irqs",
+    "gro-flush-timeout": "gro_flush_timeout_ns",
+    "irq-suspend-timeout": "irq_suspend_timeout_ns",
+    "threaded": "threaded",
+}
+
+
+def current(kernel: Reader, ifindex: int, key: str) -> Value:
+    """The value as it can be read now; None where the card has no such setting."""
+    match key.split(":"):
+        case ["tcp-data-split"]:
+            rings = kernel.ethtool.rings(ifindex)
+            if rings is None or rings.tcp_data_split is None:
+                return None
+            return "on" if rings.tcp_data_split else "off"
+        case ["hds-thresh"]:
+            rings = kernel.ethtool.rings(ifindex)
+            return rings and rings.hds_thresh
+        case ["rx-ring"]:
+            rings = kernel.ethtool.rings(ifindex)
+            return rings and rings.rx
+        case ["rss"]:
+            contexts = kernel.ethtool.rss(ifindex)
+            return list(contexts[0].table) if contexts else None
+        case ["feature", name]:
+            return kernel.ethtool.features(ifindex).get(name)
+        case ["private-flag", name]:
+            return kernel.ethtool.private_flags(ifindex).get(name)
+        case ["irq", number]:
+            found = irq.read([int(number)])
+            return found[0].cpus if found else None
+        case ["napi", queue, name]:
+            napi = _napi(kernel, ifindex, int(queue))
+            return getattr(napi, NAPI_FIELDS[name])
+    raise BadArgument(f"no setting is called {key!r}")
+
+
+def change(kernel: Reader, ifindex: int, key: str, value: Value) -> bool:
+    """Give it that value; whether the kernel had anything to change, as far as it says.
+
+    Raises the KernelError of the errno.
+    """
+    match key.split(":"):
+        case ["tcp-data-split"]:
+            return kernel.ethtool.set_rings(ifindex, tcp_data_split=_SPLIT[value])
+        case ["hds-thresh"]:
+            return kernel.ethtool.set_rings(ifindex, hds_thresh=value)
+        case ["rx-ring"]:
+            return kernel.ethtool.set_rings(ifindex, rx=value)
+        case ["rss"]:
+            kernel.ethtool.set_rss_table(ifindex, value or ())
+        case ["feature", name]:
+            kernel.ethtool.set_features(ifindex, {name: value})
+        case ["private-flag", name]:
+            kernel.ethtool.set_private_flags(ifindex, {name: value})
+        case ["irq", number]:
+            irq.set_affinity(int(number), value)
+        case ["napi", queue, name]:
+            napi = _napi(kernel, ifindex, int(queue))
+            assert kernel.netdev is not None
+            kernel.netdev.set_napi(napi.id, **{NAPI_FIELDS[name]: value})
+        case _:
+            raise BadArgument(f"no setting is called {key!r}")
+    return True
+
+
+def _napi(kernel: Reader, ifindex: int, queue: int) -> Any:
+    if kernel.netdev is not None:
+        napi_id = kernel.netdev.queue(ifindex, queue).napi_id
+        for napi in kernel.netdev.napis(ifindex):
+            if napi.id == napi_id:
+                return napi
+    raise kernel_error(errno.ENOENT, "set NAPI", f"interface {ifindex}, queue {queue}")
+
+
+def command(interface: str, key: str, value: Value) -> str:
+    """The equal command line of a stock tool. RSS: the same shares, in another order."""
+    match key.split(":"):
+        case ["tcp-data-split" | "hds-thresh" as name]:
+            return f"ethtool -G {interface} {name} {value}"
+        case ["rx-ring"]:
+            return f"ethtool -G {interface} rx {value}"
+        case ["rss"]:
+            return f"ethtool -X {interface} {spread(value)}"
+        case ["feature", "rx-ntuple-filter"]:
+            return f"ethtool -K {interface} ntuple {_on(value)}"
+        case ["feature", name]:
+            return f"ethtool -K {interface} {name} {_on(value)}"
+        case ["private-flag", name]:
+            return f"ethtool --set-priv-flags {interface} {name} {_on(value)}"
+        case ["irq", number]:
+            return f"echo {value} > /proc/irq/{number}/smp_affinity_list"
+        case ["napi", queue, name]:
+            return (
+                f"ynl --family netdev --do napi-set "
+                f"--json '{{\"id\": NAPI_OF_{interface}_QUEUE_{queue}, \"{name}\": {value}}}'"
+            )
+    raise BadArgument(f"no setting is called {key!r}")
+
+
+def _on(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def spread(table: list[int] | None) -> str:
+    """A table's shares in the words of ``ethtool -X``."""
+    if not table:
+        return "default"
+    weights = [table.count(queue) for queue in range(max(table) + 1)]
+    divisor = reduce(gcd, weights)
+    return "weight " + " ".join(str(weight // divisor) for weight in weights)

@@ -1,0 +1,246 @@
+"""A card set up for zcrx for as long as it is used, and put back whatever happens."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pyzcrx.errors import FallbackWarning, JournalError, ZcrxError
+from pyzcrx.nic import link, sockets
+from pyzcrx.nic.flow import Flow
+from pyzcrx.nic.journal import Journal, Owner, Store
+from pyzcrx.nic.ntuple import Ntuple
+from pyzcrx.nic.plan import Plan, Wanted, plan
+from pyzcrx.nic.read import Reader
+from pyzcrx.nic.restore import Report, leave
+from pyzcrx.nic.state import State
+from pyzcrx.nic.steps import Set, Steer, Step
+
+
+class CardWarning(FallbackWarning):
+    """Something about the card that is not as it should be, and does not stop anything."""
+
+
+def prepare(
+    interface: str | int,
+    *flows: Flow | str,
+    queue: int | None = None,
+    queues: int = 1,
+    rx_ring: int | None = None,
+    irq_cpus: str | None = None,
+    napi: dict[str, int] | None = None,
+    force: bool = False,
+    folder: Path | None = None,
+) -> Setup:
+    """Set a card up so that *flows* arrive on queues where zcrx can be registered.
+
+    ::
+
+        with (
+            pyzcrx.nic.prepare("eth0", "tcp4 dst 192.0.2.1:9999") as card,
+            pyzcrx.Ring() as ring,
+            pyzcrx.Area.anonymous(64 << 20) as area,
+        ):
+            ifq = ring.register_ifq(area, interface=card.ifindex, rx_queue=card.queue)
+
+    Header split on, hds-thresh 0, RSS kept off the queue, a rule for each flow;
+    the rest is as in :class:`pyzcrx.nic.plan.Wanted`. Leaving the block puts all
+    of it back; leave the ring first. folder: of the journals.
+
+    Raises, with everything as it was: CardUnfit, CardBusy, RuleExists,
+    RuleTableFull, CatchesStrangers, SetupFailed, JournalError, BadArgument, and the
+    KernelError of a step; RestoreFailed where it could not be put back.
+    """
+    wanted = Wanted(
+        tuple(Flow.parse(flow) if isinstance(flow, str) else flow for flow in flows),
+        queue, queues, rx_ring, irq_cpus, napi or {}, force,
+    )  # fmt: skip
+    return Setup(interface, wanted, folder=folder)
+
+
+class Setup:
+    """A card that is set up. See :func:`prepare`. Any thread, one at a time.
+
+    keep: the set-up outlives this process, until ``zcrx-nic restore``.
+    """
+
+    def __init__(
+        self,
+        interface: str | int,
+        wanted: Wanted,
+        *,
+        own: frozenset[int] | None = None,
+        keep: bool = False,
+        folder: Path | None = None,
+    ) -> None:
+        self._closed = True
+        self._kernel = Reader()
+        try:
+            ifindex = link.index_of(interface)
+            self._store = Store(link.netns(), ifindex, folder)
+            with self._store.locked():
+                self._reap()
+                before = self._kernel.state(ifindex)
+                own = sockets.inodes_of() if own is None else own
+                self.plan: Plan = plan(before, wanted, sockets.read(), own)
+                self._apply(before, Owner.nobody() if keep else Owner.this())
+        except BaseException:
+            self._kernel.close()
+            raise
+        self._keep = keep
+        self._closed = False
+        for text in self.plan.warnings:
+            warnings.warn(text, CardWarning, stacklevel=3)
+
+    @property
+    def ifindex(self) -> int:
+        """What to register on: a name may change."""
+        return self.plan.ifindex
+
+    @property
+    def interface(self) -> str:
+        """The card's name when it was set up."""
+        return self.plan.interface
+
+    @property
+    def queues(self) -> tuple[int, ...]:
+        """The rx queues that the flows arrive on."""
+        return self.plan.queues
+
+    @property
+    def queue(self) -> int:
+        """The first of them."""
+        return self.plan.queues[0]
+
+    # -- doing ----------------------------------------------------------------
+
+    def _reap(self) -> None:
+        """What dead programs left behind goes first."""
+        journals, wrong = self._store.journals()
+        for text in wrong:
+            warnings.warn(text, CardWarning, stacklevel=4)
+        for journal in reversed(journals):
+            if journal.owner.dead:
+                report = leave(self._store, journal, self._kernel)
+                report.raise_failures(journal.interface)
+
+    def _apply(self, state: State, owner: Owner) -> None:
+        journal = Journal.begin(state, self.plan.queues, owner)
+        try:
+            for step in self.plan.steps:
+                journal = journal.intending(step)
+                self._store.save(journal)
+                journal = journal.having_done(self._do(step))
+                self._store.save(journal)
+        except BaseException as error:
+            report = leave(self._store, journal, self._kernel)
+            self._say(report)
+            if isinstance(error, ZcrxError):
+                report.raise_failures(self.plan.interface, error)
+            raise
+        self._name = journal.name
+        self._journal = journal
+
+    def _do(self, step: Step) -> Step:
+        if isinstance(step, Set) and step.idle and step.key != "tcp-data-split":
+            return step
+        return step.do(self._kernel, self.plan.ifindex)
+
+    # -- while it lasts ---------------------------------------------------------
+
+    def check(self) -> list[str]:
+        """What others changed on the card since, that matters to us; a line each.
+
+        Neither RSS nor rules are protected while a queue is bound. Cheap enough
+        for once in a few seconds. Raises NoSuchInterface when the card is gone.
+        """
+        found = []
+        ifindex = self.plan.ifindex
+        for rss in self._kernel.ethtool.rss(ifindex)[:1]:
+            leaks = sorted(set(rss.table) & set(self.plan.queues))
+            if leaks:
+                found.append(f"RSS leads other traffic to queue {leaks[0]} now")
+        rules = (Ntuple(ifindex).rules() or ((), 0))[0]
+        ours = [step for step in self._journal.steps if isinstance(step, Steer)]
+        present = {
+            (rule.location, rule.flow, rule.queue, rule.context) for rule in rules
+        }
+        for step in ours:
+            if (step.location, step.flow, step.queue, step.context) not in present:
+                found.append(f"the rule for {step.flow} is gone")
+        places = {step.location for step in ours}
+        for rule in rules:
+            if (
+                rule.location not in places
+                and rule.context is None
+                and rule.queue in self.plan.queues
+            ):
+                found.append(f"rule {rule.location} leads to queue {rule.queue} as well")
+        rings = self._kernel.ethtool.rings(ifindex)
+        if rings is not None and not rings.tcp_data_split:
+            found.append("header split is off")
+        return found
+
+    # -- undoing ----------------------------------------------------------------
+
+    def close(self) -> None:
+        """Put everything back, when the queue is free. Idempotent.
+
+        What others changed meanwhile is left, with a CardWarning. Raises
+        RestoreFailed; then ``zcrx-nic restore`` can finish it.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if not self._keep:
+                self._leave().raise_failures(self.plan.interface)
+        finally:
+            self._kernel.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and not self._keep:
+            warnings.warn(
+                f"{self.interface} was not put back: close its Setup, or zcrx-nic restore",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+    def _leave(self) -> Report:
+        with self._store.locked():
+            try:
+                # From disk: we may have inherited meanwhile.
+                journal = self._store.load(self._name)
+            except JournalError as error:
+                warnings.warn(str(error), CardWarning, stacklevel=4)
+                journal = self._journal
+            report = leave(self._store, journal, self._kernel)
+        self._say(report)
+        return report
+
+    @staticmethod
+    def _say(report: Report) -> None:
+        for note in report.notes:
+            warnings.warn(note, CardWarning, stacklevel=5)
+
+    def abandon(self) -> None:
+        """Let go without putting back: somebody else does, by :func:`restore`, when we are gone.
+
+        For a process that gives its privilege up and has a supervisor with it.
+        """
+        if not self._closed:
+            self._closed = True
+            self._kernel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

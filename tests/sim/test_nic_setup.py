@@ -1,0 +1,425 @@
+"""A card set up for zcrx and put back, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pyzcrx
+from pyzcrx import nic
+from pyzcrx.doctor.facts import Card
+from pyzcrx.doctor.read import read as read_facts
+from pyzcrx.nic import settings, steps
+from tests.guest.card import run
+from tests.guest.echo import exchange
+from tests.sim.fresh import Fresh, fresh_pair, zcrx_nic
+
+MIB = 1 << 20
+JOURNALS = Path("/run/pyzcrx/nic")
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[Fresh]:
+    with fresh_pair() as card:
+        yield card
+
+
+@pytest.fixture
+def card(pair: Fresh) -> Iterator[Fresh]:
+    """Untouched, and so it must be afterwards."""
+    before = pair.state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield pair
+    assert pair.state() == before
+    assert journals() == []
+
+
+def journals() -> list[Path]:
+    return sorted(JOURNALS.glob("*/*.*"))
+
+
+def doctor_card(interface: str) -> Card:
+    found = read_facts(interface).card
+    assert found is not None
+    return found
+
+
+def flow(card: Fresh, port: int = 9999) -> str:
+    return f"tcp4 dst {card.server}:{port}"
+
+
+# -- the whole way ----------------------------------------------------------------
+
+
+def test_echo_with_no_other_command(card: Fresh) -> None:
+    data = os.urandom(4 * MIB)
+    before = card.state()
+    assert before.rings is not None
+    assert before.rings.tcp_data_split is False
+    with card.echo(port=9999) as echo:
+        meanwhile = card.state()
+        (queue,) = (queue.index for queue in meanwhile.queues if queue.io_uring)
+        books = card.tcp_bytes(queue)
+        with echo.connect() as sock:
+            assert exchange(sock, data) == data
+        now = card.tcp_bytes(queue)
+        assert now["page"] == books["page"]
+        assert now["linear"] == books["linear"]
+        assert now["zc"] - books["zc"] >= len(data)
+        assert queue not in meanwhile.rss[0].table
+        assert meanwhile.rules is not None
+        assert {rule.flow for rule in meanwhile.rules} == {
+            f"tcp4 dst {card.server}:9999", f"tcp6 dst [{card.server_v6}]:9999",
+        }  # fmt: skip
+    assert echo.stats["bytes"] == len(data)
+    assert echo.stats["bytes_copied"] == 0
+    # The process has ended; Echo demanded status 0 and no word on stderr.
+    assert card.state() == before
+
+
+def test_interrupt_puts_the_card_back(card: Fresh) -> None:
+    with card.echo() as echo:
+        assert len(journals()) == 1
+        echo.stop(signal.SIGINT)
+
+
+def test_a_worker_without_privilege_leaves_it_to_its_supervisor(card: Fresh) -> None:
+    data = os.urandom(MIB)
+    with card.echo("--user", "nobody") as echo:
+        with echo.connect() as sock:
+            assert exchange(sock, data) == data
+        assert len(journals()) == 1
+    assert echo.stats["bytes_copied"] == 0
+
+
+def test_kill_leaves_what_restore_puts_back(card: Fresh) -> None:
+    before = zcrx_nic("show", card.interface, "--json").stdout
+    with card.echo() as echo, echo.connect() as sock:
+        sock.sendall(b"x" * 1000)
+        echo.kill()
+    assert card.state().to_json() != before
+    (leftover,) = doctor_card(card.interface).leftovers
+    assert (leftover.pid, leftover.state) == (echo.process.pid, "stale")
+    done = zcrx_nic("restore", "--stale")
+    assert f"{card.interface}: put back what process {echo.process.pid}" in done.stdout
+    assert zcrx_nic("show", card.interface, "--json").stdout == before
+    assert zcrx_nic("restore", "--stale").stdout == "nothing to put back\n"
+
+
+def test_kill_leaves_what_the_next_start_puts_back(card: Fresh) -> None:
+    with card.echo(port=9999) as echo:
+        echo.kill()
+    with nic.prepare(card.interface, flow(card)):
+        rules = card.state().rules
+        assert rules is not None
+        assert [rule.flow for rule in rules] == [flow(card)]
+
+
+def test_an_exception_puts_the_card_back(card: Fresh) -> None:
+    with pytest.raises(ZeroDivisionError), nic.prepare(card.interface, flow(card)):
+        raise ZeroDivisionError
+
+
+def test_registration_on_a_prepared_card(card: Fresh) -> None:
+    with (
+        nic.prepare(card.interface, flow(card)) as setup,
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(16 * MIB) as area,
+    ):
+        ring.register_ifq(area, interface=setup.ifindex, rx_queue=setup.queue)
+        assert setup.queue == 3
+        assert setup.check() == []
+
+
+def test_command_line(card: Fresh) -> None:
+    before = card.state()
+    dry = zcrx_nic("setup", card.interface, "-f", flow(card), "--dry-run").stdout.splitlines()
+    assert card.state() == before
+    assert dry == [
+        f"ethtool -G {card.interface} tcp-data-split on",
+        f"ethtool -X {card.interface} weight 171 171 170",
+        f"ethtool -N {card.interface} flow-type tcp4 dst-ip {card.server} dst-port 9999 action 3",
+    ]
+    plan = json.loads(zcrx_nic("setup", card.interface, "-p", "9999", "--json").stdout)
+    assert plan["queues"] == [3]
+    assert zcrx_nic("restore", "--stale").stdout == "nothing to put back\n"
+    assert "zcrx-nic setup had changed" in zcrx_nic("restore", card.interface).stdout
+    assert "header split  off" in zcrx_nic("show", card.interface).stdout
+
+
+def test_several_queues_share_by_a_context(card: Fresh) -> None:
+    with nic.prepare(card.interface, flow(card), queues=2) as setup:
+        state = card.state()
+        assert setup.queues == (2, 3)
+        assert set(state.rss[0].table) == {0, 1}
+        assert set(state.rss[1].table) == {2, 3}
+        assert state.rules is not None
+        assert [rule.context for rule in state.rules] == [1]
+        assert "context" in " ".join(setup.plan.commands())
+
+
+def test_placement(card: Fresh) -> None:
+    napi = {"gro-flush-timeout": 20_000, "defer-hard-irqs": 2, "irq-suspend-timeout": 1_000_000}
+    with nic.prepare(card.interface, flow(card), irq_cpus="0", napi=napi) as setup:
+        state = card.state()
+        irq, found = state.irq_of(setup.queue), state.napi_of(setup.queue)
+        assert irq is not None
+        assert irq.cpus == "0"
+        assert found is not None
+        assert (found.gro_flush_timeout_ns, found.defer_hard_irqs) == (20_000, 2)
+        assert found.irq_suspend_timeout_ns == 1_000_000
+
+
+# -- what was there before -----------------------------------------------------------
+
+
+@pytest.fixture
+def split_asked_for(card: Fresh) -> Iterator[None]:
+    run("ethtool", "-G", card.interface, "tcp-data-split", "on")
+    yield
+    run("ethtool", "-G", card.interface, "tcp-data-split", "auto")
+
+
+@pytest.mark.usefixtures("split_asked_for")
+def test_split_that_was_asked_for_before_stays(card: Fresh) -> None:
+    with nic.prepare(card.interface, flow(card)):
+        pass
+    rings = card.state().rings
+    assert rings is not None
+    assert rings.tcp_data_split is True
+
+
+def test_a_table_of_somebody_comes_back(card: Fresh) -> None:
+    run("ethtool", "-X", card.interface, "weight", "1", "2", "3", "2")
+    before = card.state().rss
+    with nic.prepare(card.interface, flow(card)):
+        table = card.state().rss[0].table
+        assert 3 not in table
+        moved = [now for now, was in zip(table, before[0].table, strict=True) if now != was]
+        assert len(moved) == before[0].table.count(3)
+    assert card.state().rss == before
+    run("ethtool", "-X", card.interface, "default")
+
+
+def test_a_default_table_follows_the_queues_again(card: Fresh) -> None:
+    with nic.prepare(card.interface, flow(card)):
+        pass
+    run("ethtool", "-L", card.interface, "combined", "2")
+    assert set(card.state().rss[0].table) == {0, 1}
+    run("ethtool", "-L", card.interface, "combined", "4")
+    assert set(card.state().rss[0].table) == {0, 1, 2, 3}
+
+
+def test_ntuple_that_was_off(card: Fresh) -> None:
+    run("ethtool", "-K", card.interface, "ntuple", "off")
+    with nic.prepare(card.interface, flow(card)):
+        assert card.state().features["rx-ntuple-filter"]
+    assert not card.state().features["rx-ntuple-filter"]
+    run("ethtool", "-K", card.interface, "ntuple", "on")
+
+
+# -- others at the same card -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("first_goes_first", [True, False])
+def test_two_programs_do_not_undo_each_other(card: Fresh, first_goes_first: bool) -> None:
+    before = card.state()
+    one = nic.prepare(card.interface, flow(card, 1))
+    two = nic.prepare(card.interface, flow(card, 2))
+    assert (one.queue, two.queue) == (3, 2)
+    goes, stays = (one, two) if first_goes_first else (two, one)
+    goes.close()
+    state = card.state()
+    assert state.rings is not None
+    assert state.rings.tcp_data_split is True
+    assert stays.queue not in state.rss[0].table
+    assert stays.check() == []
+    stays.close()
+    assert card.state() == before
+
+
+def test_a_dead_program_beside_a_living_one(card: Fresh) -> None:
+    with card.echo() as echo, nic.prepare(card.interface, flow(card, 1)) as setup:
+        echo.kill()
+        zcrx_nic("restore", "--stale")
+        assert setup.check() == []
+        assert len(journals()) == 1
+
+
+def test_what_others_change_is_said_and_left(card: Fresh) -> None:
+    setup = nic.prepare(card.interface, flow(card))
+    run("ethtool", "-X", card.interface, "equal", "2")
+    with pytest.warns(nic.CardWarning, match="rss was changed meanwhile") as caught:
+        setup.close()
+    assert len(caught) == 1
+    assert set(card.state().rss[0].table) == {0, 1}
+    run("ethtool", "-X", card.interface, "default")
+
+
+def test_what_others_change_is_noticed(card: Fresh) -> None:
+    with nic.prepare(card.interface, flow(card)) as setup:
+        found = card.state().rules
+        assert found is not None
+        table = ["ethtool", "-X", card.interface]
+        run(*table, "equal", "4")
+        assert setup.check() == ["RSS leads other traffic to queue 3 now"]
+        run(*table, "weight", "1", "1", "1", "0")
+        rule = ["ethtool", "-N", card.interface]
+        run(*rule, "flow-type", "tcp4", "dst-port", "7", "action", "3", "loc", "5")
+        assert setup.check() == ["rule 5 leads to queue 3 as well"]
+        run(*rule, "delete", "5")
+        run(*rule, "delete", str(found[0].location))
+        assert setup.check() == [f"the rule for {flow(card)} is gone"]
+        run(*rule, *nic.Flow.parse(flow(card)).ethtool().split(), "action", "3",
+            "loc", str(found[0].location))  # fmt: skip
+        assert setup.check() == []
+        # The same shares in another order are not what we had set, either.
+        with pytest.warns(nic.CardWarning, match="rss was changed"):
+            setup.close()
+    run(*table, "default")
+
+
+# -- faults -----------------------------------------------------------------------------
+
+
+EVERYTHING: dict[str, Any] = {
+    "queues": 2, "rx_ring": 1024, "irq_cpus": "0", "napi": {"gro-flush-timeout": 9000},
+}  # fmt: skip
+"""A set-up that has every kind of step."""
+
+
+def count_steps(card: Fresh) -> int:
+    wanted = nic.Wanted((nic.Flow.parse(flow(card)),), **EVERYTHING)
+    return len(nic.plan(card.state(), wanted).steps)
+
+
+@pytest.mark.parametrize(
+    ("when", "kind"), [("before", pyzcrx.SetupFailed), ("after", KeyboardInterrupt)]
+)
+def test_a_fault_at_every_step_leaves_the_card_as_it_was(
+    card: Fresh, monkeypatch: pytest.MonkeyPatch, when: str, kind: type[BaseException]
+) -> None:
+    before = card.state()
+    do = nic.Setup._do
+    for fault in range(count_steps(card)):
+        left = [fault]
+
+        def broken(self: nic.Setup, step: steps.Step, left: list[int] = left) -> steps.Step:
+            left[0] -= 1
+            if left[0] >= 0:
+                return do(self, step)
+            if when == "after":
+                do(self, step)
+            raise kind("here")
+
+        monkeypatch.setattr(nic.Setup, "_do", broken)
+        with pytest.raises(kind):
+            nic.prepare(card.interface, flow(card), **EVERYTHING)
+        assert card.state() == before, f"step {fault}"
+        assert journals() == []
+
+
+def test_death_at_every_step_is_undone(card: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = card.state()
+    do = nic.Setup._do
+    for fault in range(count_steps(card)):
+        for when in ("before", "after"):
+            pid = os.fork()
+            if not pid:
+                left = [fault]
+
+                def dying(self: nic.Setup, step: steps.Step, left: list[int] = left) -> steps.Step:
+                    left[0] -= 1
+                    if left[0] >= 0:
+                        return do(self, step)
+                    if when == "after":  # noqa: B023
+                        do(self, step)
+                    os.kill(os.getpid(), signal.SIGKILL)
+                    raise AssertionError
+
+                monkeypatch.setattr(nic.Setup, "_do", dying)
+                nic.prepare(card.interface, flow(card), **EVERYTHING)
+                os._exit(0)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+            assert [journal.owner.pid for journal in nic.restore()] == [pid]
+            assert card.state() == before, f"step {fault}, {when}"
+            assert journals() == []
+
+
+def test_the_card_refuses(card: Fresh) -> None:
+    with pytest.raises(pyzcrx.BadRequest, match="a ring has 4 entries at least"):
+        nic.prepare(card.interface, flow(card), rx_ring=2)
+
+
+def test_the_kernel_refuses_the_last_step(card: Fresh) -> None:
+    with pytest.raises(pyzcrx.KernelError, match="set NAPI"):
+        nic.prepare(card.interface, flow(card), **EVERYTHING | {"napi": {"threaded": 9}})
+
+
+def test_a_setting_that_does_not_hold(card: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    change = settings.change
+
+    def lazy(kernel: nic.Reader, ifindex: int, key: str, value: settings.Value) -> bool:
+        return change(kernel, ifindex, key, value) if key == "tcp-data-split" else True
+
+    monkeypatch.setattr(settings, "change", lazy)
+    with pytest.raises(pyzcrx.SetupFailed, match="rss: the card took weight 171 171 170 without"):
+        nic.prepare(card.interface, flow(card))
+
+
+def test_privilege_lost_half_way(card: Fresh) -> None:
+    script = f"""
+import ctypes, sys, pyzcrx
+from pyzcrx import nic
+from pyzcrx.doctor.facts import Card
+do, left = nic.Setup._do, [3]
+def drop(self, step):
+    left[0] -= 1
+    if not left[0]:
+        # capset(): nothing effective, nothing permitted
+        head = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        assert ctypes.CDLL(None).capset(head, (ctypes.c_uint32 * 6)()) == 0
+    return do(self, step)
+nic.Setup._do = drop
+try:
+    nic.prepare({card.interface!r}, {flow(card)!r})
+except pyzcrx.RestoreFailed as error:
+    sys.exit(f"{{error}} because {{error.__cause__}}")
+"""
+    done = subprocess.run(["python3", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "needs CAP_NET_ADMIN" in done.stderr
+    assert f"zcrx-nic restore {card.interface}" in done.stderr
+    assert done.stderr.count("\n") == 1
+    # Nobody could undo it, so it stays in the journal.
+    assert len(journals()) == 1
+    zcrx_nic("restore", "--stale")
+
+
+def test_renamed_meanwhile(card: Fresh) -> None:
+    setup = nic.prepare(card.interface, flow(card))
+    run("ip", "link", "set", card.interface, "name", "other0")
+    try:
+        assert setup.check() == []
+        setup.close()
+    finally:
+        run("ip", "link", "set", "other0", "name", card.interface)
+
+
+def test_gone_meanwhile() -> None:
+    with fresh_pair() as card:
+        setup = nic.prepare(card.interface, flow(card))
+    with pytest.raises(pyzcrx.NoSuchInterface):
+        setup.check()
+    with pytest.warns(nic.CardWarning, match="is gone"):
+        setup.close()
+    assert journals() == []
