@@ -23,6 +23,7 @@ from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
 from pyzcrx.links import Links
 from pyzcrx.operations import Accept, Send
+from pyzcrx.pace import MOST_US
 from pyzcrx.pressure import Policy, Pressure
 from pyzcrx.receive import Request
 from pyzcrx.registration import RqMemory, Wanted
@@ -82,7 +83,7 @@ class Ring(RingCore):
     """
 
     def __init__(
-        self, *, sq_entries: int = 256, cq_entries: int = 4096, gather_us: int = 500,
+        self, *, sq_entries: int = 256, cq_entries: int = 4096, gather_us: int = MOST_US,
         debug: bool | None = None,
     ) -> None:
         super().__init__(

@@ -13,6 +13,8 @@ BUSY = 16
 """Buffers of a turn from which on the next one gathers."""
 ENOUGH = 256
 """Buffers that make a batch worth its turn."""
+MOST_US = 500
+"""Unless asked otherwise."""
 _FIRST_US = 25
 
 

@@ -35,7 +35,7 @@ from pyzcrx._ffi import check, ffi, lib
 from pyzcrx.columns import FRESH, Columns
 from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.memory import Mapping
-from pyzcrx.pace import ENOUGH, Pace
+from pyzcrx.pace import ENOUGH, MOST_US, Pace
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class RingCore:
     """
 
     def __init__(
-        self, *, sq_entries: int = 256, cq_entries: int = 4096, gather_us: int = 500,
+        self, *, sq_entries: int = 256, cq_entries: int = 4096, gather_us: int = MOST_US,
         debug: bool = False,
     ) -> None:
         self.debug = debug

@@ -21,6 +21,7 @@ from pyzcrx.cli.server import Server
 from pyzcrx.cli.user import user_option
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE
+from pyzcrx.pace import MOST_US
 from pyzcrx.placement import Mode, Tally
 from pyzcrx.pressure import POLICIES, Policy
 from pyzcrx.privilege import User
@@ -170,7 +171,8 @@ def main(
         if interface is not None:
             pyzcrx.drop_urgent(listener)
         area = stack.enter_context(pyzcrx.Area.anonymous(area_bytes, huge=huge))
-        ring = pyzcrx.Ring(cq_entries=cq_entries)
+        # An echo waits for nobody; who only receives may gather.
+        ring = pyzcrx.Ring(cq_entries=cq_entries, gather_us=MOST_US if discard else 0)
         stack.callback(ring.close)
         stop = Stop(ring)
         card = None
