@@ -71,7 +71,8 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         _errno.EOPNOTSUPP: (
             NotSupported,
             "the driver has no zcrx queue operations (or no such queue) or no device that does "
-            "DMA, cannot do this rx_buf_len, or the kernel was built without CONFIG_IO_URING_ZCRX",
+            "DMA, cannot do this rx_buf_len, the queue is leased to another device, or the kernel "
+            "was built without CONFIG_IO_URING_ZCRX",
             "use a card with zcrx support (bnxt, mlx5, gve, fbnic), its link up, or NODEV",
         ),
         _errno.EEXIST: (

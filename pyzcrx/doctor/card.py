@@ -200,7 +200,8 @@ def _xdp(state: State) -> Iterator[Finding]:
             Severity.PROBLEM,
             f"XDP program {state.xdp_program} is attached",
             "a program would read memory that it cannot; a registration is answered with EEXIST",
-            f"ip link set {state.interface} xdp off (see: bpftool net)",
+            f"ip link set {state.interface} xdp off, or end the program that holds it "
+            "(bpftool net)",
         )
 
 

@@ -63,10 +63,11 @@ def _holder(card: Card, queue: Queue, *, chosen: bool) -> Finding:
             f"end the AF_XDP program (ss -f xdp), {others}",
         )
     return Finding(
-        "queue.holder",
+        "queue.lease",
         Severity.PROBLEM,
         what,
-        "a leased queue is registered on the interface it was lent to; here it is EBUSY",
+        "a leased queue is registered on the interface it was lent to; here the answer is "
+        "EOPNOTSUPP (or EBUSY)",
         f"register there, {others}",
     )
 

@@ -25,6 +25,7 @@ from pyzcrx.uapi import Setup
 SYS_BPF = 321  # x86-64
 BPF_PROG_LOAD, BPF_LINK_CREATE = 5, 28
 BPF_PROG_TYPE_XDP, BPF_XDP = 6, 37
+BPF_F_XDP_HAS_FRAGS = 1 << 5  # without it a card with header split takes no program
 XDP_FLAGS_SKB_MODE = 2
 SOL_XDP = 283
 XDP_RX_RING, XDP_UMEM_REG, XDP_UMEM_FILL_RING, XDP_UMEM_COMPLETION_RING = 2, 4, 5, 6
@@ -113,7 +114,7 @@ def xdp_program(interface: str) -> Iterator[None]:
     license_text = ctypes.create_string_buffer(b"GPL")
     load = struct.pack(
         "=IIQQIIQII16sI", BPF_PROG_TYPE_XDP, 2, ctypes.addressof(insns),
-        ctypes.addressof(license_text), 0, 0, 0, 0, 0, b"pass", 0,
+        ctypes.addressof(license_text), 0, 0, 0, 0, BPF_F_XDP_HAS_FRAGS, b"pass", 0,
     ) + struct.pack("=I", BPF_XDP)  # fmt: skip
     for _ in range(100):
         # EAGAIN while a signal is pending, for which io_uring's task work counts.

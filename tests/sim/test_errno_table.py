@@ -251,11 +251,11 @@ def test_ebusy_of_an_af_xdp_socket(sim: Sim) -> None:
         )  # fmt: skip
 
 
-def test_ebusy_of_a_leased_queue(sim: Sim) -> None:
+def test_eopnotsupp_of_a_leased_queue(sim: Sim) -> None:
     with refusals.lease(sim.interface, sim.queue):
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.QueueBusy)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.NotSupported)
         check(
-            diagnosis(sim.interface, sim.queue), "EBUSY", "is held by a lease of interface",
+            diagnosis(sim.interface, sim.queue), "EOPNOTSUPP", "is held by a lease of interface",
             "register there",
         )  # fmt: skip
 

@@ -270,16 +270,16 @@ def test_no_interface_named(drivers: dict[str, str], nodev: bool, severity: Seve
 
 
 @pytest.mark.parametrize(
-    ("by", "what", "why"),
+    ("by", "name", "what", "why"),
     [
-        ({"io_uring": True}, "io_uring zcrx", "EEXIST"),
-        ({"dmabuf": 3}, "dmabuf 3", "EEXIST"),
-        ({"xsk": True}, "AF_XDP", "EBUSY"),
-        ({"lease": Lease(9, 1, None)}, "a lease of interface 9", "EBUSY"),
+        ({"io_uring": True}, "queue.holder", "io_uring zcrx", "EEXIST"),
+        ({"dmabuf": 3}, "queue.holder", "dmabuf 3", "EEXIST"),
+        ({"xsk": True}, "queue.holder", "AF_XDP", "EBUSY"),
+        ({"lease": Lease(9, 1, None)}, "queue.lease", "a lease of interface 9", "EOPNOTSUPP"),
     ],
 )
-def test_a_queue_that_is_held(by: dict[str, Any], what: str, why: str) -> None:
-    found = finding(facts(card=held(**by)), "queue.holder")
+def test_a_queue_that_is_held(by: dict[str, Any], name: str, what: str, why: str) -> None:
+    found = finding(facts(card=held(**by)), name)
     assert found.severity is PROBLEM
     assert f"queue {LAST} is held by {what}" in found.what
     assert why in found.why

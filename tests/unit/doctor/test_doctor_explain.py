@@ -46,6 +46,7 @@ TABLE = [
     (errno.EEXIST, facts(), "on its way back"),
     (errno.EBUSY, facts(card=held(xsk=True)), "AF_XDP"),
     (errno.EBUSY, facts(card=held(lease=Lease(9, 1, None))), "lease"),
+    (errno.EOPNOTSUPP, facts(card=held(lease=Lease(9, 1, None))), "lease"),
     (errno.ERANGE, facts(wanted=Wanted(queue=9)), "has no queue 9"),
     (errno.ERANGE, facts(wanted=LARGE), "not contiguous"),
     (
