@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pyzcrx.doctor.facts import Card, Facts
 from pyzcrx.doctor.finding import Finding, Fix, Severity
 from pyzcrx.doctor.memory import mib
+from pyzcrx.nic.drivers import prelude
 from pyzcrx.nic.state import State
 
 DRIVERS = {
@@ -22,10 +23,6 @@ UNABLE = {
     "virtio_net": "the driver has no queue operations for it",
 }
 OTHER_CARD = "use a card with zcrx support (bnxt, mlx5, gve, fbnic), or NODEV"
-PRELUDES = {
-    "mlx5_core": (("private-flag", "rx_cqe_compress", False), ("feature", "rx-gro-hw", True)),
-}
-"""What a driver wants before header split, in order."""
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -125,9 +122,10 @@ def _driver(card: Card) -> Finding:
 
 
 def _preludes(state: State) -> Iterator[Finding]:
-    for kind, name, value in PRELUDES.get(state.driver or "", ()):
-        now = (state.private_flags if kind == "private-flag" else state.features).get(name)
-        if now is None or now is value:
+    for key, value in prelude(state):
+        kind, _, name = key.partition(":")
+        now = (state.private_flags if kind == "private-flag" else state.features)[name]
+        if now is value:
             continue
         option = "--set-priv-flags" if kind == "private-flag" else "-K"
         command = f"ethtool {option} {state.interface} {name} {'on' if value else 'off'}"
@@ -137,7 +135,7 @@ def _preludes(state: State) -> Iterator[Finding]:
             f"{name} is {'on' if now else 'off'}",
             f"{state.driver} splits headers only with it {'on' if value else 'off'}",
             command,
-            Fix(f"{kind}:{name}", value, command),
+            Fix(key, value, command),
         )
 
 

@@ -99,7 +99,8 @@ class Card:
     ring_users: tuple[RingUser, ...] = ()
     unseen_processes: int = 0
     """Processes whose descriptors could not be seen."""
-    leftovers: tuple[Leftover, ...] = ()
+    leftovers: tuple[Leftover, ...] | None = ()
+    """None: could not be seen."""
     urgent_cleared: bool | None = None
     """Whether nftables clears TCP's URG flag; None: could not be seen."""
 

@@ -23,7 +23,8 @@ class Severity(Enum):
 class Fix:
     """A change that ``--fix`` may make.
 
-    key, value: as :mod:`pyzcrx.doctor.fix` knows them. command: the equal command line.
+    key, value: of :mod:`pyzcrx.nic.settings`, or ``rule``, or ``sysctl:NAME``.
+    command: the equal command line.
     """
 
     key: str

@@ -7,10 +7,10 @@ from pathlib import Path
 from pyzcrx.doctor.finding import Fix
 from pyzcrx.errors import BadArgument
 from pyzcrx.meanings import kernel_error
+from pyzcrx.nic import settings
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.ntuple import Ntuple
 from pyzcrx.nic.read import Reader
-from pyzcrx.nic.tables import TcpDataSplit
 
 SYSCTL = Path("/proc/sys")
 
@@ -26,20 +26,9 @@ def apply(fix: Fix, ifindex: int | None) -> None:
         return
     if ifindex is None:
         raise BadArgument(f"{fix.key} is a setting of a card")
+    if kind == "rule":
+        flow, queue = fix.value
+        Ntuple(ifindex).insert(Flow.parse(flow), queue=queue)
+        return
     with Reader() as kernel:
-        match kind:
-            case "tcp-data-split":
-                kernel.ethtool.set_rings(ifindex, tcp_data_split=TcpDataSplit.ENABLED)
-            case "hds-thresh":
-                kernel.ethtool.set_rings(ifindex, hds_thresh=fix.value)
-            case "feature":
-                kernel.ethtool.set_features(ifindex, {name: fix.value})
-            case "private-flag":
-                kernel.ethtool.set_private_flags(ifindex, {name: fix.value})
-            case "rss":
-                kernel.ethtool.set_rss_table(ifindex, fix.value)
-            case "rule":
-                flow, queue = fix.value
-                Ntuple(ifindex).insert(Flow.parse(flow), queue=queue)
-            case _:
-                raise BadArgument(f"no fix is called {fix.key!r}")
+        settings.change(kernel, ifindex, fix.key, fix.value)

@@ -9,9 +9,19 @@ from pyzcrx.doctor.finding import Finding, Severity
 
 
 def check(facts: Facts) -> Iterator[Finding]:
-    if facts.card is not None:
-        for leftover in facts.card.leftovers:
-            yield _journal(leftover, facts.card.state.interface)
+    if facts.card is None:
+        return
+    if facts.card.leftovers is None:
+        yield Finding(
+            "journal.unseen",
+            Severity.UNKNOWN,
+            "whether programs left changes on the card cannot be seen",
+            "their journals in /run/pyzcrx are root's",
+            "run as root",
+        )
+        return
+    for leftover in facts.card.leftovers:
+        yield _journal(leftover, facts.card.state.interface)
 
 
 def _journal(leftover: Leftover, interface: str) -> Finding:

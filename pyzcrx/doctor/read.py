@@ -26,13 +26,14 @@ from pyzcrx.doctor.facts import (
 from pyzcrx.errors import JournalError
 from pyzcrx.memory import PAGE
 from pyzcrx.nic.irq import parse_cpus
-from pyzcrx.nic.journal import Store
+from pyzcrx.nic.journal import Store, default_folder
 from pyzcrx.nic.read import read as read_card
 from pyzcrx.nic.state import State
 from pyzcrx.probe import probe
 from pyzcrx.uapi import OP_RECV_ZC
 
 PROC = Path("/proc")
+ROOT_FOLDER = Path("/run/pyzcrx/nic")
 SYS = Path("/sys")
 _CAP_NET_ADMIN, _CAP_IPC_LOCK, _CAP_SYS_ADMIN = 12, 14, 21
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # include/linux/proc_ns.h: PROC_USER_INIT_INO
@@ -151,20 +152,21 @@ def _card(interface: str) -> Card:
     )
 
 
-def _leftovers(state: State) -> tuple[Leftover, ...]:
-    """What the card's journals say; none where they cannot be seen."""
-    try:
-        found = Store(state.netns, state.ifindex).peek()
-    except JournalError:
-        return ()
+def _leftovers(state: State) -> tuple[Leftover, ...] | None:
+    """What the card's journals say, ours and root's; None where they cannot be seen."""
     leftovers = []
-    for name, journal in found.items():
-        if journal is None:
-            leftovers.append(Leftover(name, 0, (), 0, "damaged"))
-            continue
-        owner = journal.owner
-        kind = "stale" if owner.dead else "kept" if owner.kept else "live"
-        leftovers.append(Leftover(name, owner.pid, journal.queues, len(journal.steps), kind))
+    for folder in {default_folder(), ROOT_FOLDER}:
+        try:
+            found = Store(state.netns, state.ifindex, folder).peek()
+        except JournalError:
+            return None
+        for name, journal in found.items():
+            if journal is None:
+                leftovers.append(Leftover(name, 0, (), 0, "damaged"))
+                continue
+            owner = journal.owner
+            kind = "stale" if owner.dead else "kept" if owner.kept else "live"
+            leftovers.append(Leftover(name, owner.pid, journal.queues, len(journal.steps), kind))
     return tuple(leftovers)
 
 

@@ -107,7 +107,7 @@ def test_kill_leaves_what_restore_puts_back(card: Fresh) -> None:
         sock.sendall(b"x" * 1000)
         echo.kill()
     assert card.state().to_json() != before
-    (leftover,) = doctor_card(card.interface).leftovers
+    (leftover,) = doctor_card(card.interface).leftovers or ()
     assert (leftover.pid, leftover.state) == (echo.process.pid, "stale")
     done = zcrx_nic("restore", "--stale")
     assert f"{card.interface}: put back what process {echo.process.pid}" in done.stdout

@@ -434,3 +434,5 @@ def test_journals() -> None:
     assert stale.mend == "zcrx-nic restore --stale eth0"
     assert found("damaged")[0].severity is WARNING
     assert not [f for f in names(facts()) if f.startswith("journal.")]
+    unseen = facts(card=replace(on_card(), leftovers=None))
+    assert finding(unseen, "journal.unseen").severity is UNKNOWN
