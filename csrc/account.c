@@ -73,8 +73,8 @@ static void account_dealloc(PyObject *self)
 }
 
 PyDoc_STRVAR(give_back_doc,
-"give_back(offs, tokens, token_mask, token_value, since_ns)\n--\n\n"
-"Return every offset of offs ('Q') whose token fits, except all-ones ones, which\n"
+"give_back(offs, tokens, n, token_mask, token_value, since_ns)\n--\n\n"
+"Return those of the first n offsets (uint64) whose token fits, except all-ones, which\n"
 "they become; gives their number.");
 
 static PyObject *account_give_back(PyObject *self, PyObject *args)
@@ -84,36 +84,40 @@ static PyObject *account_give_back(PyObject *self, PyObject *args)
 	Py_buffer offs, tokens;
 	const uint64_t *token;
 	uint64_t *off;
-	Py_ssize_t i, n, before = a->count;
+	Py_ssize_t i, n, returned;
+	uint64_t *to;
 
-	if (!PyArg_ParseTuple(args, "w*y*KKK", &offs, &tokens, &mask, &value, &since))
+	if (!PyArg_ParseTuple(args, "w*y*nKKK", &offs, &tokens, &n, &mask, &value, &since))
 		return NULL;
-	n = offs.len / (Py_ssize_t)sizeof(*off);
 	off = offs.buf;
 	token = tokens.buf;
-	if (tokens.len != offs.len) {
-		PyErr_SetString(PyExc_ValueError, "offs and tokens differ in length");
+	if (n < 0 || n > offs.len / (Py_ssize_t)sizeof(*off) ||
+	    n > tokens.len / (Py_ssize_t)sizeof(*token)) {
+		PyErr_SetString(PyExc_ValueError, "the columns have not that length");
 		goto out;
 	}
 	if (a->start + a->count + n > a->room && account_reserve(a, n)) {
 		PyErr_NoMemory();
 		goto out;
 	}
+	to = a->offs + a->start + a->count;
 	for (i = 0; i < n; i++) {
-		if ((token[i] & mask) != value || off[i] == UINT64_MAX)
-			continue;
-		a->offs[a->start + a->count++] = off[i];
-		off[i] = UINT64_MAX;
+		if ((token[i] & mask) == value && off[i] != UINT64_MAX) {
+			*to++ = off[i];
+			off[i] = UINT64_MAX;
+		}
 	}
-	a->given += a->count - before;
-	a->leased -= a->count - before;
-	account_held(a, since, a->count - before);
+	returned = to - (a->offs + a->start + a->count);
+	a->count += returned;
+	a->given += returned;
+	a->leased -= returned;
+	account_held(a, since, returned);
 out:
 	PyBuffer_Release(&offs);
 	PyBuffer_Release(&tokens);
 	if (PyErr_Occurred())
 		return NULL;
-	return PyLong_FromSsize_t(a->count - before);
+	return PyLong_FromSsize_t(returned);
 }
 
 PyDoc_STRVAR(take_doc, "take(n, serial)\n--\n\n"

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <liburing/barrier.h>
 
 #include "internal.h"
 
@@ -105,25 +106,42 @@ static bool is_data(const struct io_uring_cqe *cqe)
 	       (cqe->flags & IORING_CQE_F_MORE) && cqe->res > 0;
 }
 
-/* Add one data completion; a new run where the request changes. */
-static void put_data(struct pz_columns *c, const struct io_uring_cqe *cqe)
+/*
+ * The data completion at head and its neighbours of the same request; gives the
+ * new head.  In locals, since a store to a column might alias anything else.
+ */
+static unsigned drain_run(const struct io_uring_cq *cq, unsigned head, unsigned tail,
+			  struct pz_columns *c)
 {
-	const struct io_uring_zcrx_cqe *zc = (const void *)(cqe + 1);
-	uint32_t i = (uint32_t)c->n_data++;
+	const struct io_uring_cqe *const cqes = cq->cqes;
+	const unsigned mask = cq->ring_mask;
+	const struct io_uring_cqe *cqe = &cqes[(head & mask) << 1];
+	const uint64_t request = cqe->user_data, capacity = c->capacity;
+	uint64_t *restrict token = c->token, *restrict off = c->off;
+	uint32_t *restrict len = c->len;
+	uint64_t n = c->n_data, run = c->n_runs, bytes = 0;
 
-	c->token[i] = cqe->user_data;
-	c->off[i] = zc->off;
-	c->len[i] = (uint32_t)cqe->res;
-	c->bytes += (uint32_t)cqe->res;
+	do {
+		token[n] = request;
+		off[n] = ((const struct io_uring_zcrx_cqe *)(cqe + 1))->off;
+		len[n] = (uint32_t)cqe->res;
+		bytes += (uint32_t)cqe->res;
+		n++;
+		head++;
+		cqe = &cqes[(head & mask) << 1];
+	} while (head != tail && n < capacity && cqe->user_data == request && is_data(cqe));
 
-	if (!c->n_runs || c->run_token[c->n_runs - 1] != cqe->user_data) {
-		c->run_token[c->n_runs] = cqe->user_data;
-		c->run_start[c->n_runs] = i;
-		c->run_bytes[c->n_runs] = 0;
-		c->n_runs++;
+	if (!run || c->run_token[run - 1] != request) {
+		c->run_token[run] = request;
+		c->run_start[run] = (uint32_t)c->n_data;
+		c->run_bytes[run] = 0;
+		c->n_runs = ++run;
 	}
-	c->run_bytes[c->n_runs - 1] += (uint32_t)cqe->res;
-	c->run_start[c->n_runs] = i + 1;
+	c->run_bytes[run - 1] += bytes;
+	c->run_start[run] = (uint32_t)n;
+	c->bytes += bytes;
+	c->n_data = n;
+	return head;
 }
 
 static void put_other(struct pz_columns *c, const struct io_uring_cqe *cqe)
@@ -135,26 +153,28 @@ static void put_other(struct pz_columns *c, const struct io_uring_cqe *cqe)
 	c->other_flags[i] = cqe->flags;
 }
 
-static void drain(struct pz_ring *ring, struct pz_columns *c)
-{
-	struct io_uring_cqe *cqe;
-	unsigned head, seen = 0;
-
-	io_uring_for_each_cqe(&ring->uring, head, cqe) {
-		if (c->n_data == c->capacity || c->n_other == c->capacity)
-			break;
-		if (is_data(cqe))
-			put_data(c, cqe);
-		else
-			put_other(c, cqe);
-		seen++;
-	}
-	io_uring_cq_advance(&ring->uring, seen);
-}
-
 static bool full(const struct pz_columns *c)
 {
 	return c->n_data == c->capacity || c->n_other == c->capacity;
+}
+
+/* Each CQE takes two slots: the ring was made with IORING_SETUP_CQE32. */
+static void drain(struct pz_ring *ring, struct pz_columns *c)
+{
+	const struct io_uring_cq *cq = &ring->uring.cq;
+	unsigned head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail);
+
+	while (head != tail && !full(c)) {
+		const struct io_uring_cqe *cqe = &cq->cqes[(head & cq->ring_mask) << 1];
+
+		if (is_data(cqe)) {
+			head = drain_run(cq, head, tail, c);
+		} else {
+			put_other(c, cqe);
+			head++;
+		}
+	}
+	io_uring_smp_store_release(cq->khead, head);
 }
 
 int pz_ring_gathers(const struct pz_ring *ring)

@@ -40,6 +40,7 @@ class Account:
         self,
         offs: _Readable,
         tokens: _Readable,
+        n: int,
         token_mask: int,
         token_value: int,
         since_ns: int,

@@ -21,7 +21,8 @@ from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
 if TYPE_CHECKING:
     from pyzcrx.loop import Ring
 
-_SLOT = TOKEN_RECEIVE | TOKEN_SLOT_MASK
+SLOT = TOKEN_RECEIVE | TOKEN_SLOT_MASK
+"""What of a token says whose it is."""
 
 
 class Run(NamedTuple):
@@ -47,20 +48,17 @@ class Batch:
     """
 
     __slots__ = (
-        "_n", "_open", "_ring", "_tokens", "_watch", "events", "lengths", "offs", "size_bytes",
+        "_expired", "_n", "_open", "_ring", "_watch", "events", "size_bytes",
     )  # fmt: skip
 
     def __init__(self, ring: Ring, events: list[Event]) -> None:
         """Use :meth:`pyzcrx.Ring.wait`."""
         columns = ring.columns
-        n = columns.n_data
         self._ring = ring
-        self._n = n
+        self._n = columns.n_data
         self._open = True
+        self._expired = False
         self._watch = BatchWatch() if ring.debug else None
-        self._tokens = columns.tokens[:n]
-        self.offs = columns.offs[:n]
-        self.lengths = columns.lengths[:n]
         self.size_bytes = columns.n_bytes
         """Sum of the lengths."""
         self.events = events
@@ -68,6 +66,16 @@ class Batch:
 
     def __len__(self) -> int:
         return self._n
+
+    @property
+    def offs(self) -> memoryview:
+        """Where each entry lies, uint64; writable, but not for you."""
+        return self._ring.columns.offs[: self._n]
+
+    @property
+    def lengths(self) -> memoryview:
+        """Bytes of each entry, uint32."""
+        return self._ring.columns.lengths[: self._n]
 
     def runs(self) -> Iterator[Run]:
         """The data by request, in order. A request may have several runs."""
@@ -80,8 +88,9 @@ class Batch:
     def view(self, request: Request, i: int) -> memoryview:
         """The bytes of entry *i*, which is of *request*: fast, and yours only until release."""
         self._check_mine(request, i)
-        length = self.lengths[i]
-        memory, at = request.ifq.locate(self.offs[i], length)
+        columns = self._ring.columns
+        length = columns.lengths[i]
+        memory, at = request.ifq.locate(columns.offs[i], length)
         if self._watch is not None:
             return self._watch.view(memory, at, length)
         return memoryview(memory)[at : at + length].toreadonly()
@@ -92,11 +101,12 @@ class Batch:
         Raises DoubleRelease where it was taken before.
         """
         self._check_mine(request, i)
-        off = self.offs[i]
+        columns = self._ring.columns
+        off = columns.offs[i]
         if off == TAKEN:
             raise DoubleRelease(f"entry {i} of the batch was taken before")
-        buffer = request.ifq.lease(off, self.lengths[i], request.token)
-        self.offs[i] = TAKEN
+        buffer = request.ifq.lease(off, columns.lengths[i], request.token)
+        columns.offs[i] = TAKEN
         return buffer
 
     def release(self) -> None:
@@ -105,36 +115,44 @@ class Batch:
         Raises DoubleRelease the second time, ClosedError after the next turn.
         """
         if not self._open:
-            if self._ring.current_batch is not self:
+            if self._expired:
                 raise ClosedError("the batch ended with the ring's next turn")
             raise DoubleRelease("the batch was released before")
         if self._watch is not None:
             self._watch.released()
             self._poison()
+        ring = self._ring
+        columns = ring.columns
         if self._n:
             # Told again after an interruption, it goes on where it was.
-            for ifq in self._ring.ifqs:
-                value = TOKEN_RECEIVE | ifq.slot << TOKEN_SLOT_SHIFT
-                ifq.account.give_back(self.offs, self._tokens, _SLOT, value, self._ring.now_ns)
+            for ifq in ring.ifqs:
+                ifq.account.give_back(
+                    columns.offs, columns.tokens, self._n, SLOT, ifq.token, columns.now_ns
+                )
         self._open = False
-        self._ring.columns.forget()
+        columns.forget()
+        ring.looked_at = None
 
     def _poison(self) -> None:
         """Debug mode: make whoever still reads notice."""
+        columns = self._ring.columns
         for i, off in enumerate(self.offs):
             if off != TAKEN:
-                slot = (self._tokens[i] & TOKEN_SLOT_MASK) >> TOKEN_SLOT_SHIFT
-                memory, at = self._ring.ifqs[slot].locate(off, self.lengths[i])
-                poison(memory, at, self.lengths[i])
+                slot = (columns.tokens[i] & TOKEN_SLOT_MASK) >> TOKEN_SLOT_SHIFT
+                memory, at = self._ring.ifqs[slot].locate(off, columns.lengths[i])
+                poison(memory, at, columns.lengths[i])
 
     def expire(self) -> None:
         """The next turn begins."""
         if self._open:
             self.release()
+            self._expired = True
 
     def _check_mine(self, request: Request, i: int) -> None:
         self._check_open()
-        if self._tokens[i] != request.token:
+        if i < 0 or i >= self._n:
+            raise IndexError(f"the batch has {self._n} entries, no {i}")
+        if self._ring.columns.tokens[i] != request.token:
             raise BadArgument(f"entry {i} of the batch is of another request; see runs()")
 
     def _check_open(self) -> None:

@@ -37,7 +37,7 @@ from pyzcrx.protocol import FRUITLESS_FLUSHES
 from pyzcrx.receive import Request
 from pyzcrx.registration import Wanted, add_area, interface_gone, register
 from pyzcrx.relief import Relief
-from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
+from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.stats import ReceiverStats
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp, EventType
 from pyzcrx.urgent import drop_urgent
@@ -64,6 +64,8 @@ class Ifq:
             raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
         self.ring = ring
         self.slot = slot
+        self.token = TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT
+        """What the tokens of its requests have in common."""
         self.interface = wanted.interface
         self.rx_queue = wanted.rx_queue
         self.account = Account()
@@ -89,6 +91,8 @@ class Ifq:
         # drains nothing by itself.
         buffers = area.size_bytes // self.rx_buf_len
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
+        self._act_at = self.flush_at or self.rq_entries + 1
+        """Entries in the refill queue that something is to be done about."""
         self._starved: deque[Request] = deque()
         self._postponed: deque[Request] = deque()
         self._given_seen = 0
@@ -260,7 +264,9 @@ class Ifq:
         account, relief = self.account, self.relief
         # Read first: what other threads give while we push is for the next turn.
         given = account.given
-        self._give_back()
+        pending = self.rq.push_returned(account)
+        if account.count or pending >= self._act_at:
+            self._give_back()
         if self.notices.fired:
             self.notices.settle()
         patience = -1

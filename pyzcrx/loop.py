@@ -91,9 +91,8 @@ class Ring(RingCore):
             debug=debug_wanted(debug),
         )  # fmt: skip
         self.ifqs: list[Ifq] = []
-        self.current_batch: Batch | None = None
-        self._unseen = False
-        """Whether the current batch was drained and not handed on."""
+        self._unseen: Batch | None = None
+        """A batch that was drained and not handed on."""
         self._fresh: list[Event] = []
         self._links: Links | None = None
         self._undelivered: deque[Event] = deque()
@@ -184,16 +183,6 @@ class Ring(RingCore):
         self.check_usable()
         return Send(self, sock, buffers, context)
 
-    def _enter(self, timeout_ns: int) -> None:
-        if self.current_batch is not None:
-            self._expire_batch()
-        super()._enter(timeout_ns)
-
-    def _expire_batch(self) -> None:
-        if self.current_batch is not None:
-            self.current_batch.expire()
-            self.current_batch = None
-
     # -- events -------------------------------------------------------------
 
     def events(self, timeout: float | None = None) -> Iterator[Event]:
@@ -231,9 +220,9 @@ class Ring(RingCore):
 
     def _reopen(self) -> None:
         """A batch that nobody saw is taken back, to be handed on as events."""
-        if self._unseen and self.current_batch is not None:
-            events = [*self.current_batch.events, *self._posted]
-            self.current_batch, self._unseen = None, False
+        if self._unseen is not None:
+            events = [*self._unseen.events, *self._posted]
+            self.looked_at = self._unseen = None
             self._posted = events
             self.columns.counts[FRESH] = 1
 
@@ -260,25 +249,25 @@ class Ring(RingCore):
         signal, or a turn that only kept things going.
         """
         batch = self._wait(_nanoseconds(timeout))
-        self._unseen = False
+        self._unseen = None
         return batch
 
     def _wait(self, timeout_ns: int) -> Batch:
-        if self._unseen and self.current_batch is not None:
-            return self.current_batch
+        if self._unseen is not None:
+            return self._unseen
         if self._undelivered:
             # What events() left behind comes first, as the events it was made into.
             self.check_usable()
-            self._expire_batch()
+            self.end_look()
             self.columns.forget()
             self.receivers = []
             batch = Batch(self, list(self._undelivered))
-            self.current_batch, self._unseen = batch, True
+            self.looked_at = self._unseen = batch
             self._undelivered = deque()
         else:
             self.turn(timeout_ns)
             batch = Batch(self, self._posted)
-            self.current_batch, self._unseen = batch, True
+            self.looked_at = self._unseen = batch
             self._posted = []
             self.columns.counts[FRESH] = 0
         return batch
@@ -290,18 +279,17 @@ class Ring(RingCore):
         """
         wait_ns = _nanoseconds(timeout)
         deadline = _Deadline(wait_ns)
-        while self._busy or self._unseen:
-            batch = self._wait(deadline.left_ns())
+        while self._operations or self._busy or self._unseen is not None:
+            batch = self._wait(deadline.left_ns() if wait_ns >= 0 else -1)
+            self._unseen = None
             if batch.size_bytes or batch.events:
-                self._unseen = False
                 yield batch
-                self._expire_batch()
+                if self.looked_at is not None:
+                    self.end_look()
                 if wait_ns >= 0:
                     deadline = _Deadline(wait_ns)
-            else:
-                self._unseen = False
-                if deadline.passed:
-                    return
+            elif deadline.passed:
+                return
 
     def close(self) -> None:
         """Cancel everything, give every buffer back, close ifqs and ring. Idempotent.
@@ -310,7 +298,7 @@ class Ring(RingCore):
         """
         if not self.closed:
             self.check_usable()
-            self._expire_batch()
+            self.end_look()
             if self.debug:
                 self._report_leaks()
         super().close()

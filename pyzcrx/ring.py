@@ -28,7 +28,7 @@ import warnings
 import weakref
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
@@ -74,6 +74,13 @@ class Receiver(Operation, Protocol):
 
     def data(self, size_bytes: int, references: int, serial: int) -> None:
         """A run of its completions; told again with the same *serial*, it counts once."""
+
+
+class Expiring(Protocol):
+    """Looks at the columns of the last turn."""
+
+    def expire(self) -> None:
+        """The next turn begins."""
 
 
 class Child(Protocol):
@@ -142,6 +149,8 @@ class RingCore:
         self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0)
         self._serial = 0
         self._operations: dict[int, Operation] = {}
+        self.looked_at: Expiring | None = None
+        """Who still looks at the columns."""
         self._own: dict[int, Operation] = {}
         self._others_done = 0
         self._finishing: Operation | None = None
@@ -280,7 +289,15 @@ class RingCore:
         if self.columns.counts[FRESH]:
             self._process()
 
+    def end_look(self) -> None:
+        """Nobody looks at the columns any more."""
+        if self.looked_at is not None:
+            self.looked_at.expire()
+            self.looked_at = None
+
     def _enter(self, timeout_ns: int) -> None:
+        if self.looked_at is not None:
+            self.end_look()
         for_ever = timeout_ns < 0
         for child in self._children:
             patience = child.settle()
@@ -310,22 +327,26 @@ class RingCore:
         self.overflowed = columns.overflow != 0
         self.pace.brought(columns.n_data)
         # Data first: a request's last completion may be of the same turn.
-        self.receivers = [self._received(i) for i in range(columns.n_runs)]
+        self._receive()
         while self._others_done < columns.n_other:
             self._complete(*columns.other(self._others_done))
 
-    def _received(self, run: int) -> Receiver:
+    def _receive(self) -> None:
         columns = self.columns
-        receiver = self._operations.get(columns.run_tokens[run])
-        if receiver is None:
+        tokens, starts, sizes = columns.run_tokens, columns.run_starts, columns.run_bytes
+        serial = columns.turns * _RUNS
+        told: list[Receiver] = []
+        for run in range(columns.n_runs):
+            receiver: Any = self._operations.get(tokens[run])
+            if receiver is not None:
+                receiver.data(sizes[run], starts[run + 1] - starts[run], serial + run)
             # Its last completion may have been dealt with before an interruption.
-            if self._others_done or self._finishing is not None:
-                return self.receivers[run]
-            raise CorruptRing("a completion carries data for a request that does not exist")
-        receiver = cast("Receiver", receiver)
-        references = columns.run_starts[run + 1] - columns.run_starts[run]
-        receiver.data(columns.run_bytes[run], references, columns.turns * _RUNS + run)
-        return receiver
+            elif self._others_done or self._finishing is not None:
+                receiver = self.receivers[run]
+            else:
+                raise CorruptRing("a completion carries data for a request that does not exist")
+            told.append(receiver)
+        self.receivers = told
 
     def _complete(self, token: int, res: int, flags: int) -> None:
         """One completion. Told again from the start if interrupted."""

@@ -198,11 +198,11 @@ def test_columns_go_back_by_ifq_and_skip_what_was_taken() -> None:
     take(account, 3)
     offs = array("Q", [1, ALL_ONES, 2, 3])
     tokens = array("Q", [0x10, 0x10, 0x20, 0x11])
-    assert account.give_back(offs, tokens, 0xF0, 0x10, 0) == 2
+    assert account.give_back(offs, tokens, 4, 0xF0, 0x10, 0) == 2
     assert returned(account) == [1, 3]
     assert (account.leased, account.given) == (1, 2)
     with pytest.raises(ValueError, match="length"):
-        account.give_back(offs, tokens[:2], 0, 0, 0)
+        account.give_back(offs, tokens[:2], 4, 0, 0, 0)
 
 
 def test_returned_offsets_leave_in_order_while_others_come(mapping: Mapping) -> None:
