@@ -288,7 +288,9 @@ class _Figures:
         stats = self._ifq.stats()
         stats.seconds = time.monotonic() - self._began
         if as_json:
-            click.echo(stats_json(stats, placement=self._tally.as_dict()))
+            # Without a card there is no queue that could be placed.
+            more = {} if self._ifq.nodev else {"placement": self._tally.as_dict()}
+            click.echo(stats_json(stats, **more))
         else:
             click.echo(f"zcrx-echo: {stats_text(stats)}", err=True)
 

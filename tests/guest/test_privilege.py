@@ -10,6 +10,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -137,9 +138,10 @@ def worker_of(echo: Echo) -> psutil.Process:
 
 def wait_gone(process: psutil.Process) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, f"{process} lives on"
-        time.sleep(0.02)
+    with suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, f"{process} lives on"
+            time.sleep(0.02)
 
 
 def test_the_echo_worker_has_no_privilege_and_echoes() -> None:
