@@ -89,7 +89,8 @@ class Sim(Nodev):
     server = "192.0.2.1"
     server_v6 = "2001:db8::1"
     register: ClassVar[dict[str, Any]] = {"interface": interface, "rx_queue": queue}
-    echo_options = ("-i", interface, "-q", str(queue), "--no-setup-nic")
+    place = ("-i", interface, "-q", str(queue))
+    echo_options = (*place, "--no-setup-nic")
     client_prefix = ("ip", "netns", "exec", netns)
 
     def set_up(self) -> None:

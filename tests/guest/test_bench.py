@@ -21,7 +21,7 @@ COOKIE = b"abcdefghijklmnopqrstuvwxyz234567abcd\0"
 
 
 def bench(*options: str) -> subprocess.CompletedProcess[str]:
-    place = CARD.echo_options if isinstance(CARD, Sim) else ()
+    place = CARD.place if isinstance(CARD, Sim) else ()
     netns = ("--sender-netns", CARD.netns) if isinstance(CARD, Sim) else ()
     return subprocess.run(
         ["zcrx-bench", *place, "--host", CARD.server, *netns, *options],
@@ -73,7 +73,7 @@ class Served:
     """A running ``zcrx-bench --serve-iperf3``."""
 
     def __init__(self) -> None:
-        options = CARD.echo_options if isinstance(CARD, Sim) else ()
+        options = CARD.place if isinstance(CARD, Sim) else ()
         self.process = subprocess.Popen(
             ["zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *options],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -221,7 +221,7 @@ def test_a_server_that_is_stopped_tells_its_client(served: Served) -> None:
 
 
 def test_a_server_for_one_test() -> None:
-    options = CARD.echo_options if isinstance(CARD, Sim) else ()
+    options = CARD.place if isinstance(CARD, Sim) else ()
     with subprocess.Popen(
         ["zcrx-bench", "--serve-iperf3", "--once", "-p", "0", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -1,0 +1,69 @@
+"""Work beside the caller's, and tiers that run so."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from vm import tiers
+from vm.errors import VmError
+from vm.lane import Lane
+from vm.tiers import Result
+
+
+def test_it_runs_beside_and_its_output_waits(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+
+    def work() -> list[int]:
+        print("started")
+        os.system("echo from a child")
+        go.read_text()
+        print("x" * 3_000_000)
+        return [os.getpid()]
+
+    lane = Lane(work)
+    go.write_text("now")  # returns once the other side reads: it runs
+    assert capfd.readouterr().out == ""
+    assert lane.result() != [os.getpid()]
+    out = capfd.readouterr().out
+    assert "from a child" in out
+    assert len(out) > 3_000_000
+
+
+def test_what_it_raises_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise ValueError("no good")
+
+    with pytest.raises(VmError, match="status 1"):
+        Lane(work).result()
+    assert "ValueError: no good" in capfd.readouterr().out
+
+
+def test_one_that_is_killed_is_no_success() -> None:
+    lane = Lane(lambda: time.sleep(60))
+    os.kill(lane._pid, 9)
+    with pytest.raises(VmError, match="status -9"):
+        lane.result()
+
+
+@pytest.mark.parametrize("bad", ["unit", "sim"])
+def test_tiers_in_both_lanes_are_judged_together(
+    bad: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def tier(result: Result, _arguments: object, _kernel: object) -> None:
+        result.passed = 2
+        result.failed = int(result.tier == bad)
+
+    monkeypatch.setattr(tiers, "TIERS", dict.fromkeys(("unit", "nodev", "sim"), tier))
+    assert not tiers.run_tiers(["unit", "nodev", "sim"], ())
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines[-4:-1]] == [
+        [name, "FAILED" if name == bad else "ok"] for name in ("unit", "nodev", "sim")
+    ]
+    assert lines[-1] == "6 passed, 1 failed, 0 skipped"

@@ -1,0 +1,77 @@
+"""Work in a process of its own, beside the caller's; its output waits to be asked for."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from typing import BinaryIO, Generic, NoReturn, TypeVar
+
+from vm.errors import VmError
+
+T = TypeVar("T")
+LOOK_S = 0.2
+
+
+class Lane(Generic[T]):
+    """*work* begins at once. What it gives must be fit for pickle. No other thread may run."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by result()
+        self._answer = tempfile.TemporaryFile()  # noqa: SIM115
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _work(work, self._output, self._answer)
+
+    def result(self) -> T:
+        """Show the output, so far and as it comes, and give what *work* gave.
+
+        Raises VmError where that raised.
+        """
+        with self._output, self._answer:
+            status = None
+            at = 0
+            while True:
+                # Asked before the output is read, so that none is left when it has ended.
+                status = self._status() if status is None else status
+                text = os.pread(self._output.fileno(), 1 << 20, at)
+                at += len(text)
+                sys.stdout.write(text.decode(errors="replace"))
+                sys.stdout.flush()
+                if status is None:
+                    time.sleep(LOOK_S)
+                elif not text:
+                    break
+            if status:
+                raise VmError(f"what ran beside broke off, with status {status}")
+            self._answer.seek(0)
+            answer: T = pickle.load(self._answer)
+            return answer
+
+    def _status(self) -> int | None:
+        """How it ended; None: it has not."""
+        done, status = os.waitpid(self._pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if done else None
+
+
+def _work(work: Callable[[], T], output: BinaryIO, answer: BinaryIO) -> NoReturn:
+    status = 1
+    try:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+        sys.stdout = sys.stderr = open(1, "w", buffering=1, closefd=False)  # noqa: SIM115
+        pickle.dump(work(), answer)
+        answer.flush()
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
