@@ -7,6 +7,7 @@ channel, the session, the agent, its jobs. (It cannot be PID 1, so it never powe
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,11 @@ from vm.console import Console
 from vm.frames import Kind
 from vm.process import Process, Sink
 from vm.session import Session
+
+# Started by nohup or in a script's background, we would pass on signals that are ignored.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 ROOT = Path(__file__).parents[3]
 AGENT = """
