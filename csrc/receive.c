@@ -139,6 +139,40 @@ int pz_drop_urgent(int fd)
 	return 0;
 }
 
+static int get_int(int fd, int name, int *value)
+{
+	socklen_t length = sizeof(*value);
+
+	return getsockopt(fd, SOL_SOCKET, name, value, &length) ? -errno : 0;
+}
+
+static int set_int(int fd, int name, int value)
+{
+	return setsockopt(fd, SOL_SOCKET, name, &value, sizeof(value)) ? -errno : 0;
+}
+
+int pz_rcvbuf_get(int fd, struct pz_rcvbuf *rcvbuf)
+{
+	int ret = get_int(fd, SO_RCVBUF, &rcvbuf->bytes);
+
+	return ret ? ret : get_int(fd, SO_BUF_LOCK, &rcvbuf->locks);
+}
+
+int pz_rcvbuf_narrow(int fd, int bytes)
+{
+	return set_int(fd, SO_RCVBUF, bytes / 2); /* the kernel doubles it */
+}
+
+int pz_rcvbuf_restore(int fd, const struct pz_rcvbuf *rcvbuf)
+{
+	/* More than rmem_max, as TCP may have made it, needs CAP_NET_ADMIN. */
+	int ret = set_int(fd, SO_RCVBUFFORCE, rcvbuf->bytes / 2);
+
+	if (ret)
+		ret = set_int(fd, SO_RCVBUF, rcvbuf->bytes / 2);
+	return ret ? ret : set_int(fd, SO_BUF_LOCK, rcvbuf->locks);
+}
+
 int pz_unread(int fd)
 {
 	int unread = 0;

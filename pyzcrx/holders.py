@@ -52,10 +52,12 @@ def holders(ifq: Ifq, most: int) -> list[Holder]:
     ]
 
 
-def held_by_request(ifq: Ifq) -> list[Held]:
-    """By request, those that hold most bytes first."""
+def held_by_request(ifq: Ifq, *, copies: bool = True) -> list[Held]:
+    """By request, those that hold most bytes first; with or without copies."""
     sums: dict[int, tuple[int, int]] = {}
     for lease in ifq.account.oldest(-1):
+        if lease.copied and not copies:
+            continue
         buffers, size_bytes = sums.get(lease.token, (0, 0))
         sums[lease.token] = buffers + 1, size_bytes + len(lease)
     found = [Held(request, *amounts) for token, amounts in sums.items()

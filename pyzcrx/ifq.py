@@ -182,6 +182,7 @@ class Ifq:
     def lease(self, off: int, length: int, token: int = 0) -> Buffer:
         """The buffer of one completion. Raises CorruptRing where the area has no such place."""
         memory, at = self.locate(off, length)
+        self.relief.measure(self.request(token))
         buffer = self._buffer_type(
             self.account, memory, memory.address + at, length, off, token
         )
@@ -192,6 +193,7 @@ class Ifq:
     def lease_run(self, into: list[Event], request: Request, start: int, stop: int) -> None:
         """Lease one run of the ring's columns, each as a Data event at the end of *into*."""
         columns = self.ring.columns
+        self.relief.measure(request)
         done = self.account.lease_run(
             into, self._make_data, request, self._buffer_type, self._memories,
             columns.offs, columns.lengths, start, stop, request.token,
@@ -231,7 +233,8 @@ class Ifq:
             return False
         return self.rq.pending < before
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Hand what was released to the kernel, as far as there is room."""
         account, rq = self.account, self.rq
         pending = rq.push_returned(account)
         while account.count and self.flush():
@@ -266,11 +269,11 @@ class Ifq:
         given = account.given
         pending = self.rq.push_returned(account)
         if account.count or pending >= self._act_at:
-            self._give_back()
+            self.give_back()
         if self.notices.fired:
             self.notices.settle()
         patience = -1
-        if account.leased > relief.most or account.copies_bytes or relief.paused:
+        if account.leased > relief.most or account.copies_bytes or relief.slowed:
             patience = relief.settle()
         if self._starved or self._postponed or account.count:
             patience = self._settle_waiting(given, patience)

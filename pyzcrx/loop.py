@@ -233,6 +233,9 @@ class Ring(RingCore):
         for i, receiver in enumerate(self.receivers):
             request = cast("Request", receiver)
             request.ifq.lease_run(self._fresh, request, starts[i], starts[i + 1])
+        for ifq in self.ifqs:
+            if ifq.account.count:
+                ifq.give_back()  # what was copied, before the user takes his time over the rest
         # From here on nothing is called that a signal handler could raise in.
         self._undelivered += self._fresh
         self._undelivered += self._posted

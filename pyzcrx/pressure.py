@@ -35,9 +35,10 @@ _USUAL_MTU = 1500
 class Pressure:
     """What an ifq does when its consumer holds so much that little of the area is left.
 
-    * ``copy``: what arrives from then on is copied out at once and its place given back;
-      the Buffer says so (``copied``) and is used as any other. A slow consumer costs
-      memory, not the queue.
+    * ``copy``: what arrives from then on for those requests that hold most is copied out at
+      once and its place given back; the Buffer says so (``copied``) and is used as any
+      other. Once half of what should be left is gone too, all is copied. A slow consumer
+      costs memory, not the queue.
     * ``grow``: areas as large as the first are added, where the kernel can (Linux 7.3);
       elsewhere as ``copy``.
     * ``raise``: the next turn raises :class:`pyzcrx.AreaHeld`, which names the holders.
@@ -45,9 +46,11 @@ class Pressure:
     limit_bytes: the most that copies, or all areas together, may take; by default 64 MiB
     or the area's size, whatever is more, of copies, and four times the area. Near the
     limit the request whose buffers take most is not read on until half of those are
-    released: TCP slows its peer down, and the others go on.
-    low_water_bytes: what should be left of the area; by default what the card and its
-    page pool keep (:func:`pyzcrx.area_advice`), at most three quarters of the area.
+    released: TCP slows its peer down, and the others go on. Before that its socket's
+    SO_RCVBUF is lowered, and put back afterwards, as what a socket holds lies in the area.
+    low_water_bytes: what should be left of the area; by default half of it, or what the
+    card and its page pool keep (:func:`pyzcrx.area_advice`) if that is more, at most three
+    quarters.
     """
 
     policy: Policy

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pyzcrx._ffi import check, lib
+from pyzcrx._ffi import check, ffi, lib
 from pyzcrx.errors import BadArgument, UrgentDataLost, ZcrxError
 from pyzcrx.events import End, Event, Failed, Limit
 from pyzcrx.meanings import kernel_error
@@ -13,6 +13,9 @@ from pyzcrx.protocol import ReceiveProtocol, Step
 
 if TYPE_CHECKING:
     from pyzcrx.ifq import Ifq
+
+_NARROW_BYTES = 128 << 10
+"""As SO_RCVBUF counts: a few segments of any size, whatever memory they lie in."""
 
 
 def checked_limit(limit: int | None) -> int | None:
@@ -30,8 +33,8 @@ class Request:
     """
 
     __slots__ = (
-        "__weakref__", "_over", "_pause_at", "_serial", "_stopping", "context", "fd", "ifq",
-        "protocol", "token",
+        "__weakref__", "_drained_at", "_over", "_pause_at", "_rcvbuf", "_serial", "_stopping",
+        "context", "fd", "greedy", "ifq", "protocol", "token",
     )  # fmt: skip
 
     def __init__(self, ifq: Ifq, fd: int, limit: int | None, context: object) -> None:
@@ -41,9 +44,13 @@ class Request:
         self.protocol = ReceiveProtocol(checked_limit(limit))
         self.context = context
         self.token = ifq.ring.new_token(slot=ifq.slot)
+        self.greedy = False
+        """Whether it is among those that hold most of the area, which is short."""
         self._over: type[End | Limit | Failed] | None = None
         self._stopping = False
         self._pause_at: int | None = None
+        self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
+        self._drained_at = 0
         self._serial = 0
 
     @property
@@ -96,6 +103,26 @@ class Request:
             self.ifq.ring.cancel(self.token)
         return True
 
+    def narrow(self) -> None:
+        """Let its socket hold little unread, which lies in the area, until :meth:`widen`."""
+        if self._rcvbuf is None and self._over is None:
+            rcvbuf = ffi.new("struct pz_rcvbuf *")
+            if not lib.pz_rcvbuf_get(self.fd, rcvbuf):
+                self._rcvbuf = rcvbuf
+                self._drained_at = self.protocol.received + rcvbuf.bytes
+                lib.pz_rcvbuf_narrow(self.fd, min(_NARROW_BYTES, rcvbuf.bytes))
+
+    @property
+    def drained(self) -> bool:
+        """Whether all was read that its peer was allowed to send before :meth:`narrow`."""
+        return self.protocol.received >= self._drained_at
+
+    def widen(self) -> None:
+        """Undo :meth:`narrow`."""
+        if self._rcvbuf is not None:
+            lib.pz_rcvbuf_restore(self.fd, self._rcvbuf)
+            self._rcvbuf = None
+
     def arm(self) -> None:
         """Hand it to the kernel."""
         self._pause_at = None
@@ -137,6 +164,7 @@ class Request:
         return None
 
     def _end(self, step: Step, res: int) -> Event:
+        self.widen()
         if step is Step.LIMIT:
             self._over = Limit
             return Limit(self)
@@ -156,6 +184,7 @@ class Request:
         return self._fail(self.error(-number))
 
     def _fail(self, error: ZcrxError) -> Failed:
+        self.widen()
         self._over = Failed
         return Failed(self, error)
 

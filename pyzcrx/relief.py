@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 import warnings
 from collections import deque
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ _PAUSE_PATIENCE_NS = 10_000_000
 _LOOK_NS = 5_000_000
 """So seldom are all leases looked at."""
 
+_LOOK_SHARE = 64
+
 _LEAST_COPIES = 64 << 20
 
 
@@ -38,38 +41,53 @@ class Relief:
             if self._policy == "grow"
             else max(_LEAST_COPIES, ifq.area.size_bytes)
         )
+        # No card keeps anything, and what a user says is meant so.
+        self._exact = ifq.nodev or (pressure is not None and pressure.low_water_bytes is not None)
         self._warned = False
         self._looked_ns: dict[str, int] = {}
+        self._looked_used: dict[str, int] = {}
+        self._began_ns = 0
         self._can_grow = self._policy == "grow"
         self.grown: list[Area] = []
         """Areas added here, to be closed with the ifq."""
         self.paused: deque[tuple[Request, int]] = deque()
         """Requests that are not read on, each until it holds no more than so many bytes."""
+        self.narrowed: dict[Request, int] = {}
+        """Those whose sockets may hold little, these among them; until as above."""
         self._mark_all()
 
     def _mark_all(self) -> None:
         """Set the marks anew, the areas having changed."""
         ifq, account = self._ifq, self._ifq.account
         self._total = sum(area.size_bytes for area in ifq.areas) // ifq.rx_buf_len
-        self._low = self._low_water()
+        kept = self._kept()
+        # What sockets hold unread lies in a card's area as well: to them, half of it.
+        self._low = kept if self._exact else max(kept, self._total // 2)
         self.most = self._total - self._low
         """References that may be out before anything is done."""
+        self._most_of_all = self._total - max(kept, self._low // 2)
+        """And before what fair requests bring is copied, too."""
         if self._policy == "copy":
-            account.copy_above = self.most
             account.copies_limit = self._limit_bytes
 
-    def _low_water(self) -> int:
-        """Buffers that should be left of the areas; at most three quarters of them."""
-        ifq = self._ifq
-        if self._pressure is not None and self._pressure.low_water_bytes is not None:
-            low = self._pressure.low_water_bytes // ifq.rx_buf_len
+    def _kept(self) -> int:
+        """Buffers that are not for the consumer; at most three quarters of the areas."""
+        ifq, pressure = self._ifq, self._pressure
+        if pressure is not None and pressure.low_water_bytes is not None:
+            kept = pressure.low_water_bytes // ifq.rx_buf_len
         elif ifq.interface is None:
             # No card: what copies need, and what the refill queue gathers before a flush.
-            low = self._total // 4 + ifq.flush_at
+            kept = self._total // 4 + ifq.flush_at
         else:
             advice = area_advice(ifq.interface, rx_buf_len=ifq.rx_buf_len)
-            low = advice.low_water_bytes // ifq.rx_buf_len
-        return max(1, min(low, -(-self._total * 3 // 4)))
+            kept = advice.low_water_bytes // ifq.rx_buf_len
+        return max(1, min(kept, -(-self._total * 3 // 4)))
+
+    def measure(self, request: Request | None) -> None:
+        """What *request* brought is about to be leased: say from where on to copy it."""
+        if self._policy == "copy":
+            fair = request is not None and not request.greedy
+            self._ifq.account.copy_above = self._most_of_all if fair else self.most
 
     def warn_if_small(self) -> None:
         """Say so if the card keeps more posted than the area has."""
@@ -85,17 +103,24 @@ class Relief:
                 stacklevel=3,
             )
 
+    @property
+    def slowed(self) -> bool:
+        """Whether some socket is to be made as it was, or read on."""
+        return bool(self.paused or self.narrowed)
+
     # -- before every turn ----------------------------------------------------
 
     def settle(self) -> int:
         """Look at the marks; gives how long the turn may wait at most, in ns, or -1."""
         account = self._ifq.account
-        if self.paused and self._due("resume"):
+        if self.slowed and self._due("resume"):
             self._resume()
+            self._widen()
+            self._looked("resume")
         if account.leased > self.most:
             self._relieve()
-        if account.copies_bytes and account.copies_bytes > self._copies_mark:
-            self._pause()
+        if account.copies_bytes:
+            self._slow("copies", account.copies_bytes, self._limit_bytes, self._limit_bytes)
         return _PAUSE_PATIENCE_NS if self.paused else -1
 
     def _due(self, what: str) -> bool:
@@ -104,7 +129,12 @@ class Relief:
         if now - self._looked_ns.get(what, 0) < _LOOK_NS:
             return False
         self._looked_ns[what] = now
+        self._began_ns = time.monotonic_ns()
         return True
+
+    def _looked(self, what: str) -> None:
+        """A small part of the time at most, however many leases there are."""
+        self._looked_ns[what] += _LOOK_SHARE * (time.monotonic_ns() - self._began_ns)
 
     def _relieve(self) -> None:
         if self._policy is None:
@@ -113,19 +143,43 @@ class Relief:
             self._raise()
         elif self._can_grow and self._grow():
             pass
-        elif self._ifq.account.leased > self._leases_mark:
-            self._pause()
+        else:
+            if self._policy == "copy" and self._due("greedy"):
+                self._find_greedy()
+                self._looked("greedy")
+            self._slow("leases", self._ifq.account.leased, self._total, self._low)
 
-    # Each request that is paused keeps what it holds, so the next is only paused
-    # once half of what is left is gone as well.
+    def _find_greedy(self) -> None:
+        """Those that hold most, until the rest would be no trouble: only theirs is copied."""
+        found = held_by_request(self._ifq, copies=False)
+        rest = sum(held.buffers for held in found)
+        for request, buffers, _ in found:
+            request.greedy = 2 * rest > self.most
+            rest -= buffers
 
-    @property
-    def _copies_mark(self) -> int:
-        return self._limit_bytes - (self._limit_bytes >> len(self.paused) + 1)
+    def _slow(self, what: str, used: int, whole: int, spare: int) -> None:
+        """Once a quarter of *spare* is used, narrow who holds most; at half, pause it.
 
-    @property
-    def _leases_mark(self) -> int:
-        return self._total - (self._low >> len(self.paused) + 1)
+        What its peer was allowed to send before is read first, so that the paused socket
+        holds little of the area; but not beyond three quarters. A request that is
+        paused keeps what it holds, so the next one's marks are in what is left.
+        """
+        left, spare = whole - used, spare >> len(self.paused)
+        if 4 * left >= 3 * spare:
+            return
+        if used - self._looked_used.get(what, 0) < spare // 16 and not self._due(what):
+            return
+        self._looked_used[what] = used
+        for request, _, size_bytes in held_by_request(self._ifq):
+            if not self._ifq.ring.operation(request.token):
+                continue  # paused, or about to be
+            if request not in self.narrowed:
+                request.narrow()
+                self.narrowed[request] = size_bytes // 2
+            if 4 * left < spare or (2 * left < spare and request.drained):
+                request.pause(size_bytes // 2)
+                self.narrowed[request] = size_bytes // 2
+            return
 
     def _warn(self) -> None:
         if not self._warned:
@@ -184,14 +238,6 @@ class Relief:
 
     # -- less to read -------------------------------------------------------------
 
-    def _pause(self) -> None:
-        """Read on no more from who holds most."""
-        if not self._due("pause"):
-            return
-        for held in held_by_request(self._ifq):
-            if held.request.pause(held.size_bytes // 2):
-                return
-
     def park(self, request: Request, until_bytes: int) -> None:
         """Its cancellation came through."""
         self.paused.append((request, until_bytes))
@@ -206,6 +252,13 @@ class Relief:
             else:
                 self.paused.append((request, until_bytes))
             del self.paused[0]
+
+    def _widen(self) -> None:
+        held = self._ifq.account.held
+        for request, until_bytes in list(self.narrowed.items()):
+            if request.over or request.stopping or held(request.token) <= until_bytes:
+                request.widen()
+                del self.narrowed[request]
 
     def give_up(self) -> None:
         """Nobody will release: the paused requests fail."""

@@ -36,5 +36,16 @@ int pz_tcp_ready(int fd);
  * -EPERM: Linux 7.3 asks for CAP_NET_ADMIN.
  */
 int pz_drop_urgent(int fd);
+/* How much a socket may hold unread, as the kernel counts it, and who says so. */
+struct pz_rcvbuf {
+	int bytes;		/* SO_RCVBUF */
+	int locks;		/* SO_BUF_LOCK */
+};
+
+/* Each 0 or -errno. */
+int pz_rcvbuf_get(int fd, struct pz_rcvbuf *rcvbuf);
+int pz_rcvbuf_narrow(int fd, int bytes);
+/* All as it was; a buffer that TCP sized goes on being sized by it. */
+int pz_rcvbuf_restore(int fd, const struct pz_rcvbuf *rcvbuf);
 /* Bytes in the socket that were not received (SIOCINQ), or -errno. */
 int pz_unread(int fd);

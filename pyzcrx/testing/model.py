@@ -39,6 +39,8 @@ class ModelSocket:
         self.ended = False
         self.error = 0
         """An errno that the next read meets, once the data before it was read."""
+        self.rcvbuf_bytes = 160 << 10
+        """SO_RCVBUF; nothing here keeps to it."""
         self.unread_after_end = 0
         """What SIOCINQ answers: more than 0 models data behind an urgent byte."""
 
@@ -289,6 +291,17 @@ class ModelKernel:
         self._prepared.append(cancel)
         return 0
 
+    def rcvbuf_get(self, fd: int, rcvbuf: Any) -> int:
+        rcvbuf.bytes = self._sockets[fd].rcvbuf_bytes
+        return 0
+
+    def rcvbuf_narrow(self, fd: int, size_bytes: int) -> int:
+        self._sockets[fd].rcvbuf_bytes = size_bytes
+        return 0
+
+    def rcvbuf_restore(self, fd: int, rcvbuf: Any) -> int:
+        return self.rcvbuf_narrow(fd, rcvbuf.bytes)
+
     def unread(self, fd: int) -> int:
         return self._sockets[fd].unread_after_end
 
@@ -304,6 +317,9 @@ class _Lib:
         self.pz_prep_recv_zc = kernel.prep_recv_zc
         self.pz_prep_cancel = kernel.prep_cancel
         self.pz_unread = kernel.unread
+        self.pz_rcvbuf_get = kernel.rcvbuf_get
+        self.pz_rcvbuf_narrow = kernel.rcvbuf_narrow
+        self.pz_rcvbuf_restore = kernel.rcvbuf_restore
 
     def pz_ring_init(self, *_args: Any) -> int:
         return 0
