@@ -22,8 +22,9 @@ _NAMED = (
     "PageTables", "SecPageTables", "Percpu", "VmallocUsed",
 )  # fmt: skip
 _PINNED = ("VmPin", "VmLck")
-_ALLOCATORS = 4
-"""Mappings that malloc and threads may add by themselves: an arena, a cached stack."""
+_ALLOCATORS = 32
+"""Mappings that malloc, threads and Python may add by themselves: arenas (Python's are of a
+MiB, and ten thousand buffers were held), cached stacks. Leaks of ours repeat more often."""
 
 
 @dataclass(frozen=True)
