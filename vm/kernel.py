@@ -140,14 +140,15 @@ def bare(image: bytes) -> bytes | None:
     setup_sectors = image[0x1F1] or 4
     offset, length = struct.unpack_from("<II", image, 0x248)
     start = (setup_sectors + 1) * 512 + offset
-    # The last four bytes are the unpacked size, appended by the kernel's makefile.
-    vmlinux = _unpack(image[start : start + length - 4])
+    vmlinux = _unpack(image[start : start + length])
     return vmlinux if vmlinux and _has_pvh_entry(vmlinux) else None
 
 
 def _unpack(data: bytes) -> bytes | None:
+    # It ends with the unpacked size: of gzip a part, else appended (scripts/Makefile.lib).
     if data.startswith(b"\x1f\x8b"):
         return gzip.decompress(data)
+    data = data[:-4]
     if data.startswith((b"\xfd7zXZ", b"\x5d\x00\x00")):
         return lzma.decompress(data)
     if data.startswith(b"\x28\xb5\x2f\xfd") and (zstd := host.find("zstd")):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,8 @@ def bzimage(release: str, payload: bytes = b"") -> bytes:
     struct.pack_into("<H", image, 0x20E, 0x100)
     version = f"{release} (someone@somewhere) #1 SMP".encode()
     image[0x300 : 0x300 + len(version)] = version
-    struct.pack_into("<II", image, 0x248, 0, len(payload) + 4)
-    return bytes(image) + payload + struct.pack("<I", len(payload))
+    struct.pack_into("<II", image, 0x248, 0, len(payload))
+    return bytes(image) + payload + b"what follows"
 
 
 def elf(*, pvh: bool) -> bytes:
@@ -102,10 +104,19 @@ def test_no_kernel(tmp_path: Path) -> None:
         kernel.locate(tmp_path / "file")
 
 
-def test_bare_takes_what_qemu_can_enter() -> None:
+def xz_with_size(data: bytes) -> bytes:
+    return lzma.compress(data) + struct.pack("<I", len(data))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, xz_with_size])
+def test_bare_takes_what_qemu_can_enter(compress: Callable[[bytes], bytes]) -> None:
     vmlinux = elf(pvh=True)
-    assert kernel.bare(bzimage("7.3", gzip.compress(vmlinux))) == vmlinux
-    assert kernel.bare(bzimage("7.3", gzip.compress(elf(pvh=False)))) is None
+    assert kernel.bare(bzimage("7.3", compress(vmlinux))) == vmlinux
+    assert kernel.bare(bzimage("7.3", compress(elf(pvh=False)))) is None
+
+
+def test_bare_knows_when_it_cannot() -> None:
+    vmlinux = elf(pvh=True)
     assert kernel.bare(bzimage("7.3", b"unknown compression")) is None
     assert kernel.bare(vmlinux) is None
 
