@@ -53,6 +53,8 @@ static int zs_probe(struct platform_device *pdev)
 	err = dma_coerce_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
 	if (err)
 		return err;
+	/* An area is mapped in as few segments as its memory has */
+	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
 
 	pair = devm_kzalloc(&pdev->dev, sizeof(*pair), GFP_KERNEL);
 	if (!pair)
