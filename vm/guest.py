@@ -77,6 +77,10 @@ class Guest:
 
     # Boot.
 
+    @property
+    def _patience(self) -> int:
+        return self._boot.kernel.patience
+
     def _all_shares(self) -> list[Share]:
         shares = list(self.config.shares)
         kernel = self._boot.kernel
@@ -114,10 +118,10 @@ class Guest:
                 ),
                 [initramfs, self.console.fd],
                 self.console,
-                hang_seconds=config.hang_seconds,
+                hang_seconds=config.hang_seconds * self._patience,
             )
             try:
-                hello = session.answer(Kind.HELLO, seconds).json()
+                hello = session.answer(Kind.HELLO, seconds * self._patience).json()
             except BaseException:
                 session.kill()
                 raise
@@ -133,7 +137,7 @@ class Guest:
             for number, share in enumerate(self._shares)
         ]
         self._session.send(encode_json(Kind.SETUP, shares=shares))
-        ready = self._session.answer(Kind.READY, SETUP_SECONDS).json()
+        ready = self._session.answer(Kind.READY, SETUP_SECONDS * self._patience).json()
         if ready["failures"]:
             raise BootFailed("the guest cannot mount its shares", ready["failures"])
         self._session.judge(ready["mark"])
@@ -143,7 +147,7 @@ class Guest:
     def _install(self, path: Path) -> None:
         # Not byte-compiled: under TCG that takes longer than the programs that run.
         argv = ["python3", "-m", "installer", "--no-compile-bytecode", str(path)]
-        done = self.run(argv, timeout=INSTALL_SECONDS)
+        done = self.run(argv, timeout=INSTALL_SECONDS * self._patience)
         if done.returncode:
             lines = done.stderr.decode(errors="replace").splitlines()
             raise BuildFailed("pyzcrx's wheel cannot be installed in the guest", lines[-15:])

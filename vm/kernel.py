@@ -21,6 +21,7 @@ IMAGE_NAMES = (
     "usr/lib/modules/*/vmlinuz",
 )
 MODULE_FOLDERS = ("lib/modules", "usr/lib/modules", "modules")
+DEBUG_FACTOR = 10
 PVH_NOTE = 18  # XEN_ELFNOTE_PHYS32_ENTRY: "can be entered as a bare ELF file"
 
 
@@ -33,6 +34,11 @@ class Kernel:
     stock: bool = False  # the image's own: its modules are there
     debug: bool = False  # it checks itself, and is slow
     held: cache.Entry | None = None  # keeps the folder that it lies in
+
+    @property
+    def patience(self) -> int:
+        """How much longer than on a stock kernel anything may take."""
+        return DEBUG_FACTOR if self.debug else 1
 
     def holding(self, entry: cache.Entry) -> Kernel:
         """The same, and ``entry`` stays as long as it does."""

@@ -35,8 +35,6 @@ LONG = "PYZCRX_TEST_LONG"
 """Set to 1 in the environment, the tests do what the docs' figures are of."""
 SLOW = "PYZCRX_TEST_SLOW"
 """By how much the tests' own time-outs are longer."""
-DEBUG_FACTOR = 10
-"""On a kernel that checks itself."""
 PYTEST = ["-p", "no:cacheprovider", "--junit-xml"]
 
 
@@ -134,7 +132,7 @@ def in_guest(*folders: str, card: str) -> Tier:
     """pytest over ``tests/FOLDER`` in a guest of its own, on that card."""
 
     def run(result: Result, arguments: Sequence[str], kernel: Kernel | None) -> None:
-        slow = DEBUG_FACTOR if kernel and kernel.debug else 1
+        slow = kernel.patience if kernel else 1
         with tempfile.TemporaryDirectory() as reports:
             shares = [
                 Share(ROOT / "tests", "/src/tests"),

@@ -99,6 +99,7 @@ def test_debug_is_a_kernel_of_its_own(tree: Path) -> None:
     plain, checked = kbuild.of_tree(tree), kbuild.of_tree(tree, debug=True)
     assert plain.tree != checked.tree
     assert checked.debug
+    assert (plain.patience, checked.patience) == (1, 10)
     assert times(plain) == times(checked) == 1
 
 
