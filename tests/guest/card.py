@@ -59,6 +59,7 @@ class Nodev:
     zero_copy = False
     server = "127.0.0.1"
     register: ClassVar[dict[str, Any]] = {}
+    place: tuple[str, ...] = ()
     echo_options: tuple[str, ...] = ("--nodev",)
     client_prefix: tuple[str, ...] = ()
 

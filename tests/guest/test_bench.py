@@ -12,20 +12,19 @@ from typing import Any
 import pytest
 
 from tests.guest.card import CARD, Sim, connect
+from tests.patience import SLOW, START_S
 
-PATIENCE_S = 120
-START_S = 60
+PATIENCE_S = 120 * SLOW
 QUICK = ("--rounds", "1", "--size", "2M")
 BLOCK_BYTES = 128 << 10
 COOKIE = b"abcdefghijklmnopqrstuvwxyz234567abcd\0"
 
 
 def bench(*options: str) -> subprocess.CompletedProcess[str]:
-    place = CARD.place if isinstance(CARD, Sim) else ()
     netns = ("--sender-netns", CARD.netns) if isinstance(CARD, Sim) else ()
     return subprocess.run(
-        ["zcrx-bench", *place, "--host", CARD.server, *netns, *options],
-        capture_output=True, text=True, check=False, timeout=600,
+        ["zcrx-bench", *CARD.place, "--host", CARD.server, *netns, *options],
+        capture_output=True, text=True, check=False, timeout=10 * START_S,
     )  # fmt: skip
 
 
@@ -73,9 +72,8 @@ class Served:
     """A running ``zcrx-bench --serve-iperf3``."""
 
     def __init__(self) -> None:
-        options = CARD.place if isinstance(CARD, Sim) else ()
         self.process = subprocess.Popen(
-            ["zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *options],
+            ["zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *CARD.place],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stderr is not None
@@ -221,9 +219,8 @@ def test_a_server_that_is_stopped_tells_its_client(served: Served) -> None:
 
 
 def test_a_server_for_one_test() -> None:
-    options = CARD.place if isinstance(CARD, Sim) else ()
     with subprocess.Popen(
-        ["zcrx-bench", "--serve-iperf3", "--once", "-p", "0", *options],
+        ["zcrx-bench", "--serve-iperf3", "--once", "-p", "0", *CARD.place],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as server:  # fmt: skip
         assert server.stderr is not None

@@ -13,6 +13,7 @@ from contextlib import suppress
 from tests.guest.echo import Echo, crowd
 from tests.leaks import Holdings, resident_kb
 from tests.long import LONG
+from tests.patience import START_S
 
 WARM_S = 60 if LONG else 5
 SOAK_S = 30 * 60 if LONG else 10
@@ -56,12 +57,12 @@ def mixed(echo: Echo, seed: int) -> None:
         thread.start()
     crowd(echo.port, rng.randrange(1, 8), 256 << 10, seed)
     for thread in others:
-        thread.join(60)
+        thread.join(START_S)
         assert not thread.is_alive()
 
 
 def settled(pid: int, fds: int) -> Holdings:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + START_S
     while len((now := Holdings.now(pid)).fds) > fds and time.monotonic() < deadline:
         time.sleep(0.05)
     return now
