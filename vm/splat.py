@@ -44,9 +44,9 @@ STARTS = (
     r"kmemleak: \d+ new suspected memory leaks",
 )
 START = re.compile("|".join(f"(?:{pattern})" for pattern in STARTS))
-END = re.compile(r"---\[ end ")
+END = re.compile(r"---\[ end |={60,}$")  # the second: mm/kasan/report.c
 STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ?")
-REACH = 60  # lines shown of a report that has no end marker
+REACH = 120  # lines shown of a report that has no end marker
 
 
 def find(lines: list[str]) -> list[str]:

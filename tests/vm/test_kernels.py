@@ -49,7 +49,7 @@ REPORTS = {
 
 @pytest.fixture(scope="module")
 def checked() -> Kernel:
-    """A kernel that checks itself, if somebody has built it: that takes half an hour."""
+    """A kernel that checks itself, if somebody has built it: that takes an hour."""
     if kernel := debug_at_hand():
         return kernel
     pytest.skip("expected: no debug kernel is built here (python -m vm build --debug)")

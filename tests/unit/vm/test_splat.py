@@ -35,8 +35,14 @@ def test_two_reports() -> None:
     assert len(splat.find((WARN + WARN).splitlines())) == 18
 
 
+def test_a_report_of_kasan_ends_with_its_rule() -> None:
+    rule = "[ 1.0] " + "=" * 66
+    report = ["[ 1.0] BUG: KASAN: slab-use-after-free in f+0x1/0x2", *["[ 1.0] more"] * 90, rule]
+    assert splat.find([rule, *report, "[ 1.0] Disabling lock debugging due to taint"]) == report
+
+
 def test_a_report_without_an_end_reaches_so_far_and_no_further() -> None:
-    lines = ["[ 1.0] BUG: workqueue lockup - pool cpus=1", *["[ 1.0] more"] * 100]
+    lines = ["[ 1.0] BUG: workqueue lockup - pool cpus=1", *["[ 1.0] more"] * 200]
     assert len(splat.find(lines)) == splat.REACH + 1
 
 
