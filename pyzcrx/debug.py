@@ -7,12 +7,12 @@ stack and a memset for each buffer; without it, nothing.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 from typing import TYPE_CHECKING
 
 from pyzcrx._lease import Account, Span
 from pyzcrx.buffer import Buffer
+from pyzcrx.caller import caller
 from pyzcrx.errors import LeakWarning
 from pyzcrx.events import Data
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 POISON = 0xA5
 """What released memory holds."""
 
-_OURS = os.path.dirname(__file__) + os.sep
 
 
 def wanted(debug: bool | None) -> bool:
@@ -30,14 +29,6 @@ def wanted(debug: bool | None) -> bool:
     if debug is not None:
         return debug
     return os.environ.get("PYZCRX_DEBUG", "0") not in ("", "0")
-
-
-def caller() -> str:
-    """``FILE:LINE`` of the innermost frame that is not of this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 class DebugBuffer(Buffer):

@@ -20,6 +20,7 @@ from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
 from pyzcrx.audit import Audit, audit
 from pyzcrx.buffer import Buffer
+from pyzcrx.caller import caller
 from pyzcrx.errors import (
     BadArgument,
     BadRequest,
@@ -187,7 +188,7 @@ class Ifq:
             self.account, memory, memory.address + at, length, off, token
         )
         if isinstance(buffer, debug.DebugBuffer):
-            buffer.leased_at = debug.caller()
+            buffer.leased_at = caller()
         return buffer
 
     def lease_run(self, into: list[Event], request: Request, start: int, stop: int) -> None:

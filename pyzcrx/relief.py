@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import time
-import warnings
 from collections import deque
 from typing import TYPE_CHECKING
 
 from pyzcrx.area import Area
+from pyzcrx.caller import warn
 from pyzcrx.errors import AreaHeld, FallbackWarning, KernelError, NotSupported, PressureWarning
 from pyzcrx.holders import held_by_request, holders
 from pyzcrx.memory import PAGE
@@ -95,12 +95,11 @@ class Relief:
             return
         advice = area_advice(self._ifq.interface, rx_buf_len=self._ifq.rx_buf_len)
         if self._ifq.area.size_bytes < advice.least_bytes:
-            warnings.warn(
+            warn(
                 f"the area has {self._ifq.area.size_bytes} bytes and the card may keep "
                 f"{advice.least_bytes} posted: packets will be lost, and the connections slow; "
                 f"give it {advice.size_bytes}, or shrink the ring (ethtool -G IF rx N)",
                 PressureWarning,
-                stacklevel=3,
             )
 
     @property
@@ -184,10 +183,9 @@ class Relief:
     def _warn(self) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
+            warn(
                 f"{self._held()}; release sooner, use a larger area, or register with pressure=",
                 PressureWarning,
-                stacklevel=6,
             )
 
     def _raise(self) -> None:
@@ -224,7 +222,7 @@ class Relief:
         except KernelError as error:
             self._can_grow = False
             then = "it copies instead" if isinstance(error, NotSupported) else "it stays as it is"
-            warnings.warn(f"the area cannot grow ({error}); {then}", FallbackWarning, stacklevel=7)
+            warn(f"the area cannot grow ({error}); {then}", FallbackWarning)
             if isinstance(error, NotSupported):
                 self._policy = "copy"
                 self._mark_all()

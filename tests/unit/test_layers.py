@@ -48,7 +48,7 @@ LAYERS = [
     ["buffer", "refill", "area", "ring", "events"],
     ["protocol", "memory", "query", "napi", "columns", "pace", "urgent", "interface",
      "privilege"],
-    ["fork", "_ffi", "_lease", "uapi", "stats"],
+    ["fork", "_ffi", "_lease", "uapi", "stats", "caller"],
     ["meanings"],
     ["card_meanings"],
     ["errors", "_zcrx"],

@@ -183,6 +183,7 @@ def test_without_a_policy_one_warning_before_starvation() -> None:
         held += buffers(ring)  # a second warning would be an error
         assert len(held) == 61
         assert len(told) == 1
+        assert told[0].filename == __file__  # not a line of ours
 
 
 def test_grow_where_the_kernel_cannot_copies() -> None:
