@@ -50,6 +50,14 @@ def test_one_fault(sim: Sim, fault: str, knobs: dict[str, int]) -> None:
     assert stats["held_buffers"] == 0
 
 
+def test_payload_beside_headers_among_payload_that_nobody_can_read(sim: Sim) -> None:
+    # Frames one by one, so that software GRO merges them; little room, so that TCP collapses.
+    sim.fault(linear=300_000, part_split=100_000, reorder=20_000)
+    with Echo("--rcvbuf", "32K") as echo, echo.connect() as sock:
+        data = os.urandom(4 * MIB)
+        assert exchange(sock, data) == data
+
+
 @pytest.mark.parametrize("seed", range(rounds(3, 100)))
 def test_a_seeded_mixture(sim: Sim, seed: int) -> None:
     sim.fault(

@@ -6,6 +6,7 @@
 #include <linux/etherdevice.h>
 #include <linux/ethtool_netlink.h>
 #include <linux/filter.h>
+#include <net/gro.h>
 #include <net/netdev_lock.h>
 #include <net/netdev_rx_queue.h>
 #include <net/page_pool/helpers.h>
@@ -278,6 +279,19 @@ static struct sk_buff *zs_rx_skb(struct zs_queue *q, struct zs_ring *ring, struc
 	return skb;
 }
 
+/*
+ * Software GRO does not look at whether the host can read what it merges
+ * (skb_gro_receive() of 7.3): behind payload that lies beside the headers it
+ * hangs payload that nobody can read, and TCP then copies from what is no page.
+ * So all payload that comes this way is told to be unreadable, wherever it is.
+ */
+static void zs_rx_mind_gro(const struct zs_ring *ring, const struct zs_slot *slot,
+			   struct sk_buff *skb)
+{
+	if (slot->tcp && slot->payload && page_pool_is_unreadable(ring->pool))
+		skb->unreadable = true;
+}
+
 static void zs_rx_one(struct zs_queue *q, struct zs_ring *ring, struct zs_slot *slot)
 {
 	struct bpf_prog *prog = READ_ONCE(q->port->xdp_prog);
@@ -293,6 +307,7 @@ static void zs_rx_one(struct zs_queue *q, struct zs_ring *ring, struct zs_slot *
 		return;
 	if (q->port->dev->features & NETIF_F_RXHASH && slot->hash_type != PKT_HASH_TYPE_NONE)
 		skb_set_hash(skb, slot->hash, slot->hash_type);
+	zs_rx_mind_gro(ring, slot, skb);
 	napi_gro_receive(&q->napi, skb);
 }
 
@@ -330,6 +345,9 @@ static int zs_poll(struct napi_struct *napi, int budget)
 
 	if (test_and_clear_bit(ZS_Q_TX_KICK, &q->flags))
 		zs_tx_pump(q);
+	/* What GRO still holds is of the last ring, and perhaps of other memory */
+	if (test_and_clear_bit(ZS_Q_FRESH, &q->flags))
+		napi_gro_flush(napi, false);
 
 	/* Slots up to here are complete */
 	head = smp_load_acquire(&ring->slot_head);
@@ -389,6 +407,7 @@ void zs_queue_start(struct zs_queue *q, struct zs_ring *ring)
 	spin_lock_bh(&q->lock);
 	WRITE_ONCE(q->ring, ring);
 	spin_unlock_bh(&q->lock);
+	set_bit(ZS_Q_FRESH, &q->flags);
 	napi_enable_locked(&q->napi);
 	zs_irq_start(q);
 	zs_irq_arm(q);

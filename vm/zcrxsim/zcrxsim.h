@@ -235,6 +235,7 @@ enum zs_queue_flags {
 	ZS_Q_LIVE,		/* between start and stop */
 	ZS_Q_ARMED,		/* the card may interrupt */
 	ZS_Q_TX_KICK,		/* a receive queue has room again */
+	ZS_Q_FRESH,		/* started, and not polled since */
 };
 
 struct zs_queue {
