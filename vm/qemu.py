@@ -29,6 +29,7 @@ COMMAND_LINE = {
     "mitigations=off": "nothing to protect here, and retpolines are dear under TCG",
     "tsc=reliable": "no clock watchdog: on a busy host it distrusts any clock",
     "damon_stat.enabled=0": "memory statistics nobody reads, for 6% of a CPU",
+    "cryptomgr.notests": "emulated vector instructions can fail the kernel's crypto self-tests",
     "no_timer_check": "the APIC timer's self-test fails by chance on a busy host",
     "rcupdate.rcu_cpu_stall_timeout=300": "a virtual CPU may wait long for a real one:",
     "watchdog_thresh=60": "no fault of the kernel, so its watchdogs",
