@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import pyzcrx
 import pyzcrx.urgent
+from tests.guest.stuck import stuck
 from tests.patience import PATIENCE_S as PATIENCE_S
 from tests.patience import START_S
 
@@ -29,7 +30,6 @@ FAULTS = (
     "skb_fail", "starve", "post_limit",
 )  # fmt: skip
 """Rates of a million frames, but for the last two."""
-
 
 
 def run(*argv: str) -> str:
@@ -78,12 +78,17 @@ class Nodev:
         """What must be in place before a peer sends urgent data."""
         return nullcontext()
 
+    def stuck(self) -> str:
+        """What there is to know when nothing moves."""
+        return stuck()
+
 
 class Sim(Nodev):
     """Queue 1 of ``zcrx0``, the peer ``zcrx1`` in a namespace of its own."""
 
     zero_copy = True
     interface = "zcrx0"
+    peer = "zcrx1"
     queue = 1
     netns = "peer"
     faults = Path("/sys/kernel/debug/zcrxsim") / interface / str(queue)
@@ -120,6 +125,14 @@ class Sim(Nodev):
         finally:
             run("nft", "delete", "table", "inet", "pyzcrx")
 
+    def stuck(self) -> str:
+        said = [stuck(self.netns), (self.faults / "counts").read_text()]
+        for device in (self.interface, self.peer):
+            prefix = ["ip", "netns", "exec", self.netns] if device == self.peer else []
+            lines = run(*prefix, "ethtool", "-S", device).splitlines()
+            said += [device, *(line for line in lines if not line.endswith(": 0"))]
+        return "\n".join(said)
+
     def copied(self, stats: dict[str, Any]) -> bool:
         # What arrived before the queue was bound lies in kernel pages and is copied.
         return stats["bytes_zero_copy"] is None and bool(stats["bytes_copied"] < stats["bytes"])
@@ -154,7 +167,8 @@ class Sim(Nodev):
                     ring.register_ifq(area, **self.register)
                 return
             except pyzcrx.QueueBound:
-                assert time.monotonic() < deadline, "the queue was not given back"
+                late = time.monotonic() >= deadline
+                assert not late, f"the queue was not given back\n{self.stuck()}"
                 time.sleep(0.02)
 
 
