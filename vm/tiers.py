@@ -36,7 +36,7 @@ LONG = "PYZCRX_TEST_LONG"
 """Set to 1 in the environment, the tests do what the docs' figures are of."""
 SLOW = "PYZCRX_TEST_SLOW"
 """By how much the tests' own time-outs are longer."""
-PYTEST = ["-p", "no:cacheprovider", "--junit-xml"]
+PYTEST = ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", "--junit-xml"]
 
 
 @dataclass

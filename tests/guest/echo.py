@@ -8,13 +8,13 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import threading
 from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
 from tests.guest.card import CARD, connect
+from tests.guest.program import Program
 from tests.patience import START_S as START_S
 
 
@@ -28,10 +28,7 @@ class Echo:
         """On CARD, or on another that the options *card* name, reached at *server*."""
         self.server = server
         card = CARD.echo_options if card is None else card
-        self.process = subprocess.Popen(
-            ["zcrx-echo", *card, "--json", "--port", str(port), *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        self.process = Program("zcrx-echo", *card, "--json", "--port", str(port), *options)
         self.errors: deque[str] = deque(maxlen=200)
         self.port = self._listening()
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
@@ -39,7 +36,6 @@ class Echo:
         self.stats: dict[str, Any] = {}
 
     def _listening(self) -> int:
-        assert self.process.stderr is not None
         line = self.process.stderr.readline()
         while "warning: the area has" in line:  # tiny areas are what some tests are about
             line = self.process.stderr.readline()
@@ -47,7 +43,6 @@ class Echo:
         return int(line.split(" port ")[1].split()[0])
 
     def _read_errors(self) -> None:
-        assert self.process.stderr is not None
         self.errors.extend(self.process.stderr)
 
     def connect(self) -> socket.socket:
@@ -60,7 +55,6 @@ class Echo:
 
     def finish(self) -> dict[str, Any]:
         """Wait for its end, which must be clean; gives its final figures."""
-        assert self.process.stdout is not None
         output = self.process.stdout.read()
         status = self.process.wait(START_S)
         self._reader.join(START_S)
@@ -85,10 +79,10 @@ class Echo:
             if kind is None:
                 self.stop()
             else:
+                if isinstance(error, TimeoutError):
+                    error.add_note(CARD.stuck())
                 self.kill()
-        for pipe in (self.process.stdout, self.process.stderr):
-            assert pipe is not None
-            pipe.close()
+        self.process.close()
 
 
 def send_all(sock: socket.socket, data: bytes) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.guest import program
 from tests.guest.card import CARD, Sim, connect
+from tests.guest.program import Program
 from tests.patience import SLOW, START_S
 
 PATIENCE_S = 120 * SLOW
@@ -22,10 +24,9 @@ COOKIE = b"abcdefghijklmnopqrstuvwxyz234567abcd\0"
 
 def bench(*options: str) -> subprocess.CompletedProcess[str]:
     netns = ("--sender-netns", CARD.netns) if isinstance(CARD, Sim) else ()
-    return subprocess.run(
-        ["zcrx-bench", *CARD.place, "--host", CARD.server, *netns, *options],
-        capture_output=True, text=True, check=False, timeout=10 * START_S,
-    )  # fmt: skip
+    return program.run(
+        "zcrx-bench", *CARD.place, "--host", CARD.server, *netns, *options, timeout=10 * START_S
+    )
 
 
 def test_every_python_receiver_gets_every_byte() -> None:
@@ -72,11 +73,7 @@ class Served:
     """A running ``zcrx-bench --serve-iperf3``."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            ["zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *CARD.place],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stderr is not None
+        self.process = Program("zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *CARD.place)
         line = self.process.stderr.readline()
         assert "listening on" in line, line + self.process.stderr.read()
         self.port = int(line.split(" port ")[1].split()[0])
@@ -109,9 +106,7 @@ def served() -> Iterator[Served]:
     if server.process.poll() is None:
         server.process.kill()
         server.process.wait(START_S)
-    for pipe in (server.process.stdout, server.process.stderr):
-        assert pipe is not None
-        pipe.close()
+    server.process.close()
     CARD.queue_free()
 
 
@@ -198,7 +193,6 @@ def test_a_client_that_is_killed_in_the_middle(served: Served) -> None:
         while "/sec" not in (line := first.stdout.readline()):
             assert line
         first.kill()
-    assert served.process.stdout is not None
     assert json.loads(served.process.stdout.readline())["trouble"]
     assert served.iperf3("-n", "1M").returncode == 0
 
@@ -219,11 +213,7 @@ def test_a_server_that_is_stopped_tells_its_client(served: Served) -> None:
 
 
 def test_a_server_for_one_test() -> None:
-    with subprocess.Popen(
-        ["zcrx-bench", "--serve-iperf3", "--once", "-p", "0", *CARD.place],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as server:  # fmt: skip
-        assert server.stderr is not None
+    with Program("zcrx-bench", "--serve-iperf3", "--once", "-p", "0", *CARD.place) as server:
         port = server.stderr.readline().split(" port ")[1].split()[0]
         client = [*CARD.client_prefix, "iperf3", "-c", CARD.server, "-p", port, "-n", "1M"]
         assert subprocess.run(client, check=False, capture_output=True).returncode == 0

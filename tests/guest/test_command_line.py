@@ -7,10 +7,14 @@ import subprocess
 
 import pytest
 
+from tests.guest import program
 from tests.patience import START_S
 
 
 def run(*options: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """``zcrx-echo``; with *prefix* the script as it is installed."""
+    if not prefix:
+        return program.run("zcrx-echo", *options)
     return subprocess.run(
         [*prefix, "zcrx-echo", *options], capture_output=True, text=True, timeout=START_S
     )

@@ -82,7 +82,6 @@ def exactly(sock: socket.socket, size_bytes: int) -> bytes:
 
 def figures(echo: Echo) -> Iterator[dict[str, int]]:
     """Its figures as it prints them (``--stats-interval``), the latest of each moment."""
-    assert echo.process.stdout is not None
     for line in echo.process.stdout:
         yield json.loads(line)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyzcrx import nic
+from tests.guest import program
 from tests.guest.card import PATIENCE_S, Sim, run
 from tests.guest.echo import Echo
 
@@ -77,6 +78,4 @@ def fresh_pair(queues: int = 4) -> Iterator[Fresh]:
 
 def zcrx_nic(*options: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """The command, to its end."""
-    return subprocess.run(
-        ["zcrx-nic", *options], check=check, capture_output=True, text=True, timeout=PATIENCE_S * 4
-    )
+    return program.run("zcrx-nic", *options, check=check, timeout=PATIENCE_S * 4)
