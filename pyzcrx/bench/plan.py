@@ -43,7 +43,8 @@ class Plan:
     """The first run's number for an emulator that counts; 0: no marks."""
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """As the kernel names it."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -63,7 +64,7 @@ def setup(plan: Plan, pinning: Pinning) -> dict[str, Any]:
     driver = Path(f"/sys/class/net/{interface}/device/driver")
     return {
         "kernel": platform.release(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cpus": os.cpu_count(),
         "host_name": socket.gethostname(),
         "python": platform.python_version(),

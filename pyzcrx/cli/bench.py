@@ -17,6 +17,7 @@ from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.rounds import ALL, Rounds, unavailable
 from pyzcrx.bench.send import WAYS
+from pyzcrx.cli import per_buffer
 from pyzcrx.cli.common import SIZE, one_line_errors
 from pyzcrx.cli.serve_iperf3 import serve
 
@@ -167,6 +168,8 @@ def plot_reports(picture: Path, reports: tuple[Path, ...]) -> None:
     """Reports of --json that differ in connections, buffers or queues, as one picture."""
     plot.draw([Report.read(path) for path in reports], picture)
 
+
+main.add_command(per_buffer.command)
 
 if __name__ == "__main__":
     main()

@@ -20,11 +20,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx import ifq, memory, operations, query, receive, refill, registration, ring
 from pyzcrx._ffi import ffi, lib
+from pyzcrx.testing import stand_in
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CqeFlag, CtrlOp, RegisterFlag
 
-_MODULES = (ifq, memory, operations, query, receive, refill, registration, ring)
 _PAGE = 4096
 _FIRST_FD = 1 << 20
 _SKBS_PER_CALL = 20
@@ -107,9 +106,7 @@ class ModelKernel:
         return sum(self.user_refs)
 
     def __enter__(self) -> Self:
-        model = _Lib(self)
-        for module in _MODULES:
-            vars(module)["lib"] = model
+        stand_in.put(_Lib(self))
         return self
 
     def __exit__(
@@ -118,8 +115,7 @@ class ModelKernel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for module in _MODULES:
-            vars(module)["lib"] = lib
+        stand_in.put()
 
     # -- completions --------------------------------------------------------
 

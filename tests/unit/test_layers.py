@@ -11,7 +11,9 @@ import pyzcrx
 
 LAYERS = [
     ["cli.bench"],
-    ["cli.serve_iperf3"],
+    ["cli.serve_iperf3", "cli.per_buffer"],
+    ["bench.callgrind"],
+    ["bench.per_buffer"],
     ["cli.echo", "cli.doctor", "cli.nic", "bench.iperf3_server"],
     ["cli.server", "cli.user", "cli.placement", "bench.iperf3", "bench.table", "bench.plot",
      "bench.rounds", "bench.receive"],
@@ -30,8 +32,8 @@ LAYERS = [
     ["doctor.memory"],
     ["doctor.facts", "doctor.finding"],
     ["cli.idle"],
-    ["cli.common", "testing.model", "placement"],
-    ["probe", "nic.setup"],
+    ["cli.common", "testing.model", "testing.replay", "placement"],
+    ["testing.stand_in", "probe", "nic.setup"],
     ["nic.restore"],
     ["nic.journal", "nic.plan"],
     ["nic.steps", "nic.sockets", "nic.drivers"],

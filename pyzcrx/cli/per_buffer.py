@@ -1,0 +1,113 @@
+"""``zcrx-bench per-buffer``: what a buffer costs, in slices of a memoryview."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from typing import Any
+
+import click
+
+import pyzcrx
+from pyzcrx.bench import callgrind, per_buffer
+from pyzcrx.bench.plan import BenchError, cpu_model
+from pyzcrx.cli.common import one_line_errors
+from pyzcrx.memory import PAGE
+from pyzcrx.testing.replay import MOST
+
+
+def _lengths(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:
+    try:
+        lengths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        lengths = ()
+    if not lengths or not all(0 < length <= PAGE for length in lengths):
+        raise click.BadParameter(f"{text!r} is no list of bytes such as {PAGE},{PAGE},756")
+    return lengths
+
+
+@click.command("per-buffer")
+@click.option("--per-turn", "turns", multiple=True, type=click.IntRange(2, MOST),
+              default=per_buffer.PER_TURN, show_default=True,
+              help="Buffers that a turn brings; may be given several times.")
+@click.option("--lengths", default=str(PAGE), show_default=True, callback=_lengths,
+              metavar="BYTES[,BYTES...]", help="Bytes of the buffers, over and over.")
+@click.option("--rounds", default=25, show_default=True, type=click.IntRange(1, 10000))
+@click.option("--instructions", is_flag=True,
+              help="Count instructions too, by valgrind: those are repeatable.")
+@click.option("--profile", "profiled", type=click.Choice(list(per_buffer.WAYS)),
+              help="With --instructions: where those of this way are.")
+@click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
+@one_line_errors("zcrx-bench")
+def command(
+    turns: tuple[int, ...],
+    lengths: tuple[int, ...],
+    rounds: int,
+    instructions: bool,
+    profiled: str | None,
+    as_json: bool,
+) -> None:
+    """What a received buffer costs on this CPU, in slices of a memoryview.
+
+    Needs no kernel with zcrx, no card and no privilege: completions are written into the
+    rings' memory as the kernel writes them, and received by the shim, the loop and Python
+    as ever. Writing them is not counted, and neither is the kernel.
+    """
+    if profiled and not instructions:
+        raise BenchError("--profile shows instructions: give --instructions, too")
+    report: dict[str, Any] = {
+        "setup": {
+            "cpu": cpu_model(),
+            "kernel": platform.release(),
+            "python": platform.python_version(),
+            "pyzcrx": pyzcrx.__version__,
+            "rounds": rounds,
+            "lengths": list(lengths),
+        },
+        "goals": per_buffer.GOALS,
+        "costs": {},
+    }
+    with click.progressbar(
+        length=rounds * len(turns), label="zcrx-bench", file=sys.stderr
+    ) as progress:
+        for n in turns:
+            costs = per_buffer.time_all(n, rounds, lengths, lambda: progress.update(1))
+            report["costs"][str(n)] = {name: cost.as_dict() for name, cost in costs.items()}
+    profile: list[str] = []
+    if instructions:
+        report["instructions"] = {}
+        for n in turns:
+            counted = callgrind.count(n, lengths)
+            report["instructions"][str(n)] = {
+                name: counts.as_dict() for name, counts in counted.items()
+            }
+            if profiled:
+                profile += ["", f"{profiled}, in turns of {n}:", *counted[profiled].functions()]
+    click.echo(json.dumps(report, indent=1) if as_json else "\n".join([*_text(report), *profile]))
+
+
+def _text(report: dict[str, Any]) -> list[str]:
+    setup, costs = report["setup"], report["costs"]
+    lengths = ", ".join(map(str, setup["lengths"]))
+    lines = [
+        f"{setup['cpu']}, Linux {setup['kernel']}, Python {setup['python']}, "
+        f"pyzcrx {setup['pyzcrx']}",
+        f"{setup['rounds']} rounds; buffers of {lengths} bytes, in turns of so many:",
+        "",
+        f"{'':17} {'ns a buffer, CPU time (median)':^{8 * len(costs)}}  "
+        f"{'in slices (median)':^{7 * len(costs)}}   goal",
+        f"{'':17} " + "".join(f"{n:>8}" for n in costs) + "  " + "".join(f"{n:>7}" for n in costs),
+    ]
+    for name in per_buffer.WAYS:
+        goal = report["goals"].get(name)
+        lines.append(
+            f"{name:17} "
+            + "".join(f"{each[name]['ns']:8.1f}" for each in costs.values())
+            + "  "
+            + "".join(f"{each[name]['slices']:7.2f}" for each in costs.values())
+            + (f"   {goal}" if goal else "")
+        )
+    for n, ways in report.get("instructions", {}).items():
+        lines += ["", *callgrind.table(n, ways, report["goals"])]
+    return [*lines, "", *(f"{name}: {what}" for name, what in per_buffer.described())]

@@ -1,0 +1,174 @@
+"""Ring contents played again, with no kernel behind them.
+
+Unlike :class:`~pyzcrx.testing.ModelKernel`, which stands in for the shim, this writes the
+rings' memory as the kernel does, and everything else is what users run: the shim's drain,
+the loop, the refill queue. That is what a cost can be measured on::
+
+    with Replay(per_turn=256, turns=16) as replay:
+        replay.fill()                       # the completions of so many turns, then Limit
+        for event in replay.ring.events():
+            ...
+        replay.take_refill()                # what the page pool does
+
+Filling and taking happen between turns, never within one.
+
+Kernel: ``io_uring/zcrx.c:io_zcrx_queue_cqe()``, ``zcrx_parse_rq()`` (7.3).
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from pyzcrx._ffi import ffi, lib
+from pyzcrx.area import Area
+from pyzcrx.errors import BadArgument, CorruptRing
+from pyzcrx.ifq import Ifq
+from pyzcrx.loop import Ring
+from pyzcrx.memory import PAGE
+from pyzcrx.receive import Request
+from pyzcrx.testing import stand_in
+from pyzcrx.uapi import CQ_WORDS, RQ_WORDS, CqeFlag, RegisterFlag
+
+MOST = 4096
+"""Completions that a fill may have: so many that nothing overflows, is flushed or is pressure."""
+_CQ_ENTRIES = 2 * MOST
+_RQ_ENTRIES = 4 * MOST
+_MODULO = 1 << 32
+_FD = 1 << 20
+
+
+class Replay:
+    """One request on one ifq, whose completions are written by :meth:`fill`.
+
+    per_turn: how many completions a turn brings. turns: how many turns a fill takes; its
+    very last completion is no data, but says that the limit is reached. lengths: bytes of
+    the buffers, over and over; a page at most each.
+
+    Raises BadArgument.
+    """
+
+    def __init__(
+        self, *, per_turn: int = 256, turns: int = 1, lengths: Sequence[int] = (PAGE,)
+    ) -> None:
+        if per_turn < 1 or turns < 1 or not 2 <= per_turn * turns <= MOST:
+            raise BadArgument(f"{turns} turns of {per_turn} are not 2 to {MOST} completions")
+        if not lengths or not all(0 < length <= PAGE for length in lengths):
+            raise BadArgument(f"lengths must be of 1 to {PAGE} bytes")
+        self.per_turn = per_turn
+        self.buffers = buffers = per_turn * turns - 1
+        """Of a fill."""
+        self.lengths = [lengths[i % len(lengths)] for i in range(buffers)]
+        """Of the completions of a fill."""
+        self.size_bytes = sum(self.lengths)
+        """Bytes of a fill."""
+        self.offs = [i * PAGE for i in range(buffers)]
+        """Where those lie. Pools hand buffers out in no order that a CPU could guess."""
+        random.Random(buffers).shuffle(self.offs)
+
+    def __enter__(self) -> Self:
+        self.area = Area.anonymous(16 * MOST * PAGE)
+        stand_in.put(_Lib(self))
+        try:
+            self.ring = Ring(cq_entries=_CQ_ENTRIES, debug=False)
+            self.ifq: Ifq = self.ring.register_ifq(self.area, rq_entries=_RQ_ENTRIES)
+            self.request: Request = self.ifq.receive(_FD, limit=self.size_bytes)
+        finally:
+            stand_in.put()
+        # Of all that waits a turn drains no more than there is room for.
+        self.ring.columns.raw.capacity = self.per_turn
+        words: list[int] = []
+        for off, length in zip(self.offs, self.lengths, strict=True):
+            words += (self.request.token, length | CqeFlag.MORE << 32, off, 0)
+        words += (self.request.token, 0, 0, 0)
+        self._recorded = ffi.new("uint64_t[]", words)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.ring.close()
+        self.area.close()
+
+    # -- the kernel's side ------------------------------------------------------
+
+    def fill(self) -> None:
+        """Post the completions, and the last one, which says that the limit is reached."""
+        if self.request.over:
+            self.request.resume(self.size_bytes)
+        tail, left = int(self._cq.tail[0]), self.buffers + 1
+        while left:
+            slot = tail % _CQ_ENTRIES
+            n = min(left, _CQ_ENTRIES - slot)
+            ffi.memmove(
+                self._cq.entries + slot * CQ_WORDS,
+                self._recorded + (self.buffers + 1 - left) * CQ_WORDS,
+                n * CQ_WORDS * 8,
+            )
+            tail, left = (tail + n) % _MODULO, left - n
+        self._cq.tail[0] = tail
+
+    def take_refill(self) -> list[int]:
+        """Take what was given back, as the page pool does; gives the offsets.
+
+        Raises CorruptRing where those are not all of a fill, each once.
+        """
+        self.ifq.give_back()
+        head, tail, entries = int(self._rq.head[0]), int(self._rq.tail[0]), self.ifq.rq_entries
+        offs = [
+            int(self._rq.entries[at % entries * RQ_WORDS])
+            for at in range(head, head + (tail - head) % _MODULO)
+        ]
+        self._rq.head[0] = tail
+        if sorted(offs) != sorted(self.offs):
+            raise CorruptRing(f"{len(offs)} buffers came back, and not each of {self.buffers} once")
+        return offs
+
+    # -- set-up, called in the place of the shim ---------------------------------
+
+    def ring_init(
+        self, raw: Any, sq: int, cq: int, _flags: int, memory: int, size_bytes: int
+    ) -> int:
+        result = int(lib.pz_ring_bare(raw, sq, cq, memory, size_bytes))
+        found = ffi.new("struct pz_cq *")
+        lib.pz_ring_cq(raw, found)
+        self._cq = _Shared(found.cqes, found.head, found.tail)
+        return result
+
+    def register_ifq(self, _raw: Any, reg: Any) -> int:
+        if not reg.flags & RegisterFlag.NODEV:
+            return -errno.EOPNOTSUPP
+        base = int(ffi.cast("struct pz_region_desc *", reg.region_ptr).user_addr)
+        reg.offsets.head, reg.offsets.tail, reg.offsets.rqes = 0, 4, 64
+        reg.zcrx_id, reg.rx_buf_len = 0, PAGE
+        self._rq = _Shared(base + 64, base, base + 4)
+        return 0
+
+
+class _Shared:
+    """A shared ring: its entries as words, and its indices."""
+
+    def __init__(self, entries: int, head: int, tail: int) -> None:
+        self.entries = ffi.cast("uint64_t *", entries)
+        self.head = ffi.cast("uint32_t *", head)
+        self.tail = ffi.cast("uint32_t *", tail)
+
+
+class _Lib:
+    """The shim, but for what asks a kernel for a ring, an ifq or a socket."""
+
+    def __init__(self, replay: Replay) -> None:
+        self.pz_ring_init = replay.ring_init
+        self.pz_register_ifq = replay.register_ifq
+
+    def pz_tcp_ready(self, _fd: int) -> int:
+        return 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(lib, name)
