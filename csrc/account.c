@@ -166,7 +166,10 @@ static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject
 	if (!l)
 		return -1;
 	/* make() may raise: then nothing has happened yet. */
-	event = PyObject_CallFunctionObjArgs(make, request, (PyObject *)l, NULL);
+	if (make == (PyObject *)data_type)
+		event = data_make(request, (PyObject *)l);
+	else
+		event = PyObject_CallFunctionObjArgs(make, request, (PyObject *)l, NULL);
 	if (event && !PyList_Append(into, event)) {
 		ret = lease_commit(l, a);
 		if (!ret)

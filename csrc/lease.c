@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
- * pyzcrx._lease: the three small types that cffi cannot do cheaply.
+ * pyzcrx._lease: the small types that cffi cannot do cheaply.
  *
  *   Span     a stretch of memory that counts who looks at it
  *   Account  the references one ifq handed out, and those that came back (account.c)
  *   Lease    a Span over received bytes; giving it back puts its offset into
  *            the Account, and is refused while a view of it lives
+ *
+ * and, so that a received buffer costs no call of Python (deliver.c):
+ *
+ *   Data     the event that brings a Lease
+ *   Queue    events that wait to be handed on
+ *   Feed     the iterator that hands them on
  *
  * One exporter per lease: memoryview.release() succeeds while slices or numpy
  * arrays of the view live, but those hold the exporter, so the exporter knows.
@@ -18,8 +24,6 @@
 #include <string.h>
 
 #define POISON	0xa5	/* what released memory holds in debug mode */
-
-PyTypeObject *account_type, *span_type, *lease_type;
 
 /* ---- Span ------------------------------------------------------------- */
 
@@ -127,7 +131,7 @@ static PyType_Slot span_slots[] = {
 	{0, NULL},
 };
 
-static PyType_Spec span_spec = {
+PyType_Spec span_spec = {
 	.name = "pyzcrx._lease.Span",
 	.basicsize = sizeof(struct span),
 	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
@@ -290,23 +294,56 @@ static int lease_getbuffer(PyObject *self, Py_buffer *view, int flags)
 	return span_getbuffer(self, view, flags);
 }
 
+/* 0: given back; 1: refused, views live; 2: it was given back before; -1 with an exception. */
+static int lease_try(struct lease *l)
+{
+	if (!l->account)
+		return 2;
+	if (l->span.exports)
+		return 1;
+	if (lease_give_back(l)) {
+		PyErr_NoMemory();
+		return -1;
+	}
+	return 0;
+}
+
 PyDoc_STRVAR(lease_return_doc,
 "give_back()\n--\n\n"
 "0: given back; 1: refused, views live; 2: it was given back before.");
 
 static PyObject *lease_return(PyObject *self, PyObject *unused)
 {
-	struct lease *l = (struct lease *)self;
-	long verdict = 0;
+	int verdict = lease_try((struct lease *)self);
 
 	(void)unused;
-	if (!l->account)
-		verdict = 2;
-	else if (l->span.exports)
-		verdict = 1;
-	else if (lease_give_back(l))
-		return PyErr_NoMemory();
-	return PyLong_FromLong(verdict);
+	return verdict < 0 ? NULL : PyLong_FromLong(verdict);
+}
+
+PyDoc_STRVAR(lease_release_doc,
+"release()\n--\n\n"
+"Give the bytes back to the kernel.\n\n"
+"Raises ViewsAlive (a BufferError) while a view lives, DoubleRelease the\n"
+"second time.");
+
+static PyObject *lease_release(PyObject *self, PyObject *unused)
+{
+	int verdict = lease_try((struct lease *)self);
+
+	(void)unused;
+	if (verdict < 0)
+		return NULL;
+	if (verdict) /* who knows the errors raises them */
+		return PyObject_CallMethod(self, "refused", "i", verdict);
+	Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(lease_view_doc, "view()\n--\n\nThe bytes, without a copy.");
+
+static PyObject *lease_view(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	return PyMemoryView_FromObject(self);
 }
 
 static PyObject *lease_released(PyObject *self, void *unused)
@@ -317,6 +354,8 @@ static PyObject *lease_released(PyObject *self, void *unused)
 
 static PyMethodDef lease_methods[] = {
 	{"give_back", lease_return, METH_NOARGS, lease_return_doc},
+	{"release", lease_release, METH_NOARGS, lease_release_doc},
+	{"view", lease_view, METH_NOARGS, lease_view_doc},
 	{NULL, NULL, 0, NULL},
 };
 
@@ -350,46 +389,9 @@ static PyType_Slot lease_slots[] = {
 	{0, NULL},
 };
 
-static PyType_Spec lease_spec = {
+PyType_Spec lease_spec = {
 	.name = "pyzcrx._lease.Lease",
 	.basicsize = sizeof(struct lease),
 	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
 	.slots = lease_slots,
 };
-
-/* ---- module ----------------------------------------------------------- */
-
-static struct PyModuleDef module = {
-	PyModuleDef_HEAD_INIT,
-	.m_name = "_lease",
-	.m_doc = "Memory that knows who looks at it.",
-	.m_size = -1,
-};
-
-static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
-			      PyTypeObject *base)
-{
-	PyObject *type = PyType_FromSpecWithBases(spec, (PyObject *)base);
-
-	if (!type || PyModule_AddObjectRef(m, name, type))
-		return NULL;
-	return (PyTypeObject *)type;
-}
-
-PyMODINIT_FUNC PyInit__lease(void);
-
-PyMODINIT_FUNC PyInit__lease(void)
-{
-	PyObject *m = PyModule_Create(&module);
-
-	if (!m)
-		return NULL;
-	account_type = add_type(m, "Account", &account_spec, NULL);
-	span_type = account_type ? add_type(m, "Span", &span_spec, NULL) : NULL;
-	lease_type = span_type ? add_type(m, "Lease", &lease_spec, span_type) : NULL;
-	if (!lease_type) {
-		Py_DECREF(m);
-		return NULL;
-	}
-	return m;
-}

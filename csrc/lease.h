@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The types of pyzcrx._lease, as their two files share them. */
+/* The types of pyzcrx._lease, as their files share them. */
 #ifndef PYZCRX_LEASE_H
 #define PYZCRX_LEASE_H
 
@@ -47,8 +47,8 @@ struct lease {
 	char copied;			/* span.at is a copy of our own */
 };
 
-extern PyType_Spec account_spec;
-extern PyTypeObject *account_type, *span_type, *lease_type;
+extern PyType_Spec account_spec, span_spec, lease_spec, data_spec, queue_spec, feed_spec;
+extern PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type;
 
 /* A reference came back. -1 without memory for it; no exception is set. */
 int account_put(struct account *a, uint64_t off);
@@ -60,5 +60,8 @@ struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t addr
 			  Py_ssize_t length, uint64_t off, uint64_t token);
 /* It is out now, or its bytes were copied and the reference is back. */
 int lease_commit(struct lease *l, struct account *a);
+
+/* The event that this lease arrived for that request. */
+PyObject *data_make(PyObject *request, PyObject *buffer);
 
 #endif

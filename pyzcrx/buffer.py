@@ -28,26 +28,16 @@ class Buffer(Lease):
 
     __slots__ = ()
 
-    def view(self) -> memoryview:
-        """The bytes, without a copy."""
-        return memoryview(self)
-
-    def release(self) -> None:
-        """Give the bytes back to the kernel.
-
-        Raises ViewsAlive (a BufferError) while a view lives, DoubleRelease the
-        second time.
-        """
-        verdict = self.give_back()
+    def refused(self, verdict: int) -> None:
+        """Why :meth:`release` did not give the bytes back."""
         if verdict == 1:
             raise ViewsAlive(
                 f"{self.exports} views of the buffer live; drop them (memoryview.release(), del) "
                 f"before its release{self.story()}"
             )
-        if verdict == 2:
-            raise DoubleRelease(
-                f"the buffer was released before; release each buffer once{self.story()}"
-            )
+        raise DoubleRelease(
+            f"the buffer was released before; release each buffer once{self.story()}"
+        )
 
     def story(self) -> str:
         """Which lines had it: known in debug mode only."""

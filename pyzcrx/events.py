@@ -5,6 +5,8 @@ Made for ``match``::
     match event:
         case Data(request=r, buffer=buf): ...
         case End(request=r): ...
+
+Data is of csrc/deliver.c, since there is one for each buffer.
 """
 
 from __future__ import annotations
@@ -12,20 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from pyzcrx._lease import Data as Data
 from pyzcrx.errors import ZcrxError
 
 if TYPE_CHECKING:
-    from pyzcrx.buffer import Buffer
     from pyzcrx.operations import Accept, Send
     from pyzcrx.receive import Request
-
-
-@dataclass(slots=True)
-class Data:
-    """Bytes arrived; *buffer* is yours until you release it."""
-
-    request: Request
-    buffer: Buffer
 
 
 @dataclass(slots=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Self, cast
 
 from pyzcrx import napi
+from pyzcrx._lease import Feed, Queue
 from pyzcrx.area import Area
 from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
@@ -95,7 +96,7 @@ class Ring(RingCore):
         """A batch that was drained and not handed on."""
         self._fresh: list[Event] = []
         self._links: Links | None = None
-        self._undelivered: deque[Event] = deque()
+        self._undelivered = Queue()
 
     def register_ifq(
         self,
@@ -191,21 +192,19 @@ class Ring(RingCore):
         Leaving the loop loses nothing: the next call goes on where it stopped.
         Each Buffer must be released; until then the kernel cannot use it.
         """
-        wait_ns = _nanoseconds(timeout)
+        return Feed(self._undelivered, partial(self._find_events, _nanoseconds(timeout)))
+
+    def _find_events(self, wait_ns: int) -> bool:
+        """Whether :meth:`events` goes on: there are some now."""
         queue = self._undelivered
-        while True:
-            while queue:
-                # Not popleft(): a signal handler may raise when a call returns.
-                event = queue[0]
-                del queue[0]
-                yield event
-            deadline = _Deadline(wait_ns)
-            while not queue:
-                if not self._busy:
-                    return
-                self._collect(deadline.left_ns())
-                if deadline.passed and not queue:
-                    return
+        deadline = _Deadline(wait_ns)
+        while not queue:
+            if not self._busy:
+                return False
+            self._collect(deadline.left_ns())
+            if deadline.passed and not queue:
+                return False
+        return True
 
     @property
     def _busy(self) -> bool:
@@ -266,7 +265,7 @@ class Ring(RingCore):
             self.receivers = []
             batch = Batch(self, list(self._undelivered))
             self.looked_at = self._unseen = batch
-            self._undelivered = deque()
+            self._undelivered.clear()
         else:
             self.turn(timeout_ns)
             batch = Batch(self, self._posted)

@@ -67,14 +67,15 @@ def take_event(event: pyzcrx.Event, received: dict[int, bytearray]) -> bool:
 def by_events(ring: pyzcrx.Ring, received: dict[int, bytearray]) -> int:
     """Ends seen."""
     ends = 0
-    iterator = ring.events(timeout=0)
+    iterator = None
     while True:
         try:
+            iterator = iterator or ring.events(timeout=0)
             event = next(iterator)
         except StopIteration:
             return ends
         except Interrupted:
-            iterator = ring.events(timeout=0)
+            iterator = None
             continue
         left = sys.getprofile()
         sys.setprofile(None)  # the consumer's own code is its own business

@@ -8,15 +8,19 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
-from pyzcrx import Buffer, DoubleRelease, RefillQueue, ViewsAlive
+from pyzcrx import Buffer, Data, DoubleRelease, Event, RefillQueue, ViewsAlive
 from pyzcrx._ffi import ffi
-from pyzcrx._lease import Account, Lease, Span
+from pyzcrx._lease import Account, Feed, Lease, Queue, Span
 from pyzcrx.memory import PAGE, Mapping
 from pyzcrx.refill import region_bytes
+
+if TYPE_CHECKING:
+    from pyzcrx import Request
 
 ALL_ONES = (1 << 64) - 1
 
@@ -265,3 +269,129 @@ def test_bad_spans() -> None:
         Span(4096, -1)
     with pytest.raises(TypeError):
         Lease(None, None, 1, 1, 1)  # type: ignore[arg-type]
+
+
+# -- events, and how they are handed on --------------------------------------
+
+
+def data(account: Account, mapping: Mapping) -> Data:
+    return Data(cast("Request", object()), lease(account, mapping))
+
+
+def test_data_is_what_a_dataclass_would_be(mapping: Mapping) -> None:
+    one = data(Account(), mapping)
+    same = Data(request=one.request, buffer=one.buffer)
+    assert one == same
+    assert one != Data(one.request, lease(Account(), mapping))
+    assert one != cast("object", 5)
+    assert repr(one) == f"Data(request={one.request!r}, buffer={one.buffer!r})"
+    assert type(one).__module__ == "pyzcrx.events"
+    with pytest.raises(TypeError):
+        hash(one)
+    with pytest.raises(TypeError):
+        Data(one.request)  # type: ignore[call-arg]
+    match one:
+        case Data(request, buffer):
+            assert request is one.request
+            assert buffer is one.buffer
+    other = one.request, lease(Account(), mapping)
+    one.request, one.buffer = other
+    assert (one.request, one.buffer) == other
+
+
+def test_a_cycle_through_data_gives_its_buffer_back(mapping: Mapping) -> None:
+    account = Account()
+    holder: list[object] = []
+    holder.append(Data(cast("Request", holder), lease(account, mapping)))
+    assert gc.is_tracked(holder[0])
+    del holder
+    gc.collect()
+    assert (account.leased, account.forgotten) == (0, 1)
+
+
+def test_a_queue_keeps_the_order_whatever_is_taken_between(mapping: Mapping) -> None:
+    queue, account = Queue(), Account()
+    given: list[Event] = []
+    taken: list[Event] = []
+    feed = Feed(queue, lambda: False)
+    for n in (1, 3, 100, 0, 200, 7):
+        events: list[Event] = [data(account, mapping) for _ in range(n)]
+        given += events
+        queue += events
+        assert len(queue) == len(given) - len(taken)
+        taken += [next(feed) for _ in range(min(n // 2 + 1, len(queue)))]
+        assert list(queue) == given[len(taken) :]
+    assert [*taken, *feed] == given
+    assert not queue
+    with pytest.raises(TypeError):
+        queue += tuple(given)  # type: ignore[arg-type]
+
+
+def test_a_feed_asks_for_more_until_there_is_none(mapping: Mapping) -> None:
+    queue, account = Queue(), Account()
+    rounds = [2, 0, 1]
+    asked = 0
+
+    def more() -> bool:
+        nonlocal queue, asked
+        asked += 1
+        if not rounds:
+            return False
+        queue += [data(account, mapping) for _ in range(rounds.pop(0))]
+        return True
+
+    feed = Feed(queue, more)
+    assert iter(feed) is feed
+    assert len(list(feed)) == 3
+    assert asked == 4
+    queue += [data(account, mapping)]
+    assert list(feed) == []  # its end is for good
+    assert asked == 4
+    assert len(list(Feed(queue, more))) == 1
+
+
+def test_what_a_feed_cannot_find_is_told_and_it_goes_on(mapping: Mapping) -> None:
+    queue = Queue()
+
+    def more() -> bool:
+        raise KeyError("interrupted")
+
+    feed = Feed(queue, more)
+    with pytest.raises(KeyError):
+        next(feed)
+    queue += [data(Account(), mapping)]
+    assert isinstance(next(feed), Data)
+
+
+def test_a_queue_lets_go_of_what_it_holds(mapping: Mapping) -> None:
+    queue, account = Queue(), Account()
+    queue += [data(account, mapping) for _ in range(5)]
+    next(Feed(queue, lambda: False))
+    assert account.forgotten == 1
+    queue.clear()
+    assert (len(queue), account.forgotten) == (0, 5)
+    queue += [data(account, mapping)]
+    cycle = data(account, mapping)
+    cycle.request = cast("Request", queue)
+    queue += [cycle]
+    del queue, cycle
+    gc.collect()
+    assert account.leased == 0
+
+
+def test_a_released_event_takes_no_reference_with_it(mapping: Mapping) -> None:
+    event = data(Account(), mapping)
+    before = sys.getrefcount(event), sys.getrefcount(Data)
+    queue = Queue()
+    queue += [event]
+    assert next(Feed(queue, lambda: False)) is event
+    assert (sys.getrefcount(event), sys.getrefcount(Data)) == before
+
+
+def test_a_refused_release_is_told_by_a_subclass(mapping: Mapping) -> None:
+    account = Account()
+    take(account, 1)
+    bare = Lease(account, mapping.span, mapping.address, 10, 0)
+    bare.release()
+    with pytest.raises(AttributeError, match="refused"):
+        bare.release()

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: MIT
+/*
+ * How events are handed on: Data, the event that there is one of for each
+ * buffer; the Queue of all events that wait; and the Feed, which users iterate
+ * over.
+ *
+ * An event leaves the Queue in the same call that hands it on.  Python runs no
+ * signal handler within, so none can come between the two and lose it.
+ */
+#include "lease.h"
+
+#include <string.h>
+
+/* ---- Data ------------------------------------------------------------- */
+
+struct data {
+	PyObject_HEAD
+	PyObject *request, *buffer;
+};
+
+static PyObject *data_fill(PyTypeObject *type, PyObject *request, PyObject *buffer)
+{
+	struct data *d = (struct data *)PyType_GenericAlloc(type, 0);
+
+	if (!d)
+		return NULL;
+	Py_INCREF(request);
+	d->request = request;
+	Py_INCREF(buffer);
+	d->buffer = buffer;
+	return (PyObject *)d;
+}
+
+PyObject *data_make(PyObject *request, PyObject *buffer)
+{
+	return data_fill(data_type, request, buffer);
+}
+
+static PyObject *data_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	static char *names[] = {"request", "buffer", NULL};
+	PyObject *request, *buffer;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:Data", names, &request, &buffer))
+		return NULL;
+	return data_fill(type, request, buffer);
+}
+
+static int data_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	struct data *d = (struct data *)self;
+
+	Py_VISIT(Py_TYPE(self));
+	Py_VISIT(d->request);
+	Py_VISIT(d->buffer);
+	return 0;
+}
+
+static int data_clear(PyObject *self)
+{
+	struct data *d = (struct data *)self;
+
+	Py_CLEAR(d->request);
+	Py_CLEAR(d->buffer);
+	return 0;
+}
+
+static void data_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	PyObject_GC_UnTrack(self);
+	data_clear(self);
+	PyObject_GC_Del(self);
+	Py_DECREF(type);
+}
+
+static PyObject *data_repr(PyObject *self)
+{
+	struct data *d = (struct data *)self;
+
+	return PyUnicode_FromFormat("Data(request=%R, buffer=%R)", d->request, d->buffer);
+}
+
+static PyObject *data_compare(PyObject *self, PyObject *other, int op)
+{
+	struct data *a = (struct data *)self, *b = (struct data *)other;
+	int same;
+
+	if ((op != Py_EQ && op != Py_NE) || Py_TYPE(self) != Py_TYPE(other))
+		Py_RETURN_NOTIMPLEMENTED;
+	same = PyObject_RichCompareBool(a->request, b->request, Py_EQ);
+	if (same > 0)
+		same = PyObject_RichCompareBool(a->buffer, b->buffer, Py_EQ);
+	return same < 0 ? NULL : PyBool_FromLong(same == (op == Py_EQ));
+}
+
+static PyMemberDef data_members[] = {
+	{"request", T_OBJECT_EX, offsetof(struct data, request), 0, NULL},
+	{"buffer", T_OBJECT_EX, offsetof(struct data, buffer), 0, NULL},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot data_slots[] = {
+	{Py_tp_doc, "Data(request, buffer)\n--\n\n"
+		    "Bytes arrived; *buffer* is yours until you release it."},
+	{Py_tp_new, data_new},
+	{Py_tp_dealloc, data_dealloc},
+	{Py_tp_traverse, data_traverse},
+	{Py_tp_clear, data_clear},
+	{Py_tp_repr, data_repr},
+	{Py_tp_richcompare, data_compare},
+	{Py_tp_members, data_members},
+	{0, NULL},
+};
+
+PyType_Spec data_spec = {
+	.name = "pyzcrx.events.Data",
+	.basicsize = sizeof(struct data),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+	.slots = data_slots,
+};
+
+/* ---- Queue ------------------------------------------------------------ */
+
+struct queue {
+	PyObject_HEAD
+	PyObject **items;		/* those that wait: count, from start on */
+	Py_ssize_t start, count, room;
+};
+
+static int queue_reserve(struct queue *q, Py_ssize_t more)
+{
+	Py_ssize_t room = q->room ? q->room : 64;
+	PyObject **items;
+
+	if (q->start) {
+		memmove(q->items, q->items + q->start, q->count * sizeof(*items));
+		q->start = 0;
+	}
+	while (room < q->count + more)
+		room *= 2;
+	if (room == q->room)
+		return 0;
+	items = PyMem_Realloc(q->items, room * sizeof(*items));
+	if (!items)
+		return -1;
+	q->items = items;
+	q->room = room;
+	return 0;
+}
+
+static PyObject *queue_take(struct queue *q)
+{
+	PyObject *item = q->items[q->start++];
+
+	if (!--q->count)
+		q->start = 0;
+	return item;
+}
+
+/* += a list: all of it joins the end, or nothing. */
+static PyObject *queue_add(PyObject *self, PyObject *list)
+{
+	struct queue *q = (struct queue *)self;
+	Py_ssize_t i, n;
+
+	if (!PyList_Check(list))
+		return PyErr_Format(PyExc_TypeError, "a Queue takes lists");
+	n = PyList_Size(list);
+	if (q->start + q->count + n > q->room && queue_reserve(q, n))
+		return PyErr_NoMemory();
+	for (i = 0; i < n; i++) {
+		PyObject *item = PyList_GetItem(list, i);
+
+		Py_INCREF(item);
+		q->items[q->start + q->count++] = item;
+	}
+	Py_INCREF(self);
+	return self;
+}
+
+static int queue_empty(PyObject *self)
+{
+	struct queue *q = (struct queue *)self;
+	PyObject **items = q->items;
+	Py_ssize_t i, start = q->start, count = q->count;
+
+	/* What goes may run anything, even this. */
+	q->items = NULL;
+	q->start = q->count = q->room = 0;
+	for (i = start; i < start + count; i++)
+		Py_DECREF(items[i]);
+	PyMem_Free(items);
+	return 0;
+}
+
+PyDoc_STRVAR(queue_clear_doc, "clear()\n--\n\nForget all.");
+
+static PyObject *queue_clear(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	queue_empty(self);
+	Py_RETURN_NONE;
+}
+
+static Py_ssize_t queue_length(PyObject *self)
+{
+	return ((struct queue *)self)->count;
+}
+
+static PyObject *queue_item(PyObject *self, Py_ssize_t i)
+{
+	struct queue *q = (struct queue *)self;
+
+	if (i < 0 || i >= q->count) {
+		PyErr_SetString(PyExc_IndexError, "the queue has no such event");
+		return NULL;
+	}
+	Py_INCREF(q->items[q->start + i]);
+	return q->items[q->start + i];
+}
+
+static int queue_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	struct queue *q = (struct queue *)self;
+	Py_ssize_t i;
+
+	Py_VISIT(Py_TYPE(self));
+	for (i = q->start; i < q->start + q->count; i++)
+		Py_VISIT(q->items[i]);
+	return 0;
+}
+
+static void queue_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	PyObject_GC_UnTrack(self);
+	queue_empty(self);
+	PyObject_GC_Del(self);
+	Py_DECREF(type);
+}
+
+static PyMethodDef queue_methods[] = {
+	{"clear", queue_clear, METH_NOARGS, queue_clear_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot queue_slots[] = {
+	{Py_tp_doc, "Queue()\n--\n\nEvents that wait to be handed on, by a Feed. Lists are added by +=."},
+	{Py_tp_dealloc, queue_dealloc},
+	{Py_tp_traverse, queue_traverse},
+	{Py_tp_clear, queue_empty},
+	{Py_tp_methods, queue_methods},
+	{Py_sq_inplace_concat, queue_add},
+	{Py_sq_item, queue_item},
+	{Py_sq_length, queue_length},
+	{0, NULL},
+};
+
+PyType_Spec queue_spec = {
+	.name = "pyzcrx._lease.Queue",
+	.basicsize = sizeof(struct queue),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+	.slots = queue_slots,
+};
+
+/* ---- Feed ------------------------------------------------------------- */
+
+struct feed {
+	PyObject_HEAD
+	PyObject *queue, *more;		/* more is NULL once the end was reached */
+};
+
+static PyObject *feed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	PyObject *queue, *more;
+	struct feed *f;
+
+	(void)kwargs;
+	if (!PyArg_ParseTuple(args, "O!O:Feed", queue_type, &queue, &more))
+		return NULL;
+	f = (struct feed *)PyType_GenericAlloc(type, 0);
+	if (!f)
+		return NULL;
+	Py_INCREF(queue);
+	f->queue = queue;
+	Py_INCREF(more);
+	f->more = more;
+	return (PyObject *)f;
+}
+
+static PyObject *feed_next(PyObject *self)
+{
+	struct feed *f = (struct feed *)self;
+	struct queue *q = (struct queue *)f->queue;
+
+	while (f->more) {
+		PyObject *found;
+		int go_on;
+
+		if (q->count)
+			return queue_take(q);
+		found = PyObject_CallNoArgs(f->more);
+		if (!found)
+			return NULL;
+		go_on = PyObject_IsTrue(found);
+		Py_DECREF(found);
+		if (go_on < 0)
+			return NULL;
+		if (!go_on)
+			Py_CLEAR(f->more);
+	}
+	return NULL;
+}
+
+static int feed_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	struct feed *f = (struct feed *)self;
+
+	Py_VISIT(Py_TYPE(self));
+	Py_VISIT(f->queue);
+	Py_VISIT(f->more);
+	return 0;
+}
+
+static int feed_clear(PyObject *self)
+{
+	/* The queue stays to the end: feed_next() looks at it, and no cycle needs it gone. */
+	Py_CLEAR(((struct feed *)self)->more);
+	return 0;
+}
+
+static void feed_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	PyObject_GC_UnTrack(self);
+	feed_clear(self);
+	Py_CLEAR(((struct feed *)self)->queue);
+	PyObject_GC_Del(self);
+	Py_DECREF(type);
+}
+
+static PyType_Slot feed_slots[] = {
+	{Py_tp_doc, "Feed(queue, more)\n\n"
+		    "Takes from the queue; once that is empty calls more(), which fills it and\n"
+		    "returns true, or false at the end."},
+	{Py_tp_new, feed_new},
+	{Py_tp_dealloc, feed_dealloc},
+	{Py_tp_traverse, feed_traverse},
+	{Py_tp_clear, feed_clear},
+	{Py_tp_iter, PyObject_SelfIter},
+	{Py_tp_iternext, feed_next},
+	{0, NULL},
+};
+
+PyType_Spec feed_spec = {
+	.name = "pyzcrx._lease.Feed",
+	.basicsize = sizeof(struct feed),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+	.slots = feed_slots,
+};
