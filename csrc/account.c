@@ -73,65 +73,91 @@ static void account_dealloc(PyObject *self)
 }
 
 PyDoc_STRVAR(give_back_doc,
-"give_back(offs, tokens, n, token_mask, token_value, since_ns)\n--\n\n"
+"give_back(offs, tokens, n, token_mask, token_value, since_ns, rq)\n--\n\n"
 "Return those of the first n offsets (uint64) whose token fits, except all-ones, which\n"
-"they become; gives their number.");
+"they become; gives their number. They go to the refill queue (address of a struct\n"
+"pz_rq) at once, unless older ones wait for room in it.");
+
+struct columns {
+	uint64_t *off;
+	const uint64_t *token;
+	Py_ssize_t n;
+	uint64_t mask, value;
+};
+
+/*
+ * There is room for all of them in the list. Gives how many there were.  In
+ * locals, since a store to an entry might alias anything else.
+ */
+static Py_ssize_t give_back(struct account *a, const struct columns *c, struct pz_rq *rq)
+{
+	const uint32_t room = a->count ? 0 : pz_rq_room(rq), last = rq->entries - 1;
+	uint64_t *const list = a->offs + a->start + a->count, *to = list;
+	const uint64_t mask = c->mask, value = c->value, *token = c->token, *end = token + c->n;
+	struct pz_rqe *const rqes = rq->rqes;
+	const uint32_t tail = *rq->tail;
+	uint64_t *at = c->off;
+	uint32_t pushed = 0;
+
+	for (; token < end; token++, at++) {
+		const uint64_t off = *at;
+
+		if ((*token & mask) != value || off == UINT64_MAX)
+			continue;
+		if (pushed < room)
+			rqes[(tail + pushed++) & last] = (struct pz_rqe){ .off = off };
+		else
+			*to++ = off;
+		*at = UINT64_MAX;
+	}
+	pz_rq_publish(rq, pushed);
+	a->pushed += pushed;
+	a->count += to - list;
+	return pushed + (to - list);
+}
 
 static PyObject *account_give_back(PyObject *self, PyObject *args)
 {
 	struct account *a = (struct account *)self;
-	unsigned long long mask, value, since;
+	unsigned long long mask, value, since, rq;
+	PyObject *result = NULL;
 	Py_buffer offs, tokens;
-	const uint64_t *token;
-	uint64_t *off;
-	Py_ssize_t i, n, returned;
-	uint64_t *to;
+	Py_ssize_t n, returned;
 
-	if (!PyArg_ParseTuple(args, "w*y*nKKK", &offs, &tokens, &n, &mask, &value, &since))
+	if (!PyArg_ParseTuple(args, "w*y*nKKKK", &offs, &tokens, &n, &mask, &value, &since, &rq))
 		return NULL;
-	off = offs.buf;
-	token = tokens.buf;
-	if (n < 0 || n > offs.len / (Py_ssize_t)sizeof(*off) ||
-	    n > tokens.len / (Py_ssize_t)sizeof(*token)) {
+	if (n < 0 || n > offs.len / (Py_ssize_t)sizeof(uint64_t) ||
+	    n > tokens.len / (Py_ssize_t)sizeof(uint64_t) || !rq) {
 		PyErr_SetString(PyExc_ValueError, "the columns have not that length");
-		goto out;
-	}
-	if (a->start + a->count + n > a->room && account_reserve(a, n)) {
+	} else if (a->start + a->count + n > a->room && account_reserve(a, n)) {
 		PyErr_NoMemory();
-		goto out;
+	} else {
+		const struct columns c = {offs.buf, tokens.buf, n, mask, value};
+
+		returned = give_back(a, &c, (struct pz_rq *)(uintptr_t)rq);
+		a->given += returned;
+		a->leased -= returned;
+		account_held(a, since, returned);
+		result = PyLong_FromSsize_t(returned);
 	}
-	to = a->offs + a->start + a->count;
-	for (i = 0; i < n; i++) {
-		if ((token[i] & mask) == value && off[i] != UINT64_MAX) {
-			*to++ = off[i];
-			off[i] = UINT64_MAX;
-		}
-	}
-	returned = to - (a->offs + a->start + a->count);
-	a->count += returned;
-	a->given += returned;
-	a->leased -= returned;
-	account_held(a, since, returned);
-out:
 	PyBuffer_Release(&offs);
 	PyBuffer_Release(&tokens);
-	if (PyErr_Occurred())
-		return NULL;
-	return PyLong_FromSsize_t(returned);
+	return result;
 }
 
-PyDoc_STRVAR(take_doc, "take(n, serial)\n--\n\n"
+PyDoc_STRVAR(take_doc, "take(n, serial, now_ns)\n--\n\n"
 "n references were handed out by completions: the run of that serial number, which\n"
-"only counts once, however often it is told.");
+"only counts once, however often it is told; and the clock of the turn.");
 
 static PyObject *account_take(PyObject *self, PyObject *args)
 {
 	struct account *a = (struct account *)self;
-	unsigned long long serial;
+	unsigned long long serial, now;
 	Py_ssize_t n;
 
-	if (!PyArg_ParseTuple(args, "nK", &n, &serial))
+	if (!PyArg_ParseTuple(args, "nKK", &n, &serial, &now))
 		return NULL;
+	a->now_ns = now;
 	if (serial > a->serial) {
 		a->serial = serial;
 		a->leased += n;
@@ -278,6 +304,21 @@ static PyObject *account_oldest(PyObject *self, PyObject *arg)
 	return list;
 }
 
+static uint32_t push_returned(struct account *a, struct pz_rq *rq)
+{
+	if (a->count) {
+		uint32_t n = a->count > UINT32_MAX ? UINT32_MAX : (uint32_t)a->count;
+
+		n = pz_rq_push(rq, a->offs + a->start, n);
+		a->start += n;
+		a->count -= n;
+		a->pushed += n;
+		if (!a->count)
+			a->start = 0;
+	}
+	return pz_rq_pending(rq);
+}
+
 PyDoc_STRVAR(push_doc,
 "push(rq)\n--\n\n"
 "Move returned offsets to the refill queue (address of a struct pz_rq), as many\n"
@@ -287,23 +328,32 @@ static PyObject *account_push(PyObject *self, PyObject *arg)
 {
 	struct account *a = (struct account *)self;
 	struct pz_rq *rq = PyLong_AsVoidPtr(arg);
-	uint32_t n;
 
 	if (!rq) {
 		if (!PyErr_Occurred())
 			PyErr_SetString(PyExc_ValueError, "push needs a refill queue");
 		return NULL;
 	}
-	if (a->count) {
-		n = a->count > UINT32_MAX ? UINT32_MAX : (uint32_t)a->count;
-		n = pz_rq_push(rq, a->offs + a->start, n);
-		a->start += n;
-		a->count -= n;
-		a->pushed += n;
-		if (!a->count)
-			a->start = 0;
-	}
-	return PyLong_FromUnsignedLong(pz_rq_pending(rq));
+	return PyLong_FromUnsignedLong(push_returned(a, rq));
+}
+
+PyDoc_STRVAR(settle_doc,
+"settle(rq, act_at, most)\n--\n\n"
+"As push; gives whether nothing else is to be done: nothing is held back, fewer than\n"
+"act_at entries wait, no more than most references are out, and there are no copies.");
+
+static PyObject *account_settle(PyObject *self, PyObject *args)
+{
+	struct account *a = (struct account *)self;
+	unsigned long long rq;
+	Py_ssize_t act_at, most;
+	uint32_t pending;
+
+	if (!PyArg_ParseTuple(args, "Knn", &rq, &act_at, &most))
+		return NULL;
+	pending = push_returned(a, (struct pz_rq *)(uintptr_t)rq);
+	return PyBool_FromLong(!a->count && pending < act_at && a->leased <= most &&
+			       !a->copies_bytes);
 }
 
 PyDoc_STRVAR(returned_doc,
@@ -354,6 +404,7 @@ static PyMethodDef account_methods[] = {
 	{"take", account_take, METH_VARARGS, take_doc},
 	{"push", account_push, METH_O, push_doc},
 	{"returned", account_returned, METH_NOARGS, returned_doc},
+	{"settle", account_settle, METH_VARARGS, settle_doc},
 	{NULL, NULL, 0, NULL},
 };
 

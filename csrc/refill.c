@@ -12,24 +12,29 @@ uint32_t pz_rq_pending(const struct pz_rq *rq)
 	return *rq->tail - io_uring_smp_load_acquire(rq->head);
 }
 
-uint32_t pz_rq_push(struct pz_rq *rq, const uint64_t *offs, uint32_t n)
+uint32_t pz_rq_room(const struct pz_rq *rq)
 {
 	uint32_t pending = pz_rq_pending(rq);
-	uint32_t tail = *rq->tail;
-	uint32_t room, i;
 
 	/* A head beyond the tail is not the kernel's doing: push nothing. */
-	room = pending <= rq->entries ? rq->entries - pending : 0;
+	return pending <= rq->entries ? rq->entries - pending : 0;
+}
+
+void pz_rq_publish(struct pz_rq *rq, uint32_t n)
+{
+	/* Pairs with the kernel's acquire of the tail. */
+	io_uring_smp_store_release(rq->tail, *rq->tail + n);
+}
+
+uint32_t pz_rq_push(struct pz_rq *rq, const uint64_t *offs, uint32_t n)
+{
+	uint32_t room = pz_rq_room(rq), tail = *rq->tail;
+	uint32_t i;
+
 	if (n > room)
 		n = room;
-	for (i = 0; i < n; i++) {
-		struct pz_rqe *rqe = &rq->rqes[(tail + i) & (rq->entries - 1)];
-
-		rqe->off = offs[i];
-		rqe->len = 0;
-		rqe->pad = 0;
-	}
-	/* Publishes the entries: pairs with the kernel's acquire of the tail. */
-	io_uring_smp_store_release(rq->tail, tail + n);
+	for (i = 0; i < n; i++)
+		rq->rqes[(tail + i) & (rq->entries - 1)] = (struct pz_rqe){ .off = offs[i] };
+	pz_rq_publish(rq, n);
 	return n;
 }

@@ -100,36 +100,46 @@ static bool overflowed(const struct pz_ring *ring)
 	return IO_URING_READ_ONCE(*ring->uring.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
 }
 
+static bool brings_bytes(const struct io_uring_cqe *cqe)
+{
+	return (cqe->flags & IORING_CQE_F_MORE) && cqe->res > 0;
+}
+
 static bool is_data(const struct io_uring_cqe *cqe)
 {
-	return (cqe->user_data & PZ_TOKEN_RECEIVE) &&
-	       (cqe->flags & IORING_CQE_F_MORE) && cqe->res > 0;
+	return (cqe->user_data & PZ_TOKEN_RECEIVE) && brings_bytes(cqe);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
 }
 
 /*
- * The data completion at head and its neighbours of the same request; gives the
- * new head.  In locals, since a store to a column might alias anything else.
+ * The data completion at head and its neighbours of the same request, up to where
+ * the ring begins anew; gives the new head.  In locals, since a store to a column
+ * might alias anything else.
  */
 static unsigned drain_run(const struct io_uring_cq *cq, unsigned head, unsigned tail,
 			  struct pz_columns *c)
 {
-	const struct io_uring_cqe *const cqes = cq->cqes;
-	const unsigned mask = cq->ring_mask;
-	const struct io_uring_cqe *cqe = &cqes[(head & mask) << 1];
-	const uint64_t request = cqe->user_data, capacity = c->capacity;
-	uint64_t *restrict token = c->token, *restrict off = c->off;
-	uint32_t *restrict len = c->len;
-	uint64_t n = c->n_data, run = c->n_runs, bytes = 0;
+	const unsigned first = head & cq->ring_mask;
+	const struct io_uring_cqe *cqe = &cq->cqes[first << 1];
+	const uint64_t request = cqe->user_data;
+	uint64_t n = c->n_data, run = c->n_runs, bytes = 0, i = 0;
+	const uint64_t most = least(least(tail - head, cq->ring_entries - first), c->capacity - n);
+	uint64_t *restrict token = c->token + n, *restrict off = c->off + n;
+	uint32_t *restrict len = c->len + n;
 
 	do {
-		token[n] = request;
-		off[n] = ((const struct io_uring_zcrx_cqe *)(cqe + 1))->off;
-		len[n] = (uint32_t)cqe->res;
+		token[i] = request;
+		off[i] = ((const struct io_uring_zcrx_cqe *)(cqe + 1))->off;
+		len[i] = (uint32_t)cqe->res;
 		bytes += (uint32_t)cqe->res;
-		n++;
-		head++;
-		cqe = &cqes[(head & mask) << 1];
-	} while (head != tail && n < capacity && cqe->user_data == request && is_data(cqe));
+		cqe += 2;
+	} while (++i < most && cqe->user_data == request && brings_bytes(cqe));
+	head += (unsigned)i;
+	n += i;
 
 	if (!run || c->run_token[run - 1] != request) {
 		c->run_token[run] = request;

@@ -20,4 +20,9 @@
 /* Tokens with this bit belong to RECV_ZC requests. */
 #define PZ_TOKEN_RECEIVE	((uint64_t)1 << 63)
 
+/* For who writes the entries behind the tail himself: how many, and once it is done. */
+uint32_t pz_rq_room(const struct pz_rq *rq);
+
+void pz_rq_publish(struct pz_rq *rq, uint32_t n);
+
 #endif

@@ -2,6 +2,8 @@
 
     completion queue -> batch or buffers -> held back -> refill queue -> consumed
 
+A batch goes to the refill queue at once, as far as there is room and nothing waits already.
+
 Accounts are of references, not of buffers of the area: with packing, one of those
 backs several completions. The counters are kept anyway; only asking costs something.
 """

@@ -87,13 +87,14 @@ class Batch:
 
     def view(self, request: Request, i: int) -> memoryview:
         """The bytes of entry *i*, which is of *request*: fast, and yours only until release."""
-        self._check_mine(request, i)
         columns = self._ring.columns
-        length = columns.lengths[i]
-        memory, at = request.ifq.locate(columns.offs[i], length)
+        if not self._open or not 0 <= i < self._n or columns.tokens[i] != request.token:
+            self._check_mine(request, i)
         if self._watch is not None:
+            length = columns.lengths[i]
+            memory, at = request.ifq.locate(columns.offs[i], length)
             return self._watch.view(memory, at, length)
-        return memoryview(memory)[at : at + length].toreadonly()
+        return request.ifq.look(columns.offs[i], columns.lengths[i])
 
     def buffer(self, request: Request, i: int) -> Buffer:
         """Entry *i*, which is of *request*, as a lease that outlives the batch.
@@ -127,8 +128,9 @@ class Batch:
             # Told again after an interruption, it goes on where it was.
             for ifq in ring.ifqs:
                 ifq.account.give_back(
-                    columns.offs, columns.tokens, self._n, SLOT, ifq.token, columns.now_ns
-                )
+                    columns.offs, columns.tokens, self._n, SLOT, ifq.token, columns.now_ns,
+                    ifq.rq.address,
+                )  # fmt: skip
         self._open = False
         columns.forget()
         ring.looked_at = None

@@ -84,6 +84,7 @@ class Ifq:
         """In the order of their tokens."""
         # Held to the end, although an area may be closed before.
         self._memories: list[Span] = [area.span]
+        self._looks = [area.view.toreadonly()]
         self._flush_ctrl = ffi.new(
             "struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.FLUSH_RQ}
         )
@@ -137,6 +138,7 @@ class Ifq:
         add_area(self.ring, self.zcrx_id, area)
         self.areas.append(area)
         self._memories.append(area.span)
+        self._looks.append(area.view.toreadonly())
         self.relief.area_added()
 
     # -- receiving ----------------------------------------------------------
@@ -179,6 +181,19 @@ class Ifq:
         if index >= len(self._memories) or at + length > len(self._memories[index]):
             raise CorruptRing(f"a completion names {length} bytes at {off:#x}, outside the area")
         return self._memories[index], at
+
+    def look(self, off: int, length: int) -> memoryview:
+        """A completion's bytes, read-only; keeps nothing from being given back.
+
+        Raises CorruptRing as :meth:`locate` does.
+        """
+        at, index = off & OFFSET_MASK, off >> AREA_SHIFT
+        if index < len(self._looks):
+            found = self._looks[index][at : at + length]
+            if len(found) == length:
+                return found
+        self.locate(off, length)  # says what is wrong
+        raise AssertionError("locate() finds what look() does not")
 
     def lease(self, off: int, length: int, token: int = 0) -> Buffer:
         """The buffer of one completion. Raises CorruptRing where the area has no such place."""
@@ -267,9 +282,14 @@ class Ifq:
     def settle(self) -> int:
         account, relief = self.account, self.relief
         # Read first: what other threads give while we push is for the next turn.
-        given = account.given
-        pending = self.rq.push_returned(account)
-        if account.count or pending >= self._act_at:
+        given = account.given if self._starved else 0
+        if account.settle(self.rq.address, self._act_at, relief.most):
+            if not (
+                self.notices.fired or self._starved or self._postponed
+                or relief.paused or relief.narrowed
+            ):
+                return -1
+        else:
             self.give_back()
         if self.notices.fired:
             self.notices.settle()
@@ -439,6 +459,7 @@ class Ifq:
         for area in self.relief.grown:
             area.close()
         self._memories.clear()
+        self._looks.clear()
         if self._registration.rq_of_kernel:
             self.rq.mapping.detach()
 

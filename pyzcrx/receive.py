@@ -135,8 +135,7 @@ class Request:
     def data(self, size_bytes: int, references: int, serial: int) -> None:
         """A run of *references* completions, known by *serial*, brought *size_bytes*."""
         ifq = self.ifq
-        ifq.account.now_ns = ifq.ring.now_ns
-        ifq.account.take(references, serial)
+        ifq.account.take(references, serial, ifq.ring.now_ns)
         if serial != self._serial:
             self.protocol.data(size_bytes)
             ifq.total_bytes += size_bytes

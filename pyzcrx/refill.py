@@ -45,7 +45,7 @@ class RefillQueue:
                 "entries": entries,
             },
         )
-        self._address = int(ffi.cast("uintptr_t", self._rq))
+        self.address = int(ffi.cast("uintptr_t", self._rq))
         self._rqes = base + rqes
 
     @property
@@ -70,7 +70,7 @@ class RefillQueue:
 
     def push_returned(self, account: Account) -> int:
         """Push what *account* got back, oldest first, while there is room; gives `pending`."""
-        return account.push(self._address)
+        return account.push(self.address)
 
     def push(self, address: int, count: int) -> int:
         """Push *count* offsets (uint64) from *address*; gives how many found room."""

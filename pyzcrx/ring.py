@@ -277,11 +277,9 @@ class RingCore:
         """
         if self._state is not None or get_ident() != self._owner:
             self.check_usable()
-        counts = self.columns.counts
-        if not counts[FRESH]:
+        if not self.columns.counts[FRESH]:
             self._enter(timeout_ns)
-        if counts[FRESH]:
-            self._process()
+        self._process()
 
     def finish_turn(self) -> None:
         """Deal with what an interrupted turn drained."""

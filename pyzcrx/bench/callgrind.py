@@ -25,8 +25,7 @@ from pyzcrx.bench.per_buffer import WAYS, Work
 from pyzcrx.bench.plan import MIB, BenchError
 
 _MARK = "getppid"
-_WARM = 2
-_FILLS = 1
+_WARM = 1
 _PATIENCE_S = 600
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 
@@ -117,11 +116,9 @@ def count(per_turn: int, lengths: Sequence[int]) -> dict[str, Counts]:
         parts = iter(range(1, 1 << 30))
         counted = {}
         for name in WAYS:
-            total: Counter[tuple[str, str]] = Counter()
-            for _ in range(_FILLS):
-                next(parts)  # up to the mark where it begins
-                total += parse(Path(f"{out}.{next(parts)}").read_text())
-            counted[name] = Counts(total, _FILLS * buffers, _FILLS * size_bytes)
+            next(parts)  # up to the mark where it begins
+            found = parse(Path(f"{out}.{next(parts)}").read_text())
+            counted[name] = Counts(found, buffers, size_bytes)
         return counted
 
 
@@ -160,8 +157,7 @@ def _child(per_turn: int, lengths: Sequence[int]) -> None:
         for name in WAYS:
             for _ in range(_WARM):
                 per_buffer.receive(work, name, _unmarked)
-            for _ in range(_FILLS):
-                per_buffer.receive(work, name, _between_marks)
+            per_buffer.receive(work, name, _between_marks)
         print(json.dumps([replay.buffers, replay.size_bytes]))
 
 

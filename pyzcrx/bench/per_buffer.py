@@ -18,12 +18,10 @@ from pyzcrx.events import Data
 from pyzcrx.testing.replay import MOST, Replay
 from pyzcrx.uapi import OFFSET_MASK
 
-PER_TURN = (16, 64, 256, 1024)
+PER_TURN = (64, 256, 1024, 4096)
 """Buffers that a turn brings; under load a turn gathers 256 (:mod:`pyzcrx.pace`)."""
 
 UNIT = "slice"
-_FILLS = 2
-"""In a round."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +154,10 @@ class Cost:
 def _rounds(work: Work, rounds: int) -> Iterator[dict[str, float]]:
     """Nanoseconds a buffer, by way; the first round warms up and is dropped."""
     for i in range(rounds + 1):
-        took = dict.fromkeys(WAYS, 0)
-        for _ in range(_FILLS):
-            for name in WAYS:
-                took[name] += receive(work, name, time_ns)
+        took = {name: receive(work, name, time_ns) for name in WAYS}
         gc.collect()
         if i:
-            n = _FILLS * work.replay.buffers
-            yield {name: ns / n for name, ns in took.items()}
+            yield {name: ns / work.replay.buffers for name, ns in took.items()}
 
 
 def time_all(
@@ -182,7 +176,7 @@ def time_all(
 
 
 def replay_of(per_turn: int, lengths: Sequence[int]) -> Replay:
-    """As large as it can be in turns of so many."""
+    """As large as it can be in turns of so many, as its begin and end are no buffer's cost."""
     return Replay(per_turn=per_turn, turns=MOST // per_turn, lengths=lengths)
 
 

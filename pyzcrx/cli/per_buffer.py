@@ -14,7 +14,7 @@ from pyzcrx.bench import callgrind, per_buffer
 from pyzcrx.bench.plan import BenchError, cpu_model
 from pyzcrx.cli.common import one_line_errors
 from pyzcrx.memory import PAGE
-from pyzcrx.testing.replay import MOST
+from pyzcrx.testing.replay import MOST_PER_TURN
 
 
 def _lengths(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:
@@ -28,7 +28,7 @@ def _lengths(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[i
 
 
 @click.command("per-buffer")
-@click.option("--per-turn", "turns", multiple=True, type=click.IntRange(2, MOST),
+@click.option("--per-turn", "turns", multiple=True, type=click.IntRange(2, MOST_PER_TURN),
               default=per_buffer.PER_TURN, show_default=True,
               help="Buffers that a turn brings; may be given several times.")
 @click.option("--lengths", default=str(PAGE), show_default=True, callback=_lengths,

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import random
+import struct
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -33,10 +34,11 @@ from pyzcrx.receive import Request
 from pyzcrx.testing import stand_in
 from pyzcrx.uapi import CQ_WORDS, RQ_WORDS, CqeFlag, RegisterFlag
 
-MOST = 4096
+MOST = 16384
 """Completions that a fill may have: so many that nothing overflows, is flushed or is pressure."""
+MOST_PER_TURN = 4096
 _CQ_ENTRIES = 2 * MOST
-_RQ_ENTRIES = 4 * MOST
+_RQ_ENTRIES = 2 * MOST
 _MODULO = 1 << 32
 _FD = 1 << 20
 
@@ -54,8 +56,11 @@ class Replay:
     def __init__(
         self, *, per_turn: int = 256, turns: int = 1, lengths: Sequence[int] = (PAGE,)
     ) -> None:
-        if per_turn < 1 or turns < 1 or not 2 <= per_turn * turns <= MOST:
-            raise BadArgument(f"{turns} turns of {per_turn} are not 2 to {MOST} completions")
+        if not 1 <= per_turn <= MOST_PER_TURN or not 2 <= per_turn * turns <= MOST:
+            raise BadArgument(
+                f"{turns} turns of {per_turn} are not 2 to {MOST} completions, "
+                f"{MOST_PER_TURN} a turn"
+            )
         if not lengths or not all(0 < length <= PAGE for length in lengths):
             raise BadArgument(f"lengths must be of 1 to {PAGE} bytes")
         self.per_turn = per_turn
@@ -70,7 +75,7 @@ class Replay:
         random.Random(buffers).shuffle(self.offs)
 
     def __enter__(self) -> Self:
-        self.area = Area.anonymous(16 * MOST * PAGE)
+        self.area = Area.anonymous(4 * MOST * PAGE)
         stand_in.put(_Lib(self))
         try:
             self.ring = Ring(cq_entries=_CQ_ENTRIES, debug=False)
@@ -85,6 +90,7 @@ class Replay:
             words += (self.request.token, length | CqeFlag.MORE << 32, off, 0)
         words += (self.request.token, 0, 0, 0)
         self._recorded = ffi.new("uint64_t[]", words)
+        self._in_order = b"".join(struct.pack("=QQ", off, 0) for off in self.offs)
         return self
 
     def __exit__(
@@ -120,15 +126,25 @@ class Replay:
         Raises CorruptRing where those are not all of a fill, each once.
         """
         self.ifq.give_back()
-        head, tail, entries = int(self._rq.head[0]), int(self._rq.tail[0]), self.ifq.rq_entries
-        offs = [
-            int(self._rq.entries[at % entries * RQ_WORDS])
-            for at in range(head, head + (tail - head) % _MODULO)
-        ]
+        head, tail = int(self._rq.head[0]), int(self._rq.tail[0])
         self._rq.head[0] = tail
+        n = (tail - head) % _MODULO
+        if n == self.buffers and self._returned(head, n) == self._in_order:
+            return self.offs
+        words = memoryview(self._returned(head, n)).cast("Q")
+        offs = words[::RQ_WORDS].tolist()
         if sorted(offs) != sorted(self.offs):
-            raise CorruptRing(f"{len(offs)} buffers came back, and not each of {self.buffers} once")
+            raise CorruptRing(f"{n} buffers came back, and not each of {self.buffers} once")
         return offs
+
+    def _returned(self, head: int, n: int) -> bytes:
+        """So many entries of the refill queue. Quick, as it leaves caches to what is measured."""
+        at = head % _RQ_ENTRIES
+        first = min(n, _RQ_ENTRIES - at)
+        return b"".join(
+            bytes(ffi.buffer(self._rq.entries + start * RQ_WORDS, count * RQ_WORDS * 8))
+            for start, count in ((at, first), (0, n - first))
+        )
 
     # -- set-up, called in the place of the shim ---------------------------------
 

@@ -36,11 +36,11 @@ def test_a_reference_goes_from_place_to_place() -> None:
         buffer = batch.buffer(run.request, 1)
         assert sizes(ifq.audit()) == (2, 1, 0, 0, 0)
         batch.release()
-        assert sizes(ifq.audit()) == (0, 1, 2, 0, 0)
-        ring.wait(0)
         assert sizes(ifq.audit()) == (0, 1, 0, 2, 0)
         buffer.release()
+        assert sizes(ifq.audit()) == (0, 0, 1, 2, 0)
         ring.wait(0)
+        assert sizes(ifq.audit()) == (0, 0, 0, 3, 0)
         ifq.flush()
         assert sizes(ifq.audit()) == (0, 0, 0, 0, 3)
         assert ifq.audit().taken == 3

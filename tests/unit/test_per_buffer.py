@@ -93,8 +93,9 @@ def test_a_buffer_that_does_not_come_back_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"per_turn": 0}, {"turns": 0}, {"per_turn": 1}, {"per_turn": MOST, "turns": 2},
-              {"lengths": ()}, {"lengths": (0,)}, {"lengths": (PAGE + 1,)}]
+    "wrong", [{"per_turn": 0}, {"turns": 0}, {"per_turn": 1}, {"per_turn": 4096, "turns": 5},
+              {"per_turn": 4097, "turns": 2}, {"lengths": ()}, {"lengths": (0,)},
+              {"lengths": (PAGE + 1,)}]
 )  # fmt: skip
 def test_what_cannot_be_replayed_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(pyzcrx.BadArgument):
