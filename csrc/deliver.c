@@ -297,12 +297,14 @@ static PyObject *feed_next(PyObject *self)
 	struct queue *q = (struct queue *)f->queue;
 
 	while (f->more) {
-		PyObject *found;
+		PyObject *more = f->more, *found;
 		int go_on;
 
 		if (q->count)
 			return queue_take(q);
-		found = PyObject_CallNoArgs(f->more);
+		Py_INCREF(more); /* it may come here again, and reach the end */
+		found = PyObject_CallNoArgs(more);
+		Py_DECREF(more);
 		if (!found)
 			return NULL;
 		go_on = PyObject_IsTrue(found);

@@ -81,5 +81,34 @@ def test_a_broken_record_is_told(tmp_path: Path) -> None:
 
 def test_the_record_names_its_versions() -> None:
     recorded = json.loads(perf.RECORDED.read_text())
-    assert recorded["versions"].keys() == {"kernel", "python", "qemu", "pyzcrx"}
-    assert len(recorded["ratios"]) == len(perf.RATIOS) + 1
+    versions = {"kernel", "python", "qemu", "pyzcrx", "python here"}
+    assert recorded["versions"].keys() == versions
+    report = {"goals": dict.fromkeys(("columns", "buffers"), 1),
+              "instructions": {"256": dict.fromkeys(("slice", "columns", "buffers"), TOTAL)}}
+    assert len(recorded["ratios"]) == len(perf.RATIOS) + 1 + len(perf.here(report))
+    assert perf.here(report).keys() <= recorded["ratios"].keys()
+
+
+TOTAL = {"total": 10.0}
+
+
+def test_a_buffers_cost_here_is_in_slices() -> None:
+    report = {"goals": {"columns": 0.1, "buffers": 6.0},
+              "instructions": {"64": {"slice": {"total": 1000.0}, "columns": {"total": 150.0},
+                                      "events": {"total": 1.0}, "buffers": {"total": 2800.0}}}}
+    ratios = perf.here(report)
+    assert list(ratios.values()) == [0.15, 2.8]
+    for times, ok in (1.2, True), (1.3, False):
+        judged = perf.judge({name: times * r for name, r in ratios.items()}, {"ratios": ratios})
+        assert [each.ok for each in judged] == [ok, ok]
+
+
+def test_what_cannot_be_counted_here_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho zcrx-bench: no valgrind >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    with pytest.raises(VmError, match="ended with 1: zcrx-bench: no valgrind"):
+        perf.per_buffer()
