@@ -215,6 +215,25 @@ def test_what_events_left_behind_comes_with_the_next_batch() -> None:
         settled(kernel, ring, ifq)
 
 
+def test_events_go_on_after_a_batch_took_what_they_had_left() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel) as (ring, ifq):
+        sock = filled(kernel, 3 * PAGE)
+        ifq.receive(sock.fileno())
+        events = ring.events(timeout=0)
+        seen = [next(events), *ring.wait(0).events]
+        sock.send(b"more")
+        sock.finish()
+        seen += events
+        sizes = [len(event.buffer) for event in seen if isinstance(event, pyzcrx.Data)]
+        assert sizes == [PAGE, PAGE, PAGE, 4]
+        assert [type(event) for event in seen[4:]] == [pyzcrx.End]
+        for event in seen[:4]:
+            assert isinstance(event, pyzcrx.Data)
+            event.buffer.release()
+        settled(kernel, ring, ifq)
+
+
 def test_urgent_data_is_no_clean_end() -> None:
     kernel = ModelKernel()
     with receiving(kernel) as (ring, ifq):
