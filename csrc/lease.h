@@ -61,6 +61,9 @@ struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t addr
 /* It is out now, or its bytes were copied and the reference is back. */
 int lease_commit(struct lease *l, struct account *a);
 
+/* Account.lease_run() */
+PyObject *account_lease_run(PyObject *self, PyObject *args);
+
 /* The event that this lease arrived for that request. */
 PyObject *data_make(PyObject *request, PyObject *buffer);
 

@@ -101,11 +101,11 @@ def buffers_matched(work: Work) -> None:
 WAYS: dict[str, Callable[[Work], None]] = {
     UNIT: slices,
     "columns": columns,
-    "columns, sliced": columns_sliced,
-    "batch.view()": batch_views,
+    "columns-sliced": columns_sliced,
+    "batch-view": batch_views,
     "events": events,
     "buffers": buffers,
-    "buffers, matched": buffers_matched,
+    "buffers-matched": buffers_matched,
 }
 GOALS = {"columns": 0.1, "buffers": 6.0}
 """At most so many slices."""
