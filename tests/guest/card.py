@@ -30,6 +30,8 @@ FAULTS = (
     "skb_fail", "starve", "post_limit",
 )  # fmt: skip
 """Rates of a million frames, but for the last two."""
+PATIENT_TCP = ("net.ipv4.tcp_rto_max_ms=1000", "net.ipv4.tcp_retries2=255")
+"""Frames are lost on purpose: tried again every second, and never given up."""
 
 
 def run(*argv: str) -> str:
@@ -106,6 +108,8 @@ class Sim(Nodev):
         run("/run/pyzcrx/zcrxsim/setup")
         run("ethtool", "-G", self.interface, "tcp-data-split", "on")
         run("ethtool", "-X", self.interface, "start", str(self.queue), "equal", "1")
+        for prefix in ((), self.client_prefix):
+            run(*prefix, "sysctl", "-q", *PATIENT_TCP)
 
     def take_down(self) -> None:
         """Unload the module and remove the namespace, where they are still there."""

@@ -81,3 +81,28 @@ def test_the_sums_are_last_and_count_a_tier_that_broke_off(
     assert lines[-1] == "3 passed, 1 failed, 0 skipped"
     assert "  | why" in lines
     assert any("no guest" in line for line in lines)
+
+
+def test_parts_of_a_tier_add_up_and_one_that_breaks_off_fails_it() -> None:
+    def good(result: Result, _arguments: object, _kernel: object) -> None:
+        result.passed, result.skipped = 2, [("a", "expected: b")]
+
+    def nothing_chosen(result: Result, _arguments: object, _kernel: object) -> None:
+        assert not result.passed
+
+    def broken(_result: Result, _arguments: object, _kernel: object) -> None:
+        raise BuildFailed("no guest", ["why"])
+
+    result = Result("sim")
+    tiers.beside_each_other(good, nothing_chosen, good)(result, (), None)
+    assert result.ok
+    assert (result.passed, len(result.skipped)) == (4, 2)
+    tiers.beside_each_other(good, broken)(result, (), None)
+    assert not result.ok
+    assert result.trouble == "no guest"
+
+
+def test_no_test_chosen_in_a_part_is_no_trouble(tmp_path: Path) -> None:
+    result = read(tmp_path, "<testsuites/>", 5)
+    assert not result.trouble
+    assert not result.ok  # but is no pass either
