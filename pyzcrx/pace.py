@@ -11,35 +11,40 @@ from __future__ import annotations
 
 BUSY = 16
 """Buffers of a turn from which on the next one gathers."""
-ENOUGH = 256
-"""Buffers that make a batch worth its turn."""
+ENOUGH = 1024
+"""Buffers that make a batch worth its turn: of Python it costs as much as 30 slices of a
+memoryview do, or the shim for 650 buffers (docs/performance.md)."""
 MOST_US = 500
 """Unless asked otherwise."""
 _FIRST_US = 25
 
 
 class Pace:
-    """The time to gather, from what the turns before brought; at most *most_us*."""
+    """How much to gather and for how long, from what the turns before brought.
 
-    __slots__ = ("_busy", "_enough", "_most_us", "us")
+    At most *most_us*, and no more than half of a completion queue of *cq_entries*.
+    """
 
-    def __init__(self, most_us: int) -> None:
+    __slots__ = ("_busy", "_most_us", "enough", "us")
+
+    def __init__(self, most_us: int, cq_entries: int) -> None:
         self._most_us = most_us
-        self._busy = BUSY
-        self._enough = ENOUGH
+        self.enough = max(1, min(ENOUGH, cq_entries // 2))
+        """Buffers that the next turn waits for, while it gathers."""
+        self._busy = min(BUSY, self.enough)
         self.us = 0
         """How many microseconds the next turn gathers; 0: not at all."""
 
     def fit(self, buffers: int) -> None:
         """An area of so many buffers is among those to keep from running out."""
-        self._enough = max(1, min(self._enough, buffers // 16))
-        self._busy = min(self._busy, self._enough)
+        self.enough = max(1, min(self.enough, buffers // 16))
+        self._busy = min(self._busy, self.enough)
 
     def brought(self, buffers: int) -> None:
         """A turn brought so many."""
         if buffers < self._busy:
             self.us = 0
-        elif buffers < self._enough:
+        elif buffers < self.enough:
             self.us = min(self._most_us, 2 * self.us or _FIRST_US)
-        elif buffers > 2 * self._enough:
+        elif buffers > 2 * self.enough:
             self.us //= 2

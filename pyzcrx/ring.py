@@ -35,7 +35,7 @@ from pyzcrx._ffi import check, ffi, lib
 from pyzcrx.columns import FRESH, Columns
 from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.memory import Mapping
-from pyzcrx.pace import ENOUGH, MOST_US, Pace
+from pyzcrx.pace import MOST_US, Pace
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
 
 if TYPE_CHECKING:
@@ -146,7 +146,9 @@ class RingCore:
         self._cq = ffi.new("struct pz_cq *")
         lib.pz_ring_cq(self.raw, self._cq)
         self.columns = Columns(min(int(self._cq.entries), 4096))
-        self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0)
+        self.pace = Pace(
+            gather_us if lib.pz_ring_gathers(self.raw) else 0, int(self._cq.entries)
+        )
         self._serial = 0
         self._operations: dict[int, Operation] = {}
         self.looked_at: Expiring | None = None
@@ -308,11 +310,12 @@ class RingCore:
             timeout_ns = 0
         elif timeout_ns < 0:
             timeout_ns = _SIGNAL_PATIENCE_NS
-        gather_us = self.pace.us
+        pace = self.pace
+        gather_us = pace.us
         if 0 <= timeout_ns < 1000 * gather_us:
             gather_us = 0
         self._others_done = 0
-        n = lib.pz_ring_turn(self.raw, timeout_ns, ENOUGH, gather_us, self.columns.raw)
+        n = lib.pz_ring_turn(self.raw, timeout_ns, pace.enough, gather_us, self.columns.raw)
         if n < 0 and n != -errno.EINTR:  # Python runs the handlers once we are back
             self.columns.counts[FRESH] = 0
             check(n, "io_uring_enter")

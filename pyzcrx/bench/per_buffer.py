@@ -19,7 +19,7 @@ from pyzcrx.testing.replay import MOST, Replay
 from pyzcrx.uapi import OFFSET_MASK
 
 PER_TURN = (64, 256, 1024, 4096)
-"""Buffers that a turn brings; under load a turn gathers 256 (:mod:`pyzcrx.pace`)."""
+"""Buffers that a turn brings; under load a turn gathers up to 1,024 (:mod:`pyzcrx.pace`)."""
 
 UNIT = "slice"
 

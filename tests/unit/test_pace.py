@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from pyzcrx.pace import BUSY, ENOUGH, Pace
 
+CQ_ENTRIES = 4096
+
 
 def test_little_is_not_waited_for() -> None:
-    pace = Pace(500)
+    pace = Pace(500, CQ_ENTRIES)
     assert pace.us == 0
     for _ in range(10):
         pace.brought(BUSY - 1)
@@ -19,7 +21,7 @@ def test_little_is_not_waited_for() -> None:
 
 
 def test_much_is_gathered_up_to_the_most() -> None:
-    pace = Pace(500)
+    pace = Pace(500, CQ_ENTRIES)
     waits = []
     for _ in range(8):
         pace.brought(BUSY)
@@ -31,7 +33,7 @@ def test_much_is_gathered_up_to_the_most() -> None:
 
 
 def test_too_much_halves_the_wait() -> None:
-    pace = Pace(500)
+    pace = Pace(500, CQ_ENTRIES)
     for _ in range(8):
         pace.brought(BUSY)
     pace.brought(2 * ENOUGH + 1)
@@ -41,7 +43,7 @@ def test_too_much_halves_the_wait() -> None:
 
 
 def test_a_small_area_is_not_run_dry() -> None:
-    pace = Pace(500)
+    pace = Pace(500, CQ_ENTRIES)
     pace.fit(16 * 20)
     for _ in range(8):
         pace.brought(19)
@@ -51,15 +53,27 @@ def test_a_small_area_is_not_run_dry() -> None:
 
 
 def test_never_where_it_is_off() -> None:
-    pace = Pace(0)
+    pace = Pace(0, CQ_ENTRIES)
     pace.brought(ENOUGH - 1)
     assert pace.us == 0
 
 
-@given(st.integers(0, 1_000_000), st.integers(1, 1 << 20), st.lists(st.integers(0, 4096)))
-def test_within_its_bounds(most_us: int, buffers: int, turns: list[int]) -> None:
-    pace = Pace(most_us)
+def test_no_more_than_half_of_the_completion_queue() -> None:
+    assert Pace(500, CQ_ENTRIES).enough == ENOUGH
+    assert Pace(500, 256).enough == 128
+    assert Pace(500, 1).enough == 1
+
+
+@given(
+    st.integers(0, 1_000_000), st.integers(1, 65536), st.integers(1, 1 << 20),
+    st.lists(st.integers(0, 4096)),
+)
+def test_within_its_bounds(
+    most_us: int, cq_entries: int, buffers: int, turns: list[int]
+) -> None:
+    pace = Pace(most_us, cq_entries)
     pace.fit(buffers)
+    assert 1 <= pace.enough <= min(ENOUGH, max(1, cq_entries // 2), max(1, buffers // 16))
     for brought in turns:
         pace.brought(brought)
         assert 0 <= pace.us <= most_us
