@@ -35,8 +35,9 @@ class Wanted:
     """What a card shall do for us.
 
     flows: what is to be steered. queue: the first rx queue, None: the plan chooses.
-    queues: how many; more than one share the flows by an RSS context. rx_ring:
-    entries of the rx rings. irq_cpus: where the queues' interrupts go, like "2,3".
+    queues: how many; more than one share the flows by an RSS context, or in_turn:
+    the first flow goes to the first queue, the next to the next. rx_ring: entries
+    of the rx rings. irq_cpus: where the queues' interrupts go, like "2,3".
     napi: settings of the queues' NAPI instances, by the names of
     :data:`pyzcrx.nic.settings.NAPI_FIELDS`. force: take data from other sockets
     and rules, if that is how the flows are.
@@ -49,6 +50,7 @@ class Wanted:
     irq_cpus: str | None = None
     napi: dict[str, int] = field(default_factory=dict)
     force: bool = False
+    in_turn: bool = False
 
     def __post_init__(self) -> None:
         if self.queues < 1:
@@ -146,12 +148,12 @@ def plan(
     steps += rss
     warnings += warning
     context = None
-    if wanted.queues > 1 and wanted.flows:
+    if wanted.queues > 1 and wanted.flows and not wanted.in_turn:
         context = _context(state, queues)
         steps.append(context)
-    for flow in wanted.flows:
+    for i, flow in enumerate(wanted.flows):
         if context is None:
-            steps.append(Steer(str(flow), queues[0]))
+            steps.append(Steer(str(flow), queues[i % len(queues)]))
         else:
             steps.append(Steer(str(flow), 0, context.number))
     steps += _placement(state, wanted, queues)

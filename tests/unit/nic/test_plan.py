@@ -275,6 +275,15 @@ def test_a_context_takes_the_first_free_number() -> None:
 # -- flows of a server -----------------------------------------------------------------
 
 
+def test_flows_in_turn_have_a_queue_each() -> None:
+    flows = tuple(Flow.parse(f"tcp4 dst 192.0.2.1:{port}") for port in (7001, 7002, 7003))
+    made = plan(card(), Wanted(flows, queues=2, in_turn=True))
+    assert made.queues == (2, 3)
+    steered = [(step.flow, step.queue) for step in made.steps if isinstance(step, Steer)]
+    assert steered == list(zip(map(str, flows), (2, 3, 2), strict=True))
+    assert not any(isinstance(step, Context) for step in made.steps)
+
+
 def test_a_server_on_all_addresses() -> None:
     assert [str(flow) for flow in listening_flows(card(), 80)] == [
         "tcp4 dst 192.0.2.1:80", "tcp6 dst [2001:db8::1]:80",
