@@ -3,52 +3,71 @@
 from __future__ import annotations
 
 import importlib
-import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyzcrx.bench.figures import Report, cpu, rate
+from pyzcrx.bench.figures import Report, Run, Spread, cpu, rate
 from pyzcrx.bench.plan import BenchError
+from pyzcrx.memory import PAGE
 
 AXES = {
-    "rx_buf_len": "buffer, KiB",
-    "connections": "connections",
-    "queues": "queues",
+    "rx_buf_len": "size of a buffer, KiB",
+    "connections": "connections, to each queue",
+    "queues": "queues, a process each",
 }
+ROWS = {"rate, MiB/s (more is better)": rate, "receiver CPU, s/GiB (less is better)": cpu}
+REFERENCE = "c"
 MARKERS = "osD^vPX*h<>d"
+Curve = list[tuple[float, Spread]]
 
 
-def curves(reports: Sequence[Report], axis: str) -> dict[str, list[tuple[float, float, float]]]:
-    """By receiver: (place on the axis, MiB/s, CPU s/GiB), in order."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
+def place(report: Report, axis: str) -> int:
+    """Where a report stands on an axis; buffers of no given size are pages."""
+    return int(report.setup.get(axis) or (PAGE if axis == "rx_buf_len" else 1))
+
+
+def curves(
+    reports: Sequence[Report], axis: str, figure: Callable[[Run], float]
+) -> dict[str, Curve]:
+    """By receiver: place on the axis and the figure there, in order; equal places are one."""
+    runs: dict[str, dict[float, list[float]]] = {}
     for report in reports:
-        at = report.setup.get(axis) or (4096 if axis == "rx_buf_len" else 1)
-        for name, runs in report.runs.items():
-            point = (
-                at / 1024 if axis == "rx_buf_len" else at,
-                statistics.median(map(rate, runs)), statistics.median(map(cpu, runs)),
-            )  # fmt: skip
-            found.setdefault(name, []).append(point)
-    return {name: sorted(points) for name, points in found.items()}
+        at = place(report, axis) / (1024 if axis == "rx_buf_len" else 1)
+        for name, of_name in report.runs.items():
+            runs.setdefault(name, {}).setdefault(at, []).extend(map(figure, of_name))
+    return {
+        name: [(at, Spread.of(values)) for at, values in sorted(places.items())]
+        for name, places in runs.items()
+    }
 
 
 def varied(reports: Sequence[Report]) -> list[str]:
-    """The axes along which the reports differ; raises BenchError if they differ elsewhere."""
+    """The axes along which the reports differ; raises BenchError if they differ elsewhere.
+
+    Who runs where follows from the number of queues, so only equal numbers must agree in it.
+    """
     first = reports[0].setup
-    different = {
-        key for report in reports for key in first.keys() | report.setup.keys()
-        if report.setup.get(key) != first.get(key)
-    }  # fmt: skip
+    by_queues: dict[int, Any] = {}
+    different = set()
+    for report in reports:
+        setup = report.setup
+        different |= {k for k in first.keys() | setup.keys() if setup.get(k) != first.get(k)}
+        different.discard("pinned")
+        pinned = setup.get("pinned")
+        if by_queues.setdefault(place(report, "queues"), pinned) != pinned:
+            raise BenchError("the set-ups differ in pinned: not one picture")
     if others := different - AXES.keys():
         raise BenchError(f"the set-ups differ in {', '.join(sorted(others))}: not one picture")
-    return [axis for axis in AXES if axis in different]
+    return [axis for axis in AXES if len({place(report, axis) for report in reports}) > 1]
 
 
 def draw(reports: Sequence[Report], path: Path) -> None:
     """Write a PNG: rates above, CPU below, a column for each axis that was varied.
 
-    Reports that vary nothing give bars. Raises BenchError without matplotlib.
+    Medians, with the least and the most of the rounds as thin bars; C, where it ran, is
+    the dashed line. Reports that vary nothing give bars. Raises BenchError without
+    matplotlib.
     """
     try:
         matplotlib: Any = importlib.import_module("matplotlib")
@@ -57,46 +76,42 @@ def draw(reports: Sequence[Report], path: Path) -> None:
     except ImportError:
         raise BenchError("--plot needs matplotlib: pip install 'pyzcrx[bench]'") from None
     axes = varied(reports)
-    columns = max(1, len(axes))
-    figure, grid = plt.subplots(
-        2, columns, figsize=(2 + 4 * columns, 7), squeeze=False, layout="constrained"
-    )
     names = list(dict.fromkeys(name for report in reports for name in report.runs))
-    colour = {name: f"C{i}" for i, name in enumerate(names)}
-    for row, label in enumerate(("rate, MiB/s", "receiver CPU, s/GiB")):
-        for column in range(columns):
-            plot = grid[row][column]
-            if axes:
-                # Along one axis, all others as in the first report.
-                mine = [r for r in reports if _others_equal(r, reports[0], axes[column])]
-                for i, (name, points) in enumerate(curves(mine, axes[column]).items()):
-                    plot.plot([p[0] for p in points], [p[1 + row] for p in points],
-                              marker=MARKERS[i % len(MARKERS)], color=colour[name],
-                              label=name)  # fmt: skip
-                plot.set_xscale("log", base=2)
-                ticks = sorted({p[0] for points in curves(mine, axes[column]).values()
-                                for p in points})  # fmt: skip
-                plot.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-                plot.minorticks_off()
-                plot.set_xlabel(AXES[axes[column]])
-            else:
-                points = [curves(reports, "connections")[name][0] for name in names]
-                bars = plot.barh(names, [p[1 + row] for p in points],
-                                 color=[colour[name] for name in names])  # fmt: skip
-                plot.bar_label(bars, fmt="%.3g", padding=3)
-                plot.margins(x=0.15)
-                plot.invert_yaxis()
-            plot.set_title(label, loc="left", fontsize=10)
-            plot.set_xlim(left=0) if not axes else plot.set_ylim(bottom=0)
-            plot.grid(alpha=0.3)
-            plot.set_axisbelow(True)
+    styles = _styles(names)
     if axes:
-        handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
-    setup = reports[0].setup
-    figure.supxlabel(
-        f"{setup['interface']}, MTU {setup['mtu']}, Linux {setup['kernel']}", fontsize=9
-    )
+        figure, grid = plt.subplots(
+            2, len(axes), figsize=(3 + 4 * len(axes), 7.5), squeeze=False, sharex="col",
+            layout="constrained",
+        )  # fmt: skip
+        for row, (label, value) in enumerate(ROWS.items()):
+            for plot, axis in zip(grid[row], axes, strict=True):
+                # Along one axis, all others as in the first report.
+                mine = [r for r in reports if _others_equal(r, reports[0], axis)]
+                _lines(plot, curves(mine, axis, value), styles)
+            grid[row][0].set_ylabel(label)
+        for below, axis in zip(grid[-1], axes, strict=True):
+            below.set_xlabel(AXES[axis])
+        for plot in grid[0]:
+            plot.set_ylim(bottom=0)
+        # One scale for the CPU, which should be flat; rates grow with queues.
+        top = max(plot.get_ylim()[1] for plot in grid[-1])
+        for plot in grid[-1]:
+            plot.set_ylim(0, top)
+        _legend(figure, grid, names)
+    else:
+        figure, grid = plt.subplots(
+            1, 2, figsize=(11, 1.6 + 0.4 * len(names)), squeeze=False, sharey="row",
+            layout="constrained",
+        )  # fmt: skip
+        for plot, (label, value) in zip(grid[0], ROWS.items(), strict=True):
+            found = curves(reports, "queues", value)
+            _bars(plot, {name: found[name][0][1] for name in names}, styles)
+            plot.set_xlabel(label)
+    for plot in grid.flat:
+        plot.grid(alpha=0.3)
+        plot.set_axisbelow(True)
+        plot.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(heading(reports[0], axes), x=0.01, ha="left", fontsize=9, color="0.3")
     try:
         figure.savefig(path, dpi=110)
     except OSError as error:
@@ -105,7 +120,86 @@ def draw(reports: Sequence[Report], path: Path) -> None:
         plt.close(figure)
 
 
-def _others_equal(report: Report, first: Report, axis: str) -> bool:
-    return all(
-        report.setup.get(other) == first.setup.get(other) for other in AXES if other != axis
+def heading(report: Report, axes: Sequence[str]) -> str:
+    """On what it was measured, and where each axis stands that a column does not vary."""
+    setup = report.setup
+    buffer, connections, queues = (place(report, axis) for axis in AXES)
+    told = (
+        f"buffers of {buffer / 1024:g} KiB, {connections} connection{'s'[: connections != 1]}, "
+        f"{queues} queue{'s'[: queues != 1]}"
     )
+    return (
+        f"{setup['interface']}, MTU {setup['mtu']}, Linux {setup['kernel']}, {setup['cpu']}\n"
+        f"{'where not varied: ' if axes else ''}{told}"
+    )
+
+
+def title(name: str) -> str:
+    """A receiver as the picture names it."""
+    return "C (reference)" if name == REFERENCE else name
+
+
+def number(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The reference black and dashed; others a colour and a marker each."""
+    others = [name for name in names if name != REFERENCE]
+    return {
+        REFERENCE: {"color": "black", "linestyle": "--", "linewidth": 2.2, "marker": "s",
+                    "zorder": 3},
+    } | {
+        name: {"color": f"C{i}", "marker": MARKERS[i % len(MARKERS)], "linewidth": 1.6}
+        for i, name in enumerate(others)
+    }  # fmt: skip
+
+
+def _around(spreads: Sequence[Spread]) -> list[list[float]]:
+    return [[s.median - s.least for s in spreads], [s.most - s.median for s in spreads]]
+
+
+def _lines(plot: Any, found: dict[str, Curve], styles: dict[str, dict[str, Any]]) -> None:
+    for name, curve in found.items():
+        spreads = [spread for _, spread in curve]
+        plot.errorbar(
+            [at for at, _ in curve], [spread.median for spread in spreads], _around(spreads),
+            elinewidth=0.8, capsize=2, markersize=6, label=name, **styles[name],
+        )  # fmt: skip
+    ticks = sorted({at for curve in found.values() for at, _ in curve})
+    plot.set_xscale("log", base=2)
+    plot.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    plot.minorticks_off()
+
+
+def _bars(plot: Any, found: dict[str, Spread], styles: dict[str, dict[str, Any]]) -> None:
+    medians = [spread.median for spread in found.values()]
+    plot.barh(
+        [title(name) for name in found], medians, xerr=_around(list(found.values())),
+        color=[styles[name]["color"] for name in found], alpha=0.85,
+        error_kw={"elinewidth": 0.8, "capsize": 2},
+    )  # fmt: skip
+    # Beyond the thin bars, which would run through the numbers.
+    most = max(spread.most for spread in found.values())
+    for i, spread in enumerate(found.values()):
+        plot.text(spread.most + most * 0.02, i, number(spread.median), va="center", fontsize=9)
+    plot.set_xlim(0, most * 1.15 or 1)
+    if not plot.yaxis_inverted():
+        plot.invert_yaxis()
+
+
+def _legend(figure: Any, grid: Any, names: Sequence[str]) -> None:
+    found: dict[str, Any] = {}
+    for plot in grid.flat:
+        handles, labels = plot.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    shown = [name for name in names if name in found]
+    figure.legend(
+        [found[name] for name in shown], [title(name) for name in shown],
+        loc="outside right center", frameon=False,
+    )  # fmt: skip
+
+
+def _others_equal(report: Report, first: Report, axis: str) -> bool:
+    return all(place(report, other) == place(first, other) for other in AXES if other != axis)
