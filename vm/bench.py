@@ -29,7 +29,8 @@ C_FOLDER = "/run/pyzcrx/bench"
 C_RECEIVER = "zcrx-c-receiver"
 QUEUE = 1
 PATIENCE_S = 3000.0
-SIM = ("-i", "zcrx0", "-q", str(QUEUE), "--host", "192.0.2.1", "--sender-netns", "peer")
+SIM = ("-i", "zcrx0", "-q", str(QUEUE), "--no-setup-nic", "--host", "192.0.2.1",
+       "--sender-netns", "peer")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from pyzcrx.bench.plan import Plan
@@ -10,19 +12,25 @@ from pyzcrx.bench.receivers.catalogue import RECEIVERS
 
 
 def books(plan: Plan) -> dict[str, int]:
-    """The simulated card's counters of our queue; none of another card."""
+    """The simulated card's counters of our queues, added up; none of another card."""
     if plan.interface is None:
         return {}
     text = subprocess.run(
         ["ethtool", "-S", plan.interface], capture_output=True, text=True, check=False
     ).stdout
-    prefix = f"rx{plan.queue}_"
-    found = {}
+    found = counted(text, plan.queues)
+    return found if "zc_bytes" in found else {}
+
+
+def counted(text: str, queues: Sequence[int]) -> dict[str, int]:
+    """Counters such as ``rx1_zc_bytes`` of ``ethtool -S``, by what follows the queue's number."""
+    found: Counter[str] = Counter()
     for line in text.splitlines():
         name, _, value = line.strip().partition(": ")
-        if name.startswith(prefix) and value.isdecimal():
-            found[name.removeprefix(prefix)] = int(value)
-    return found if "zc_bytes" in found else {}
+        queue, _, counter = name.partition("_")
+        if queue in {f"rx{number}" for number in queues} and value.isdecimal():
+            found[counter] += int(value)
+    return dict(found)
 
 
 def copied(

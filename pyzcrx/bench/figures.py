@@ -51,6 +51,21 @@ class Report:
             raise BenchError(f"{path}: {error}") from None
 
 
+def added_up(runs: Sequence[Run]) -> Run:
+    """One run of several processes: sums, over the time from the first begin to the last end."""
+    if len(runs) == 1:
+        return dict(runs[0])
+    names = {name for run in runs for name, value in run.items() if isinstance(value, int | float)}
+    sums: Run = {name: sum(run.get(name, 0) for run in runs) for name in sorted(names)}
+    began = min(run["began_s"] for run in runs)
+    ended = max(run["began_s"] + run["seconds"] for run in runs)
+    return sums | {
+        "began_s": began,
+        "seconds": ended - began,
+        "bytes_by_queue": [run["bytes"] for run in runs],
+    }
+
+
 def rate(run: Run) -> float:
     """MiB a second."""
     return float(run["bytes"] / MIB / run["seconds"])

@@ -42,8 +42,9 @@ class SendJob(_Told):
     """One run of the sender: *size_bytes* over all connections, or an echo exchange."""
 
     host: str
-    port: int
+    ports: list[int]
     connections: int = 1
+    """To each port."""
     size_bytes: int = 0
     how: str = "sendfile"
     """``sendfile``, ``zerocopy`` (MSG_ZEROCOPY) or ``send``."""

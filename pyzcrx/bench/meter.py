@@ -91,6 +91,7 @@ class Meter:
         self.figures = {
             "bytes": size_bytes, "chunks": chunks, "turns": turns, **more,
             **{name: now[name] - self._first[name] for name in now},
+            "began_s": self._first["seconds"],
         }  # fmt: skip
 
     def tell(self) -> None:

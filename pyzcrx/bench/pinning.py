@@ -1,4 +1,4 @@
-"""Who runs where: receiver, sender, and the card's interrupts (with them NAPI)."""
+"""Who runs where: receivers, sender, and the card's interrupts (with them NAPI)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ PROC = Path("/proc")
 class Pinning:
     """The CPUs; *problems* says what could not be pinned, one line each."""
 
-    receiver: int | None
+    receivers: tuple[int | None, ...]
+    """One for each of a receiver's processes."""
     sender: int | None
     napi: int | None
     problems: list[str] = field(default_factory=list)
@@ -24,26 +25,40 @@ class Pinning:
 
     @classmethod
     def choose(
-        cls, receiver: int | None = None, sender: int | None = None, napi: int | None = None
-    ) -> Pinning:
+        cls, receiver: int | None = None, sender: int | None = None, napi: int | None = None,
+        processes: int = 1,
+    ) -> Pinning:  # fmt: skip
         """The CPUs asked for, else: the receiver alone on the last, NAPI beside the sender.
 
-        Raises BadArgument for a CPU that we may not use.
+        A receiver of several *processes* has that CPU and those before it; when all but
+        the sender's are taken, they share. Raises BadArgument for a CPU that we may not
+        use.
         """
         allowed = sorted(os.sched_getaffinity(0))
         for cpu in (receiver, sender, napi):
             if cpu is not None and cpu not in allowed:
                 raise BadArgument(f"CPU {cpu} is not among those that may be used: {allowed}")
         if len(allowed) == 1:
-            return cls(None, None, None, ["one CPU only: receiver and sender share it"])
+            none = (None,) * processes
+            return cls(none, None, None, ["one CPU only: receiver and sender share it"])
         chosen = allowed[-1] if receiver is None else receiver
         others = [cpu for cpu in allowed if cpu != chosen]
-        chosen_sender = others[0] if sender is None else sender
+        if sender is None:
+            sender = others[0]
+        free = [cpu for cpu in reversed(others) if cpu not in (sender, napi)]
+        own = [chosen, *free][:processes]
+        others = [cpu for cpu in others if cpu not in own] or [sender]
         if napi is None:
             napi = others[1] if len(others) > 1 else others[0]
-        pinning = cls(chosen, chosen_sender, napi)
-        if chosen in (chosen_sender, napi):
-            pinning.problems.append(f"the receiver is not alone on CPU {chosen}")
+        pinning = cls(tuple(own[i % len(own)] for i in range(processes)), sender, napi)
+        if len(own) < processes:
+            cpus = ", ".join(map(str, sorted(own)))
+            pinning.problems.append(
+                f"a receiver's {processes} processes share CPU {cpus}: each has none of its own"
+            )
+        pinning.problems += [
+            f"the receiver is not alone on CPU {cpu}" for cpu in own if cpu in (sender, napi)
+        ]
         return pinning
 
     def pin_interrupts(self, interfaces: list[str]) -> None:
@@ -79,9 +94,10 @@ class Pinning:
                 self.problems.append(f"{path}: {error.strerror}")
         self._before.clear()
 
-    def describe(self) -> dict[str, int | None]:
+    def describe(self) -> dict[str, int | list[int | None] | None]:
         """For the set-up."""
-        return {"receiver": self.receiver, "sender": self.sender, "napi": self.napi}
+        receiver = self.receivers[0] if len(self.receivers) == 1 else list(self.receivers)
+        return {"receiver": receiver, "sender": self.sender, "napi": self.napi}
 
 
 def interrupts(text: str, names: set[str]) -> dict[int, str]:

@@ -27,8 +27,12 @@ class Plan:
     rounds: int = 5
     size_bytes: int = 256 * MIB
     connections: int = 1
+    """Of each queue's receiver."""
     interface: str | None = None
-    queue: int = 0
+    queues: tuple[int, ...] = (0,)
+    """A receiver is a process for each; without an interface they are only numbers."""
+    ports: tuple[int, ...] = (0,)
+    """Where they listen, one each; 0: any free one."""
     rx_buf_len: int = 0
     area_bytes: int = 64 * MIB
     host: str = "127.0.0.1"
@@ -74,6 +78,7 @@ def setup(plan: Plan, pinning: Pinning) -> dict[str, Any]:
         "pinned": pinning.describe(),
         "size_bytes": plan.size_bytes,
         "connections": plan.connections,
+        "queues": len(plan.queues),
         "rx_buf_len": plan.rx_buf_len,
         "sender": plan.how,
         "read": plan.read,

@@ -1,4 +1,4 @@
-"""Runs: a receiver and a sender, each a process of its own; rounds of them, interleaved."""
+"""Runs: a receiver, a process for each queue, and a sender; rounds of them, interleaved."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from pyzcrx.bench import card
 from pyzcrx.bench.bandwidth import Traffic
+from pyzcrx.bench.figures import added_up
 from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning
@@ -62,78 +63,93 @@ class Rounds:
         plan = self._plan
         before, books = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
         moved = self._traffic.bytes() if self._traffic else 0.0
-        figures, _ = self._pair(name, mark=mark, echo=False)
+        told, _ = self._exchange(name, len(plan.queues), mark=mark, echo=False)
+        figures = added_up(told)
         if self._traffic:
             figures["memory_bytes"] = self._traffic.bytes() - moved
         after, books_after = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
         if figures["bytes"] != plan.size_bytes:
             raise BenchError(f"{name} received {figures['bytes']} of {plan.size_bytes} bytes")
-        for who in ("receiver", "napi"):
-            cpu = str(getattr(self._pinning, who))
-            if cpu in after:
-                spent = after[cpu]["softirq"] - before[cpu]["softirq"]
-                figures[f"softirq_of_{who}_s"] = round(spent, 6)
+        of = {"receiver": {*self._pinning.receivers}, "napi": {self._pinning.napi}}
+        for who, cpus in of.items():
+            spent = [
+                after[cpu]["softirq"] - before[cpu]["softirq"]
+                for cpu in map(str, cpus) if cpu in after
+            ]  # fmt: skip
+            if spent:
+                figures[f"softirq_of_{who}_s"] = round(sum(spent), 6)
         figures["copied"] = card.copied(plan, name, figures, books, books_after)
         return {"mark": mark, **figures}
 
     def echo(self, name: str) -> list[int]:
-        """Round trips, in ns."""
-        _, sent = self._pair(name, mark=0, echo=True)
+        """Round trips on one connection, so on the first queue, in ns."""
+        _, sent = self._exchange(name, 1, mark=0, echo=True)
         took: list[int] = sent["round_trips_ns"]
         return took
 
-    def _pair(self, name: str, *, mark: int, echo: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-        receiver = subprocess.Popen(
-            self._receiver(name, mark, echo=echo),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=_pinned(self._pinning.receiver),
-        )  # fmt: skip
+    def _exchange(
+        self, name: str, processes: int, *, mark: int, echo: bool
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """What the receiver's processes told, and what the sender."""
+        receivers: list[subprocess.Popen[str]] = []
         try:
-            port = _listening(name, receiver)
+            for i in range(processes):
+                receivers.append(subprocess.Popen(
+                    self._receiver(name, i, mark, echo=echo),
+                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                    preexec_fn=_pinned(self._pinning.receivers[i]),
+                ))  # fmt: skip
+            ports = [_listening(name, receiver) for receiver in receivers]
             sender = subprocess.run(
-                self._sender(port, echo=echo), capture_output=True, text=True, check=False,
+                self._sender(ports, echo=echo), capture_output=True, text=True, check=False,
                 timeout=PATIENCE_S, preexec_fn=_pinned(self._pinning.sender),
             )  # fmt: skip
             if sender.returncode:
-                receiver.kill()
-            out, err = receiver.communicate(timeout=PATIENCE_S)
+                for receiver in receivers:
+                    receiver.kill()
+            said = [receiver.communicate(timeout=PATIENCE_S) for receiver in receivers]
         except subprocess.TimeoutExpired as error:
             raise BenchError(f"{name}: no end after {error.timeout:.0f} s") from None
         finally:
-            receiver.kill()
-            receiver.wait()
+            for receiver in receivers:
+                receiver.kill()
+            for receiver in receivers:
+                receiver.wait()
         if sender.returncode:
-            raise BenchError(f"{name}: {sender.stderr.strip() or 'the sender failed'} {err}")
-        if receiver.returncode:
-            raise BenchError(err.strip() or f"{name} ended with status {receiver.returncode}")
-        return json.loads(out), json.loads(sender.stdout)
+            errors = " ".join(err.strip() for _, err in said if err.strip())
+            raise BenchError(f"{name}: {sender.stderr.strip() or 'the sender failed'} {errors}")
+        for receiver, (_, err) in zip(receivers, said, strict=True):
+            if receiver.returncode:
+                raise BenchError(err.strip() or f"{name} ended with status {receiver.returncode}")
+        return [json.loads(out) for out, _ in said], json.loads(sender.stdout)
 
-    def _receiver(self, name: str, mark: int, *, echo: bool) -> list[str]:
+    def _receiver(self, name: str, number: int, mark: int, *, echo: bool) -> list[str]:
         plan = self._plan
+        queue, port = plan.queues[number], plan.ports[number]
         connections = 1 if echo else plan.connections
         if name != C:
             job = ReceiveJob(
-                name, plan.host, 0, connections=connections, interface=plan.interface,
-                queue=plan.queue, rx_buf_len=plan.rx_buf_len, area_bytes=plan.area_bytes,
+                name, plan.host, port, connections=connections, interface=plan.interface,
+                queue=queue, rx_buf_len=plan.rx_buf_len, area_bytes=plan.area_bytes,
                 read=plan.read, echo=echo, mark=mark,
             )  # fmt: skip
-            return [sys.executable, "-m", "pyzcrx.bench.receive", job.to_json()]
+            return [sys.executable, "-P", "-m", "pyzcrx.bench.receive", job.to_json()]
         assert plan.c_receiver
-        argv = [plan.c_receiver, "-p", "0", "-a", plan.host, "-c", str(connections)]
+        argv = [plan.c_receiver, "-p", str(port), "-a", plan.host, "-c", str(connections)]
         argv += ["-A", str(plan.area_bytes), "-m", str(mark)]
         if plan.interface:
-            argv += ["-i", plan.interface, "-q", str(plan.queue), "-l", str(plan.rx_buf_len)]
+            argv += ["-i", plan.interface, "-q", str(queue), "-l", str(plan.rx_buf_len)]
         return [*argv, *(["-r"] if plan.read else []), *(["-e"] if echo else [])]
 
-    def _sender(self, port: int, *, echo: bool) -> list[str]:
+    def _sender(self, ports: list[int], *, echo: bool) -> list[str]:
         plan = self._plan
         job = SendJob(
-            plan.host, port, connections=1 if echo else plan.connections,
+            plan.host, ports, connections=1 if echo else plan.connections,
             size_bytes=plan.size_bytes, how=plan.how,
             echo_rounds=plan.echo_rounds if echo else 0,
         )  # fmt: skip
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
-        return [*prefix, sys.executable, "-m", "pyzcrx.bench.send", job.to_json()]
+        return [*prefix, sys.executable, "-P", "-m", "pyzcrx.bench.send", job.to_json()]
 
 
 def _listening(name: str, receiver: subprocess.Popen[str]) -> int:

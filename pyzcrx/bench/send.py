@@ -59,7 +59,10 @@ WAYS: dict[str, Callable[[], Push]] = {
 
 
 def _connect(job: SendJob) -> list[socket.socket]:
-    return [socket.create_connection((job.host, job.port)) for _ in range(job.connections)]
+    return [
+        socket.create_connection((job.host, port))
+        for _ in range(job.connections) for port in job.ports
+    ]  # fmt: skip
 
 
 def send(job: SendJob) -> dict[str, float]:

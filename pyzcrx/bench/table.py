@@ -37,8 +37,9 @@ def heading(report: Report) -> Iterator[str]:
         f"pyzcrx {report.versions['pyzcrx']}"
     )
     yield (
-        f"{setup['interface']}, MTU {setup['mtu']}; {setup['connections']} connection(s), "
-        f"{setup['size_bytes'] // MIB} MiB a run by {setup['sender']}"
+        f"{setup['interface']}, MTU {setup['mtu']}; {setup['connections']} connection(s)"
+        + (f" on each of {queues} queues" if (queues := setup.get("queues", 1)) > 1 else "")
+        + f", {setup['size_bytes'] // MIB} MiB a run by {setup['sender']}"
         + (", every byte read" if setup["read"] else "")
     )
     yield f"CPUs: receiver {cpus['receiver']}, sender {cpus['sender']}, NAPI {cpus['napi']}"

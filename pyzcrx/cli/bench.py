@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,30 +17,34 @@ from pyzcrx.bench.bandwidth import Traffic, counted
 from pyzcrx.bench.figures import Report
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
+from pyzcrx.bench.ports import Ports
 from pyzcrx.bench.rounds import ALL, Rounds, unavailable
 from pyzcrx.bench.send import WAYS
 from pyzcrx.cli import per_buffer
+from pyzcrx.cli.card import CardOptions, card_options, interruptible
 from pyzcrx.cli.common import SIZE, one_line_errors
 from pyzcrx.cli.serve_iperf3 import serve
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-i", "--interface", help="Network card to receive on.  [default: none, NODEV]")
-@click.option("-q", "--queue", default=0, type=click.IntRange(0), help="Its rx queue.")
+@card_options
+@click.option("--queues", default=1, show_default=True, type=click.IntRange(1, 1024),
+              help="Each receiver is so many processes, one for each of so many queues.")
 @click.option("--host", help="Address that receivers listen on and the sender connects to."
-              "  [default: 127.0.0.1; with --serve-iperf3 all]")
+              "  [default: the card's first, or 127.0.0.1; with --serve-iperf3 all]")
 @click.option("--sender-netns", "netns", metavar="NAME",
               help="The sender's network namespace.  [default: ours]")
 @click.option("-r", "--receiver", "receivers", multiple=True, type=click.Choice(ALL),
               help="May be given several times; the first is the reference.  [default: all]")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--size", "size_bytes", default="256M", show_default=True, type=SIZE,
-              help="What each receiver gets in a round.")
-@click.option("--connections", default=1, show_default=True, type=click.IntRange(1, 10000))
+              help="What each receiver gets in a round, over all queues.")
+@click.option("--connections", default=1, show_default=True, type=click.IntRange(1, 10000),
+              help="To each queue.")
 @click.option("--rx-buf-len", type=SIZE, default=None,
               help="Bytes of a zcrx buffer, where the card can choose.  [default: a page]")
 @click.option("--area", "area_bytes", default="64M", show_default=True, type=SIZE,
-              help="Memory of zcrx receivers.")
+              help="Memory of a zcrx receiver, for each queue.")
 @click.option("--sender", "how", default="sendfile", show_default=True,
               type=click.Choice(list(WAYS)))
 @click.option("--read", is_flag=True, help="Receivers read every byte.")
@@ -46,7 +52,8 @@ from pyzcrx.cli.serve_iperf3 import serve
               help="Measure so many round trips of 1 KiB, too.")
 @click.option("--c-receiver", type=click.Path(exists=True, dir_okay=False),
               help="The receiver in C (csrc/bench).  [default: zcrx-c-receiver in PATH]")
-@click.option("--receiver-cpu", type=click.IntRange(0), help="[default: the last]")
+@click.option("--receiver-cpu", type=click.IntRange(0),
+              help="[default: the last; further queues take those before]")
 @click.option("--sender-cpu", type=click.IntRange(0), help="[default: the first]")
 @click.option("--napi-cpu", type=click.IntRange(0),
               help="For the card's interrupts.  [default: the second, if there are three]")
@@ -65,8 +72,8 @@ from pyzcrx.cli.serve_iperf3 import serve
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-bench")
 @one_line_errors("zcrx-bench")
 def main(
-    interface: str | None,
-    queue: int,
+    card: CardOptions,
+    queues: int,
     host: str | None,
     netns: str | None,
     receivers: tuple[str, ...],
@@ -92,41 +99,64 @@ def main(
 ) -> None:
     """Receive the same bytes in several ways, in turns, and compare the costs.
 
-    Each receiver is a process of its own, pinned to its CPU; the sender is one more. On a
-    card (-i and -q) header split and steering to the queue are yours to set up; without
-    one everything goes over loopback, zcrx by NODEV.
+    Each receiver is a process of its own, pinned to its CPU; the sender is one more. A
+    card (-i) is set up for it once and put back at the end; without one everything goes
+    over loopback, zcrx by NODEV. Status 1 and one line for an error, 1 when interrupted,
+    2 for a wrong command line.
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
+    card.check()
     if serve_iperf3:
-        serve(host or "", port, interface, queue, rx_buf_len or 0, area_bytes,
-              once=once, as_json=as_json)  # fmt: skip
+        if queues != 1:
+            raise click.UsageError("--serve-iperf3 receives on one queue, leave --queues out")
+        serve(host or "", port, card, rx_buf_len or 0, area_bytes, once=once, as_json=as_json)
         return
-    plan = Plan(
-        receivers=receivers or ALL, rounds=rounds, size_bytes=size_bytes,
-        connections=connections, interface=interface, queue=queue, rx_buf_len=rx_buf_len or 0,
-        area_bytes=area_bytes, host=host or "127.0.0.1", netns=netns, how=how, read=read,
-        echo_rounds=echo_rounds, c_receiver=c_receiver or shutil.which("zcrx-c-receiver"),
-        mark_from=mark_from,
-    )  # fmt: skip
-    pinning = Pinning.choose(receiver_cpu, sender_cpu, napi_cpu)
-    if memory_bandwidth:
-        with counted() as (traffic, why):
+    if mark_from and queues != 1:
+        raise click.UsageError("--mark-from numbers runs of one process, leave --queues out")
+    with ExitStack() as stack:
+        stack.enter_context(interruptible())
+        host = host or card.address() or "127.0.0.1"
+        plan = Plan(
+            receivers=receivers or ALL, rounds=rounds, size_bytes=size_bytes,
+            connections=connections, interface=card.interface, queues=tuple(range(queues)),
+            rx_buf_len=rx_buf_len or 0, area_bytes=area_bytes, host=host, netns=netns, how=how,
+            read=read, echo_rounds=echo_rounds,
+            c_receiver=c_receiver or shutil.which("zcrx-c-receiver"), mark_from=mark_from,
+        )  # fmt: skip
+        pinning = Pinning.choose(receiver_cpu, sender_cpu, napi_cpu, queues)
+        if card.interface and not netns:
+            pinning.problems.append(
+                f"without --sender-netns nothing may come over {card.interface}: what a machine "
+                "sends to itself goes over loopback"
+            )
+        traffic = None
+        if memory_bandwidth:
+            traffic, why = stack.enter_context(counted())
             if why:
                 pinning.problems.append(why)
-            report = _measure(plan, pinning, traffic)
-    else:
-        report = _measure(plan, pinning, None)
+        names = _runnable(plan, pinning)
+        ports = stack.enter_context(Ports(host, queues)).numbers
+        plan = replace(plan, ports=ports, queues=card.for_ports(host, ports, stack))
+        report = _measure(plan, names, pinning, traffic)
     if picture:
         plot.draw([report], picture)
     click.echo(report.to_json() if as_json else table.table(report))
 
 
-def _measure(plan: Plan, pinning: Pinning, traffic: Traffic | None) -> Report:
-    left_out = unavailable(plan)
-    names = [name for name in plan.receivers if name not in left_out]
+def _runnable(plan: Plan, pinning: Pinning) -> list[str]:
+    """The receivers that can run here; why others cannot is among the problems."""
+    left_out = [f"{name}: {why}" for name, why in unavailable(plan).items()]
+    names = [name for name in plan.receivers if name not in unavailable(plan)]
     if not names:
-        raise BenchError("; ".join(f"{name}: {why}" for name, why in left_out.items()))
+        raise BenchError("; ".join(left_out))
+    pinning.problems += left_out
+    return names
+
+
+def _measure(
+    plan: Plan, names: list[str], pinning: Pinning, traffic: Traffic | None
+) -> Report:
     interfaces = [plan.interface] if plan.interface else []
     if plan.netns:
         interfaces += interfaces_in(plan.netns)
@@ -135,7 +165,7 @@ def _measure(plan: Plan, pinning: Pinning, traffic: Traffic | None) -> Report:
         report = Report(
             setup(plan, pinning),
             {"pyzcrx": pyzcrx.__version__, "python": platform.python_version()},
-            [*pinning.problems, *(f"{name}: {why}" for name, why in left_out.items())],
+            pinning.problems,
         )
         rounds = Rounds(plan, pinning, traffic)
         with click.progressbar(

@@ -6,15 +6,14 @@ import resource
 import signal
 import socket
 import time
-import warnings
 from contextlib import ExitStack
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import click
 
 import pyzcrx
 from pyzcrx.area import HugePages
+from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
 from pyzcrx.cli.placement import place, placement_options
 from pyzcrx.cli.server import Server
@@ -27,9 +26,6 @@ from pyzcrx.pressure import POLICIES, Policy
 from pyzcrx.privilege import User
 from pyzcrx.registration import RqMemory
 from pyzcrx.supervisor import become_worker
-
-if TYPE_CHECKING:
-    from pyzcrx.nic.setup import Setup
 
 BOUND_PATIENCE_S = 5.0
 """A restart at once meets the queue of the process before, still on its way back."""
@@ -76,12 +72,7 @@ class Stop:
 @click.option("--host", default="", help="Address to listen on.  [default: all]")
 @click.option("-p", "--port", default=9999, show_default=True, type=click.IntRange(0, 65535),
               help="Port to listen on; 0: any free one.")
-@click.option("-i", "--interface", help="Network card to receive on.")
-@click.option("-q", "--queue", type=click.IntRange(0),
-              help="Its rx queue.  [default: the last that is free]")
-@click.option("--no-setup-nic", is_flag=True,
-              help="The card is set up already: leave it alone. Needs --queue.")
-@click.option("--force", is_flag=True, help="Steer the port to us although others listen on it.")
+@card_options
 @click.option("--nodev", is_flag=True,
               help="No card: the kernel copies. All of zcrx but its gain, on any interface.")
 @click.option("--discard", is_flag=True, help="Receive only, send nothing back.")
@@ -120,10 +111,7 @@ class Stop:
 def main(
     host: str,
     port: int,
-    interface: str | None,
-    queue: int | None,
-    no_setup_nic: bool,
-    force: bool,
+    card: CardOptions,
     nodev: bool,
     discard: bool,
     once: bool,
@@ -152,16 +140,13 @@ def main(
     and its figures; status 1 and one line for an error, 2 for a wrong command
     line.
     """
-    if nodev == (interface is not None):
+    if nodev == (card.interface is not None):
         raise click.UsageError("give either --interface or --nodev")
-    if interface is None and queue is not None:
-        raise click.UsageError("--queue is one of an --interface")
-    if no_setup_nic and queue is None:
-        raise click.UsageError("--no-setup-nic needs --interface and --queue")
-    prepared = None if no_setup_nic else interface
+    card.check()
+    interface, queue = card.interface, card.queue
     worker = None
     if user is not None:
-        worker = become_worker(user, put_back=lambda _pid: _put_back(prepared))
+        worker = become_worker(user, put_back=lambda _pid: _put_back(card.prepared))
     # Many clients are many descriptors; the soft limit is a convention.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -175,16 +160,12 @@ def main(
         ring = pyzcrx.Ring(cq_entries=cq_entries, gather_us=MOST_US if discard else 0)
         stack.callback(ring.close)
         stop = Stop(ring)
-        card = None
-        if interface is not None and not no_setup_nic:
-            card = _set_up(interface, queue, listener, force)
-            # Who gives root up leaves the card to the supervisor.
-            stack.callback(card.close if worker is None else card.abandon)
-            queue = card.queue
-            stack.callback(ring.close)  # before the card is put back
+        setup = card.for_listener(listener, ring, stack, supervised=worker is not None)
+        if setup is not None:
+            queue = setup.queue
         ifq = ring.register_ifq(
             area,
-            interface=card.ifindex if card is not None else interface,
+            interface=setup.ifindex if setup is not None else interface,
             rx_queue=queue,
             rq_entries=rq_entries,
             rq_memory=rq_memory,
@@ -208,28 +189,12 @@ def main(
         how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
         figures = _Figures(ifq, tally)
-        _serve(server, figures, stop, stats_interval, as_json, _Watch(card))
+        _serve(server, figures, stop, stats_interval, as_json, Watch(setup))
         stop.ignore()
         ifq.audit()
         ring.close()
         server.close()
     figures.show(as_json)
-
-
-def _set_up(
-    interface: str, queue: int | None, listener: socket.socket, force: bool
-) -> Setup:
-    """The card, for what comes to *listener*."""
-    # Only here: who uses no card needs no pyroute2, and its import is slow.
-    from pyzcrx.nic.plan import Wanted, listening_flows
-    from pyzcrx.nic.read import read
-    from pyzcrx.nic.setup import Setup
-
-    address, port = listener.getsockname()[:2]
-    host = None if address in ("::", "0.0.0.0") else address
-    ipv6 = listener.family == socket.AF_INET6
-    flows = listening_flows(read(interface), port, host, ipv6=ipv6)
-    return Setup(interface, Wanted(flows, queue, force=force))
 
 
 def _put_back(interface: str | None) -> None:
@@ -243,37 +208,6 @@ def _put_back(interface: str | None) -> None:
         restore(index_of(interface))
     except pyzcrx.ZcrxError as error:
         click.echo(f"zcrx-echo: {error}", err=True)
-
-
-class _Watch:
-    """Says what others change on our card, once each."""
-
-    PERIOD_S = 10.0
-
-    def __init__(self, card: Setup | None) -> None:
-        self._card = card
-        self._said: set[str] = set()
-        self._due = time.monotonic() + self.PERIOD_S if card is not None else float("inf")
-
-    def left(self, interval: float | None) -> float | None:
-        """Seconds to wait at most, where *interval* is what else there is to wait for."""
-        if self._card is None:
-            return interval
-        left = max(0.0, self._due - time.monotonic())
-        return left if interval is None else min(left, interval)
-
-    def look(self) -> None:
-        if self._card is None or time.monotonic() < self._due:
-            return
-        self._due = time.monotonic() + self.PERIOD_S
-        try:
-            found = self._card.check()
-        except pyzcrx.KernelError as error:
-            found = [str(error)]
-        for text in found:
-            if text not in self._said:
-                self._said.add(text)
-                warnings.warn(text, stacklevel=1)
 
 
 class _Figures:
@@ -301,7 +235,7 @@ def _serve(
     stop: Stop,
     interval: float | None,
     as_json: bool,
-    watch: _Watch,
+    watch: Watch,
 ) -> None:
     """Until asked to stop, or done."""
     due = time.monotonic() + (interval or 0)

@@ -10,6 +10,7 @@ import click
 
 import pyzcrx
 from pyzcrx.bench.iperf3_server import Iperf3Server, TestResult
+from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import size_text, stats_json, stats_text
 from pyzcrx.cli.echo import BOUND_PATIENCE_S, Stop, listen
 
@@ -24,7 +25,7 @@ def _tell(result: TestResult, *, as_json: bool) -> None:
 
 
 def serve(
-    host: str, port: int, interface: str | None, queue: int, rx_buf_len: int, area_bytes: int,
+    host: str, port: int, card: CardOptions, rx_buf_len: int, area_bytes: int,
     *, once: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Until SIGINT or SIGTERM, or with *once* until a test is over."""
@@ -33,17 +34,25 @@ def serve(
         area = stack.enter_context(pyzcrx.Area.anonymous(area_bytes))
         ring = pyzcrx.Ring()
         stack.callback(ring.close)
+        stop = Stop(ring)
+        interface, queue = card.interface, card.queue
+        if interface is not None:
+            pyzcrx.drop_urgent(listener)
+        setup = card.for_listener(listener, ring, stack)
+        if setup is not None:
+            queue = setup.queue
         ifq = ring.register_ifq(
-            area, interface=interface, rx_queue=queue if interface else None,
+            area, interface=setup.ifindex if setup is not None else interface, rx_queue=queue,
             rx_buf_len=rx_buf_len, patience=BOUND_PATIENCE_S,
         )  # fmt: skip
         server = Iperf3Server(ring, ifq, listener, told=lambda r: _tell(r, as_json=as_json))
-        stop = Stop(ring)
         address, bound_port = listener.getsockname()[:2]
         how = f"{interface} queue {queue}" if interface else "NODEV: the kernel copies"
         click.echo(f"zcrx-bench: listening on {address} port {bound_port} ({how})", err=True)
+        watch = Watch(setup)
         while not stop.asked and not (once and server.tests and server.idle):
-            server.turn()
+            server.turn(watch.left())
+            watch.look()
         stop.ignore()
         server.stop()
         stats = ifq.stats()

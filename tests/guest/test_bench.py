@@ -19,13 +19,14 @@ from tests.patience import SLOW, START_S
 PATIENCE_S = 120 * SLOW
 QUICK = ("--rounds", "1", "--size", "2M")
 BLOCK_BYTES = 128 << 10
+PLACE = (*CARD.place, "--no-setup-nic") if CARD.place else ()
 COOKIE = b"abcdefghijklmnopqrstuvwxyz234567abcd\0"
 
 
 def bench(*options: str) -> subprocess.CompletedProcess[str]:
     netns = ("--sender-netns", CARD.netns) if isinstance(CARD, Sim) else ()
     return program.run(
-        "zcrx-bench", *CARD.place, "--host", CARD.server, *netns, *options, timeout=10 * START_S
+        "zcrx-bench", *PLACE, "--host", CARD.server, *netns, *options, timeout=10 * START_S
     )
 
 
@@ -54,6 +55,19 @@ def test_several_connections_and_other_senders(how: str) -> None:
     CARD.queue_free()
 
 
+def test_a_process_for_each_queue_adds_up() -> None:
+    done = bench("--json", *QUICK, "--queues", "2", "--connections", "2", "-r", "recv_into-64K",
+                 *(() if CARD.zero_copy else ("-r", "columns")))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["setup"]["queues"] == 2
+    for [run] in report["runs"].values():
+        assert (run["bytes"], run["bytes_by_queue"]) == (2 << 20, [1 << 20, 1 << 20])
+    # Of two CPUs one is the sender's.
+    assert report["setup"]["pinned"]["receiver"] == [1, 1]
+    assert any("share CPU 1" in problem for problem in report["problems"])
+
+
 def test_the_table_names_what_did_not_run() -> None:
     done = bench(*QUICK, "-r", "recv_into-64K", "-r", "uvloop", "-r", "c")
     assert done.returncode == 0, done.stderr
@@ -69,11 +83,18 @@ def test_a_receiver_that_fails_is_one_line() -> None:
     assert done.stderr.splitlines()[-1].startswith("zcrx-bench: columns: ")
 
 
+def test_a_server_on_a_card_that_is_none_is_one_line() -> None:
+    done = program.run("zcrx-bench", "--serve-iperf3", "-p", "0", "-i", "nosuch0")
+    assert done.returncode == 1
+    assert done.stderr.startswith("zcrx-bench: ")
+    assert done.stderr.count("\n") == 1
+
+
 class Served:
     """A running ``zcrx-bench --serve-iperf3``."""
 
     def __init__(self) -> None:
-        self.process = Program("zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *CARD.place)
+        self.process = Program("zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *PLACE)
         line = self.process.stderr.readline()
         assert "listening on" in line, line + self.process.stderr.read()
         self.port = int(line.split(" port ")[1].split()[0])
@@ -213,7 +234,7 @@ def test_a_server_that_is_stopped_tells_its_client(served: Served) -> None:
 
 
 def test_a_server_for_one_test() -> None:
-    with Program("zcrx-bench", "--serve-iperf3", "--once", "-p", "0", *CARD.place) as server:
+    with Program("zcrx-bench", "--serve-iperf3", "--once", "-p", "0", *PLACE) as server:
         port = server.stderr.readline().split(" port ")[1].split()[0]
         client = [*CARD.client_prefix, "iperf3", "-c", CARD.server, "-p", port, "-n", "1M"]
         assert subprocess.run(client, check=False, capture_output=True).returncode == 0

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import socket
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,11 @@ from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning, interrupts
 from pyzcrx.bench.plan import MIB, BenchError, Plan
+from pyzcrx.bench.ports import Ports
 from pyzcrx.bench.rounds import unavailable
 from pyzcrx.cli.bench import main
-from pyzcrx.errors import BadArgument
+from pyzcrx.cli.card import CardOptions, interruptible
+from pyzcrx.errors import BadArgument, ZcrxError
 
 SETUP: dict[str, Any] = {
     "kernel": "7.3.4", "cpu": "a CPU of some length, as they have them today", "python": "3.13.5",
@@ -60,6 +65,26 @@ def test_the_table_is_readable_at_100_columns() -> None:
     assert "c                    2.0       3.0       3.0       3" in text
 
 
+def test_the_table_says_how_many_queues() -> None:
+    lines = table.table(report(queues=4, pinned={"receiver": [7, 6, 5, 4], "sender": 0, "napi": 1}))
+    assert "1 connection(s) on each of 4 queues, 256 MiB a run by sendfile" in lines
+    assert "CPUs: receiver [7, 6, 5, 4], sender 0, NAPI 1" in lines
+    old = report()
+    del old.setup["queues"]
+    assert "; 1 connection(s), 256 MiB" in table.table(old)
+
+
+def test_processes_of_a_run_add_up_over_the_time_from_first_to_last() -> None:
+    one, two = run(2.0, began_s=100.0), run(3.0, 1.5, began_s=100.5)
+    both = figures.added_up([one, two])
+    assert both["bytes"] == 512 * MIB
+    assert both["bytes_by_queue"] == [256 * MIB, 256 * MIB]
+    assert (both["user_s"], both["system_s"], both["waits"]) == (2.0, 1.0, 1024)
+    assert (both["began_s"], both["seconds"]) == (100.0, 3.5)
+    assert figures.rate(both) == pytest.approx(512 / 3.5)
+    assert figures.added_up([one]) == one
+
+
 def test_a_report_survives_json() -> None:
     assert Report.from_json(report().to_json()) == report()
 
@@ -84,7 +109,7 @@ def test_comparing_equal_set_ups() -> None:
     assert lines[2].split()[1:] == ["64.0", ">", "128.0", "2.00", "4.00", ">", "4.00", "1.00"]
 
 
-@pytest.mark.parametrize("changed", [{"mtu": 1500}, {"pinned": {}}, {"new": 1}])
+@pytest.mark.parametrize("changed", [{"mtu": 1500}, {"pinned": {}}, {"queues": 2}, {"new": 1}])
 def test_different_set_ups_are_not_compared(changed: dict[str, Any]) -> None:
     [name] = changed
     with pytest.raises(BenchError, match=f"the set-ups differ.*{name}"):
@@ -139,7 +164,7 @@ def test_no_values_have_no_figures() -> None:
 def test_jobs_survive_json() -> None:
     job = ReceiveJob("columns", "::1", 0, interface="eth0", echo=True)
     assert ReceiveJob.from_json(job.to_json()) == job
-    sending = SendJob("::1", 1, size_bytes=5)
+    sending = SendJob("::1", [1], size_bytes=5)
     assert SendJob.from_json(sending.to_json()) == sending
 
 
@@ -168,8 +193,96 @@ def test_cpus_are_chosen(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: allowed)
     pinning = Pinning.choose()
-    assert (pinning.receiver, pinning.sender, pinning.napi) == chosen
+    assert (*pinning.receivers, pinning.sender, pinning.napi) == chosen
     assert bool(pinning.problems) == (chosen[0] is None)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "processes", "asked", "chosen", "said"),
+    [
+        (range(8), 4, {}, (7, 6, 5, 4, 0, 1), ""),
+        (range(8), 4, {"receiver": 2}, (2, 7, 6, 5, 0, 1), ""),
+        (range(8), 3, {"sender": 7, "napi": 6, "receiver": 0}, (0, 5, 4, 7, 6), ""),
+        (range(3), 2, {}, (2, 1, 0, 0), ""),
+        (range(3), 3, {}, (2, 1, 2, 0, 0), "3 processes share CPU 1, 2"),
+        (range(2), 2, {}, (1, 1, 0, 0), "2 processes share CPU 1"),
+        (range(1), 2, {}, (None, None, None, None), "one CPU only"),
+    ],
+)
+def test_processes_have_cpus_of_their_own_where_there_are_enough(
+    allowed: range, processes: int, asked: dict[str, int], chosen: tuple[int | None, ...],
+    said: str, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(allowed))
+    pinning = Pinning.choose(**asked, processes=processes)
+    assert (*pinning.receivers, pinning.sender, pinning.napi) == chosen
+    assert said in " ".join(pinning.problems)
+    assert bool(pinning.problems) == bool(said)
+    assert pinning.describe()["receiver"] == list(pinning.receivers)
+
+
+def test_ports_are_held_for_those_who_come_later() -> None:
+    with Ports("127.0.0.1", 2) as ports:
+        assert len(set(ports.numbers)) == 2
+        for number in ports.numbers * 2:  # and again, after the first has gone
+            with socket.create_server(("127.0.0.1", number)) as listener:
+                socket.create_connection(listener.getsockname()).close()
+        for number in ports.numbers:
+            with socket.socket() as other, pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", number))
+
+
+@pytest.mark.parametrize(
+    ("host", "said"), [("198.51.100.1", "no interface has that address"), ("", "no address")]
+)
+def test_ports_of_an_address_that_is_not_ours(host: str, said: str) -> None:
+    with pytest.raises(ZcrxError, match=said):
+        Ports(host or "not an address", 1)
+
+
+def test_queues_of_a_card_that_is_left_alone_follow_the_first() -> None:
+    with ExitStack() as stack:
+        assert CardOptions("eth0", 3, False, False).for_ports("::1", [7, 8], stack) == (3, 4)
+        assert CardOptions(None, None, True, False).for_ports("::1", [7, 8], stack) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["-q", "3"], ["--no-setup-nic"], ["-i", "eth0", "--no-setup-nic"],
+     ["--queues", "2", "--serve-iperf3"], ["--queues", "2", "--mark-from", "1"],
+     ["--queues", "0"]],
+)  # fmt: skip
+def test_wrong_command_lines(options: list[str]) -> None:
+    done = CliRunner().invoke(main, options)
+    assert done.exit_code == 2
+    assert "Usage:" in done.output
+
+
+def test_a_card_that_is_none_is_one_line() -> None:
+    for options in (["--host", "127.0.0.1"], []):
+        done = CliRunner().invoke(main, ["-i", "nosuch0", "-r", "epoll", *options])
+        assert done.exit_code == 1
+        assert done.output.count("\n") == 1
+        assert "nosuch0" in done.output
+
+
+def test_a_signal_ends_a_block_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    put_back = False
+    with pytest.raises(KeyboardInterrupt), interruptible():  # noqa: PT012
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            put_back = True
+    assert put_back
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_cards_counters_of_all_our_queues() -> None:
+    text = "NIC statistics:\n     rx1_zc_bytes: 5\n     rx2_zc_bytes: 7\n     rx12_zc_bytes: 99\n"
+    assert card.counted(text, [1, 2]) == {"zc_bytes": 12}
+    assert card.counted(text, [3]) == {}
 
 
 def test_sharing_the_receivers_cpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +300,7 @@ def test_interrupts_that_cannot_be_pinned_are_said(
     affinity.parent.mkdir(parents=True)
     affinity.write_text("0-1")
     monkeypatch.setattr("pyzcrx.bench.pinning.PROC", tmp_path)
-    pinning = Pinning(1, 0, 0)
+    pinning = Pinning((1,), 0, 0)
     pinning.pin_interrupts(["zcrx0", "zcrx1"])
     assert affinity.read_text() == "0"
     assert pinning.problems == ["interrupt 25 (zcrx1-1): No such file or directory"]

@@ -1,0 +1,173 @@
+"""The card of a command that receives: its options, and set up for as long as it runs."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import socket
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from pyzcrx.errors import BadArgument, KernelError
+from pyzcrx.loop import Ring
+
+if TYPE_CHECKING:
+    from pyzcrx.nic.setup import Setup
+
+# Modules of pyzcrx.nic are imported where they are used: who uses no card needs no
+# pyroute2, whose import is slow.
+
+
+@dataclass(frozen=True)
+class CardOptions:
+    """What the command line says of the card."""
+
+    interface: str | None
+    queue: int | None
+    set_up: bool
+    force: bool
+
+    def check(self) -> None:
+        """Raises UsageError for what cannot be meant."""
+        if self.interface is None and self.queue is not None:
+            raise click.UsageError("--queue is one of an --interface")
+        if not self.set_up and (self.interface is None or self.queue is None):
+            raise click.UsageError("--no-setup-nic needs --interface and --queue")
+
+    @property
+    def prepared(self) -> str | None:
+        """The interface that is ours to set up, if any."""
+        return self.interface if self.set_up else None
+
+    def address(self) -> str | None:
+        """The card's first address, one of IPv4 before others."""
+        if self.interface is None:
+            return None
+        from pyzcrx.nic.read import read
+
+        addresses = [text.partition("%")[0] for text in read(self.interface).addresses]
+        if not addresses:
+            raise BadArgument(f"{self.interface} has no address to receive on; see ip address")
+        return min(addresses, key=lambda text: ":" in text)
+
+    def for_listener(
+        self, listener: socket.socket, ring: Ring, stack: ExitStack, *, supervised: bool = False
+    ) -> Setup | None:
+        """The card, for what comes to *listener*; None where it is left alone.
+
+        At the end of *stack* the ring is closed, then the card put back, or with
+        *supervised* left to the supervisor: who gives root up cannot.
+        """
+        if self.prepared is None:
+            return None
+        from pyzcrx.nic.plan import Wanted, listening_flows
+        from pyzcrx.nic.read import read
+        from pyzcrx.nic.setup import Setup
+
+        address, port = listener.getsockname()[:2]
+        host = None if address in ("::", "0.0.0.0") else address
+        ipv6 = listener.family == socket.AF_INET6
+        flows = listening_flows(read(self.prepared), port, host, ipv6=ipv6)
+        card = Setup(self.prepared, Wanted(flows, self.queue, force=self.force))
+        stack.callback(card.abandon if supervised else card.close)
+        stack.callback(ring.close)  # before the card is put back
+        return card
+
+    def for_ports(self, host: str, ports: Sequence[int], stack: ExitStack) -> tuple[int, ...]:
+        """The queues for *host*'s ports, one each; put back at the end of *stack*.
+
+        Without a card they are only numbers.
+        """
+        if self.prepared is None:
+            first = self.queue or 0
+            return tuple(range(first, first + len(ports)))
+        from pyzcrx.nic.plan import Wanted, listening_flows
+        from pyzcrx.nic.read import read
+        from pyzcrx.nic.setup import Setup
+
+        state = read(self.prepared)
+        flows = [flow for port in ports for flow in listening_flows(state, port, host)]
+        wanted = Wanted(
+            tuple(flows), self.queue, len(ports), in_turn=True, force=self.force
+        )
+        return stack.enter_context(Setup(self.prepared, wanted)).queues
+
+
+def card_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The four options, as ``card``."""
+
+    @click.option("-i", "--interface", help="Network card to receive on.")
+    @click.option("-q", "--queue", type=click.IntRange(0),
+                  help="Its rx queue.  [default: the last that is free]")
+    @click.option("--no-setup-nic", is_flag=True,
+                  help="The card is set up already: leave it alone. Needs --queue.")
+    @click.option("--force", is_flag=True,
+                  help="Steer the port to us although others listen on it.")
+    @functools.wraps(command)
+    def wrapped(
+        *args: object, interface: str | None, queue: int | None, no_setup_nic: bool,
+        force: bool, **kwargs: object,
+    ) -> None:  # fmt: skip
+        card = CardOptions(interface, queue, not no_setup_nic, force)
+        command(*args, card=card, **kwargs)
+
+    return wrapped
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """The first SIGINT or SIGTERM ends the block as Ctrl-C does; further ones change nothing.
+
+    So what the block puts back is put back.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+class Watch:
+    """Says what others change on our card, once each."""
+
+    PERIOD_S = 10.0
+
+    def __init__(self, card: Setup | None) -> None:
+        self._card = card
+        self._said: set[str] = set()
+        self._due = time.monotonic() + self.PERIOD_S if card is not None else float("inf")
+
+    def left(self, interval: float | None = None) -> float | None:
+        """Seconds to wait at most, where *interval* is what else there is to wait for."""
+        if self._card is None:
+            return interval
+        left = max(0.0, self._due - time.monotonic())
+        return left if interval is None else min(left, interval)
+
+    def look(self) -> None:
+        if self._card is None or time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + self.PERIOD_S
+        try:
+            found = self._card.check()
+        except KernelError as error:
+            found = [str(error)]
+        for text in found:
+            if text not in self._said:
+                self._said.add(text)
+                warnings.warn(text, stacklevel=1)
