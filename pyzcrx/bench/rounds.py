@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -94,11 +95,8 @@ class Rounds:
         receivers: list[subprocess.Popen[str]] = []
         try:
             for i in range(processes):
-                receivers.append(subprocess.Popen(
-                    self._receiver(name, i, mark, echo=echo),
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                    preexec_fn=_pinned(self._pinning.receivers[i]),
-                ))  # fmt: skip
+                argv = self._receiver(name, i, mark, echo=echo)
+                _begin(receivers, argv, self._pinning.receivers[i])
             ports = [_listening(name, receiver) for receiver in receivers]
             sender = subprocess.run(
                 self._sender(ports, echo=echo), capture_output=True, text=True, check=False,
@@ -150,6 +148,23 @@ class Rounds:
         )  # fmt: skip
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
         return [*prefix, sys.executable, "-P", "-m", "pyzcrx.bench.send", job.to_json()]
+
+
+def _begin(receivers: list[subprocess.Popen[str]], argv: list[str], cpu: int | None) -> None:
+    """One more of them, which no signal can make us forget: it would keep its queue."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
+
+    try:
+        receivers.append(subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare,
+        ))  # fmt: skip
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listening(name: str, receiver: subprocess.Popen[str]) -> int:

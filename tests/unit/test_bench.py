@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx.bench import card, figures, marks, plot, table
+from pyzcrx.bench import card, figures, marks, plot, rounds, table
 from pyzcrx.bench.figures import Report, Spread, percentile, ratio
 from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
@@ -448,3 +451,24 @@ def test_without_matplotlib_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(BenchError, match="pip install"):
         plot.draw([report()], tmp_path / "x.png")
+
+
+def test_a_process_is_known_before_a_signal_is_heard() -> None:
+    begun: list[subprocess.Popen[str]] = []
+    show = "import os, signal; print(signal.pthread_sigmask(0, []), os.sched_getaffinity(0))"
+    cpu = min(os.sched_getaffinity(0))
+    begin = subprocess.Popen
+
+    def interrupted(*args: Any, **options: Any) -> subprocess.Popen[str]:
+        signal.raise_signal(signal.SIGTERM)
+        return begin(*args, **options)
+
+    with (
+        mock.patch("subprocess.Popen", interrupted), pytest.raises(KeyboardInterrupt),
+        interruptible(),
+    ):  # fmt: skip
+        rounds._begin(begun, [sys.executable, "-c", show], cpu)
+    [process] = begun
+    # Nothing stays blocked, neither there nor here.
+    assert process.communicate() == (f"set() {{{cpu}}}\n", "")
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
