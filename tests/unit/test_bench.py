@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx.bench import card, figures, marks, plot, rounds, table
+from pyzcrx.bench import card, figures, marks, rounds, table
 from pyzcrx.bench.figures import Report, Spread, percentile, ratio
 from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
@@ -30,29 +30,7 @@ from pyzcrx.bench.rounds import unavailable
 from pyzcrx.cli.bench import main
 from pyzcrx.cli.card import CardOptions, interruptible
 from pyzcrx.errors import BadArgument, ZcrxError
-
-SETUP: dict[str, Any] = {
-    "kernel": "7.3.4", "cpu": "a CPU of some length, as they have them today", "python": "3.13.5",
-    "interface": "zcrx0", "mtu": 9000, "connections": 1, "size_bytes": 256 * MIB,
-    "queues": 1, "sender": "sendfile", "read": False,
-    "pinned": {"receiver": 1, "sender": 0, "napi": 0},
-}  # fmt: skip
-
-
-def run(seconds: float = 2.0, user_s: float = 0.5, **more: Any) -> dict[str, Any]:
-    return {
-        "bytes": 256 * MIB, "chunks": 65536, "turns": 900, "seconds": seconds, "waits": 512,
-        "user_s": user_s, "system_s": 0.5, "softirq_of_receiver_s": 0.01, "copied": 0.0, **more,
-    }  # fmt: skip
-
-
-def report(**setup: Any) -> Report:
-    return Report(
-        SETUP | setup, {"pyzcrx": "0.1.0"}, ["uvloop: uvloop is not installed"],
-        {"c": [run(1.0), run(2.0), run(4.0)], "columns": [run(2.0), run(4.0), run(8.0, 1.5)],
-         "recv_into-64K": [run(2.0, copied=None)]},
-        {"c": [1000, 2000, 3000]},
-    )  # fmt: skip
+from tests.unit.reports import report, run
 
 
 def test_the_table_is_readable_at_100_columns() -> None:
@@ -395,62 +373,6 @@ def test_memory_traffic_for_each_byte() -> None:
             each["memory_bytes"] = share * each["bytes"]
     lines = [line.split() for line in table.traffic(told)]
     assert lines[1:] == [["c", "1.00", "1.00"], ["columns", "1.50", "1.50"]]
-
-
-def test_pictures_vary_what_can_be_an_axis() -> None:
-    one, eight = report(), report(connections=8)
-    assert plot.varied([one, one]) == []
-    assert plot.varied([one, eight]) == ["connections"]
-    assert plot.curves([eight, one], "connections", figures.rate)["c"] == [
-        (1, Spread(128.0, 64.0, 256.0)), (8, Spread(128.0, 64.0, 256.0))
-    ]  # fmt: skip
-    with pytest.raises(BenchError, match="mtu"):
-        plot.varied([one, report(mtu=1500)])
-
-
-def test_pictures_over_queues() -> None:
-    pinned = {"receiver": [1, 2], "sender": 0, "napi": 0}
-    one, two = report(), report(queues=2, pinned=pinned)
-    assert plot.varied([one, two]) == ["queues"]
-    with pytest.raises(BenchError, match="pinned"):
-        plot.varied([one, two, report(queues=2)])
-    old = report()
-    del old.setup["queues"]
-    assert plot.varied([old, one]) == []
-    assert plot.varied([old, two]) == ["queues"]
-
-
-def test_runs_at_one_place_of_an_axis_are_one_point() -> None:
-    [(at, spread)] = plot.curves([report(), report(rx_buf_len=4096)], "rx_buf_len", figures.cpu)[
-        "columns"
-    ]
-    assert (at, spread) == (4, Spread(4.0, 4.0, 8.0))
-
-
-def test_a_picture_says_what_it_is_of() -> None:
-    assert plot.heading(report(rx_buf_len=32768, connections=8), ["queues"]).splitlines() == [
-        "zcrx0, MTU 9000, Linux 7.3.4, a CPU of some length, as they have them today",
-        "where not varied: buffers of 32 KiB, 8 connections, 1 queue",
-    ]
-    assert [plot.number(value) for value in (12345.6, 0.1264, 1.0)] == ["12,346", "0.126", "1"]
-
-
-def test_a_picture(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="expected: matplotlib is an extra")
-    many = [report(), report(connections=8), report(queues=2), report(rx_buf_len=8192)]
-    for name, reports in ("bars", [report()]), ("curves", many[:2]), ("all", many):
-        plot.draw(reports, tmp_path / f"{name}.png")
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(BenchError, match="No such file"):
-        plot.draw([report()], tmp_path / "no" / "x.png")
-
-
-def test_without_matplotlib_it_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(BenchError, match="pip install"):
-        plot.draw([report()], tmp_path / "x.png")
 
 
 def test_a_process_is_known_before_a_signal_is_heard() -> None:
