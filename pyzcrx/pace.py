@@ -11,6 +11,8 @@ from __future__ import annotations
 
 BUSY = 16
 """Buffers of a turn from which on the next one gathers."""
+BUSY_BYTES = 64 << 10
+"""Or bytes, where buffers are large."""
 ENOUGH = 1024
 """Buffers that make a batch worth its turn: of Python it costs as much as 30 slices of a
 memoryview do, or the shim for 650 buffers (docs/performance.md)."""
@@ -25,26 +27,25 @@ class Pace:
     At most *most_us*, and no more than half of a completion queue of *cq_entries*.
     """
 
-    __slots__ = ("_busy", "_most_us", "enough", "us")
+    __slots__ = ("_most_us", "enough", "us")
 
     def __init__(self, most_us: int, cq_entries: int) -> None:
         self._most_us = most_us
         self.enough = max(1, min(ENOUGH, cq_entries // 2))
         """Buffers that the next turn waits for, while it gathers."""
-        self._busy = min(BUSY, self.enough)
         self.us = 0
         """How many microseconds the next turn gathers; 0: not at all."""
 
     def fit(self, buffers: int) -> None:
         """An area of so many buffers is among those to keep from running out."""
         self.enough = max(1, min(self.enough, buffers // 16))
-        self._busy = min(self._busy, self.enough)
 
-    def brought(self, buffers: int) -> None:
-        """A turn brought so many."""
-        if buffers < self._busy:
-            self.us = 0
-        elif buffers < self.enough:
+    def brought(self, buffers: int, size_bytes: int) -> None:
+        """A turn brought so much."""
+        if buffers < self.enough:
+            if buffers < BUSY and size_bytes < BUSY_BYTES:
+                self.us = 0
+                return
             self.us = min(self._most_us, 2 * self.us or _FIRST_US)
         elif buffers > 2 * self.enough:
             self.us //= 2

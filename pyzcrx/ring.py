@@ -326,7 +326,7 @@ class RingCore:
         columns.refresh()
         self.now_ns = columns.now_ns
         self.overflowed = columns.overflow != 0
-        self.pace.brought(columns.n_data)
+        self.pace.brought(columns.n_data, columns.n_bytes)
         # Data first: a request's last completion may be of the same turn.
         self._receive()
         while self._others_done < columns.n_other:

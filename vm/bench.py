@@ -39,6 +39,7 @@ class Options:
 
     nodev: bool = False
     mtu: int = 9000
+    pack: bool = False
     touches: bool = False
     profiled: str | None = None
     no_counting: bool = False
@@ -66,7 +67,7 @@ def c_receiver() -> cache.Entry:
     return cache.obtain("bench", cache.key(*parts), make, keep=2)
 
 
-def set_up_card(guest: Guest, mtu: int) -> None:
+def set_up_card(guest: Guest, mtu: int, pack: bool) -> None:
     """The simulated pair: header split on, every flow to our queue."""
     module.set_up(guest.run)
     for command in (
@@ -74,6 +75,7 @@ def set_up_card(guest: Guest, mtu: int) -> None:
         f"ip -n peer link set zcrx1 mtu {mtu}",
         "ethtool -G zcrx0 tcp-data-split on",
         f"ethtool -X zcrx0 start {QUEUE} equal 1",
+        f"ethtool --set-priv-flags zcrx0 rx-pack {'on' if pack else 'off'}",
     ):
         done = guest.run(command.split(), timeout=60)
         if done.returncode:
@@ -116,7 +118,7 @@ def booted(options: Options, folder: Path) -> Iterator[Guest]:
     )  # fmt: skip
     with Guest(config) as guest:
         if not options.nodev:
-            set_up_card(guest, options.mtu)
+            set_up_card(guest, options.mtu, options.pack)
         yield guest
 
 

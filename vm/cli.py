@@ -97,6 +97,8 @@ def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
 @click.option("--nodev", is_flag=True, help="Over loopback, without the simulated card.")
 @click.option("--mtu", default=9000, show_default=True, type=click.IntRange(1280, 65535),
               help="Of the simulated cards.")
+@click.option("--pack", is_flag=True,
+              help="Have the card put several frames into one buffer (see --rx-buf-len).")
 @click.option("--touches", is_flag=True,
               help="Count how often payload is read and written, too: every byte is read then.")
 @click.option("--profile", "profiled", metavar="RECEIVER", help="Show where its instructions go.")

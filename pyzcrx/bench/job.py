@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from pyzcrx.pace import MOST_US
+
 
 @dataclass(frozen=True, slots=True)
 class _Told:
@@ -29,6 +31,8 @@ class ReceiveJob(_Told):
     queue: int = 0
     rx_buf_len: int = 0
     area_bytes: int = 64 << 20
+    gather_us: int = MOST_US
+    """How long a turn of a zcrx receiver of ours may gather (:class:`pyzcrx.Ring`)."""
     read: bool = False
     """Read every byte, as a parser or a checksum would."""
     echo: bool = False

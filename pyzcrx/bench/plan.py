@@ -11,6 +11,7 @@ from typing import Any
 
 from pyzcrx.bench.pinning import Pinning
 from pyzcrx.errors import ZcrxError
+from pyzcrx.pace import MOST_US
 
 MIB = 1 << 20
 
@@ -35,6 +36,8 @@ class Plan:
     """Where they listen, one each; 0: any free one."""
     rx_buf_len: int = 0
     area_bytes: int = 64 * MIB
+    gather_us: int = MOST_US
+    """Of pyzcrx's receivers, see :class:`pyzcrx.Ring`."""
     host: str = "127.0.0.1"
     """Where receivers listen and the sender connects to."""
     netns: str | None = None
@@ -80,6 +83,7 @@ def setup(plan: Plan, pinning: Pinning) -> dict[str, Any]:
         "connections": plan.connections,
         "queues": len(plan.queues),
         "rx_buf_len": plan.rx_buf_len,
+        "gather_us": plan.gather_us,
         "sender": plan.how,
         "read": plan.read,
     }

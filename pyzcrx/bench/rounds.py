@@ -129,6 +129,7 @@ class Rounds:
             job = ReceiveJob(
                 name, plan.host, port, connections=connections, interface=plan.interface,
                 queue=queue, rx_buf_len=plan.rx_buf_len, area_bytes=plan.area_bytes,
+                gather_us=plan.gather_us,
                 read=plan.read, echo=echo, mark=mark,
             )  # fmt: skip
             return [sys.executable, "-P", "-m", "pyzcrx.bench.receive", job.to_json()]

@@ -18,6 +18,7 @@ from pyzcrx.bench.figures import (
     ratio,
 )
 from pyzcrx.bench.plan import MIB
+from pyzcrx.pace import MOST_US
 
 
 def _median(runs: Sequence[Run], figure: Callable[[Run], float]) -> float:
@@ -42,6 +43,7 @@ def heading(report: Report) -> Iterator[str]:
         + f", {setup['size_bytes'] // MIB} MiB a run by {setup['sender']}"
         + (", every byte read" if setup["read"] else "")
     )
+    yield f"turns of pyzcrx gather for {setup.get('gather_us', MOST_US)} us at most"
     yield f"CPUs: receiver {cpus['receiver']}, sender {cpus['sender']}, NAPI {cpus['napi']}"
     yield from (f"not pinned or not run: {problem}" for problem in report.problems)
 

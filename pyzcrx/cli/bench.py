@@ -24,6 +24,8 @@ from pyzcrx.cli import per_buffer
 from pyzcrx.cli.card import CardOptions, card_options, interruptible
 from pyzcrx.cli.common import SIZE, one_line_errors
 from pyzcrx.cli.serve_iperf3 import serve
+from pyzcrx.pace import MOST_US
+from pyzcrx.ring import MAX_GATHER_US
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +47,9 @@ from pyzcrx.cli.serve_iperf3 import serve
               help="Bytes of a zcrx buffer, where the card can choose.  [default: a page]")
 @click.option("--area", "area_bytes", default="64M", show_default=True, type=SIZE,
               help="Memory of a zcrx receiver, for each queue.")
+@click.option("--gather-us", default=MOST_US, show_default=True,
+              type=click.IntRange(0, MAX_GATHER_US),
+              help="How long a turn of pyzcrx may gather while much arrives.")
 @click.option("--sender", "how", default="sendfile", show_default=True,
               type=click.Choice(list(WAYS)))
 @click.option("--read", is_flag=True, help="Receivers read every byte.")
@@ -82,6 +87,7 @@ def main(
     connections: int,
     rx_buf_len: int | None,
     area_bytes: int,
+    gather_us: int,
     how: str,
     read: bool,
     echo_rounds: int,
@@ -120,7 +126,8 @@ def main(
         plan = Plan(
             receivers=receivers or ALL, rounds=rounds, size_bytes=size_bytes,
             connections=connections, interface=card.interface, queues=tuple(range(queues)),
-            rx_buf_len=rx_buf_len or 0, area_bytes=area_bytes, host=host, netns=netns, how=how,
+            rx_buf_len=rx_buf_len or 0, area_bytes=area_bytes, gather_us=gather_us, host=host,
+            netns=netns, how=how,
             read=read, echo_rounds=echo_rounds,
             c_receiver=c_receiver or shutil.which("zcrx-c-receiver"), mark_from=mark_from,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx.pace import BUSY, ENOUGH, Pace
+from pyzcrx.pace import BUSY, BUSY_BYTES, ENOUGH, Pace
 
 CQ_ENTRIES = 4096
 
@@ -16,7 +16,7 @@ def test_little_is_not_waited_for() -> None:
     pace = Pace(500, CQ_ENTRIES)
     assert pace.us == 0
     for _ in range(10):
-        pace.brought(BUSY - 1)
+        pace.brought(BUSY - 1, BUSY_BYTES - 1)
         assert pace.us == 0
 
 
@@ -24,21 +24,27 @@ def test_much_is_gathered_up_to_the_most() -> None:
     pace = Pace(500, CQ_ENTRIES)
     waits = []
     for _ in range(8):
-        pace.brought(BUSY)
+        pace.brought(BUSY, 1)
         waits.append(pace.us)
     assert all(a < b or b == 500 for a, b in pairwise(waits))
     assert waits[-1] == 500
-    pace.brought(2)
+    pace.brought(2, 8192)
     assert pace.us == 0
+
+
+def test_few_large_buffers_are_much_as_well() -> None:
+    pace = Pace(500, CQ_ENTRIES)
+    pace.brought(2, BUSY_BYTES)
+    assert pace.us > 0
 
 
 def test_too_much_halves_the_wait() -> None:
     pace = Pace(500, CQ_ENTRIES)
     for _ in range(8):
-        pace.brought(BUSY)
-    pace.brought(2 * ENOUGH + 1)
+        pace.brought(BUSY, 1)
+    pace.brought(2 * ENOUGH + 1, 1)
     assert pace.us == 250
-    pace.brought(ENOUGH)
+    pace.brought(ENOUGH, 1)
     assert pace.us == 250
 
 
@@ -46,15 +52,15 @@ def test_a_small_area_is_not_run_dry() -> None:
     pace = Pace(500, CQ_ENTRIES)
     pace.fit(16 * 20)
     for _ in range(8):
-        pace.brought(19)
+        pace.brought(19, 1)
     assert pace.us == 500
-    pace.brought(41)
+    pace.brought(41, 1)
     assert pace.us == 250
 
 
 def test_never_where_it_is_off() -> None:
     pace = Pace(0, CQ_ENTRIES)
-    pace.brought(ENOUGH - 1)
+    pace.brought(ENOUGH - 1, BUSY_BYTES)
     assert pace.us == 0
 
 
@@ -75,5 +81,5 @@ def test_within_its_bounds(
     pace.fit(buffers)
     assert 1 <= pace.enough <= min(ENOUGH, max(1, cq_entries // 2), max(1, buffers // 16))
     for brought in turns:
-        pace.brought(brought)
+        pace.brought(brought, 4096 * brought)
         assert 0 <= pace.us <= most_us

@@ -17,7 +17,10 @@ PATIENCE_S = 60.0
 @contextmanager
 def _registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
     job: ReceiveJob = gate.job
-    with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(job.area_bytes) as area:
+    with (
+        pyzcrx.Ring(gather_us=job.gather_us) as ring,
+        pyzcrx.Area.anonymous(job.area_bytes) as area,
+    ):
         ifq = ring.register_ifq(
             area,
             interface=job.interface,
