@@ -28,7 +28,9 @@ TOUCH_TOLERANCE = 0.03
 HERE_TOLERANCE = 0.25
 HERE = "instructions a buffer, here"
 RATIOS = (("columns", "c"), ("buffers", "c"), ("columns", "recv_into-1M"))
-ARGUMENTS = ("-r", "c", "-r", "columns", "-r", "buffers", "-r", "recv_into-1M")
+ARGUMENTS = (
+    "-r", "c", "-r", "columns", "-r", "buffers", "-r", "recv_into-1M", "--gather-us", "5000",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def here(report: dict[str, Any]) -> dict[str, float]:
 def per_buffer() -> dict[str, float]:
     """The same, counted now."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "pyzcrx.cli.bench", "per-buffer", "--per-turn", "256",
+        [sys.executable, "-P", "-m", "pyzcrx.cli.bench", "per-buffer", "--per-turn", "1024",
          "--rounds", "1", "--instructions", "--json"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
