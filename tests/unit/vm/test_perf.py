@@ -84,7 +84,7 @@ def test_the_record_names_its_versions() -> None:
     versions = {"kernel", "python", "qemu", "pyzcrx", "python here"}
     assert recorded["versions"].keys() == versions
     report = {"goals": dict.fromkeys(("columns", "buffers"), 1),
-              "instructions": {"256": dict.fromkeys(("slice", "columns", "buffers"), TOTAL)}}
+              "instructions": {"1024": dict.fromkeys(("slice", "columns", "buffers"), TOTAL)}}
     assert len(recorded["ratios"]) == len(perf.RATIOS) + 1 + len(perf.here(report))
     assert perf.here(report).keys() <= recorded["ratios"].keys()
 
