@@ -127,8 +127,7 @@ def main(
             receivers=receivers or ALL, rounds=rounds, size_bytes=size_bytes,
             connections=connections, interface=card.interface, queues=tuple(range(queues)),
             rx_buf_len=rx_buf_len or 0, area_bytes=area_bytes, gather_us=gather_us, host=host,
-            netns=netns, how=how,
-            read=read, echo_rounds=echo_rounds,
+            netns=netns, how=how, read=read, echo_rounds=echo_rounds,
             c_receiver=c_receiver or shutil.which("zcrx-c-receiver"), mark_from=mark_from,
         )  # fmt: skip
         pinning = Pinning.choose(receiver_cpu, sender_cpu, napi_cpu, queues)
@@ -153,8 +152,9 @@ def main(
 
 def _runnable(plan: Plan, pinning: Pinning) -> list[str]:
     """The receivers that can run here; why others cannot is among the problems."""
-    left_out = [f"{name}: {why}" for name, why in unavailable(plan).items()]
-    names = [name for name in plan.receivers if name not in unavailable(plan)]
+    reasons = unavailable(plan)
+    left_out = [f"{name}: {why}" for name, why in reasons.items()]
+    names = [name for name in plan.receivers if name not in reasons]
     if not names:
         raise BenchError("; ".join(left_out))
     pinning.problems += left_out

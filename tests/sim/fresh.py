@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +75,16 @@ def fresh_pair(queues: int = 4) -> Iterator[Fresh]:
         yield card
     finally:
         (DRIVER / "del_pair").write_text(f"{number}\n")
+
+
+@contextmanager
+def untouched(card: Fresh) -> Iterator[Fresh]:
+    """As nobody has set it, and so it must be afterwards; nothing may warn."""
+    before = card.state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield card
+    assert card.state() == before
 
 
 def zcrx_nic(*options: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import time
-import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +13,7 @@ import pytest
 from tests.guest import program
 from tests.guest.program import Program
 from tests.patience import PATIENCE_S, START_S
-from tests.sim.fresh import Fresh, fresh_pair
+from tests.sim.fresh import Fresh, fresh_pair, untouched
 
 MIB = 1 << 20
 
@@ -27,12 +26,8 @@ def pair() -> Iterator[Fresh]:
 
 @pytest.fixture
 def card(pair: Fresh) -> Iterator[Fresh]:
-    """Untouched, and so it must be afterwards."""
-    before = pair.state()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with untouched(pair):
         yield pair
-    assert pair.state() == before
 
 
 def command(card: Fresh, *options: str) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from pyzcrx.doctor.read import read as read_facts
 from pyzcrx.nic import settings, steps
 from tests.guest.card import run
 from tests.guest.echo import exchange
-from tests.sim.fresh import Fresh, fresh_pair, zcrx_nic
+from tests.sim.fresh import Fresh, fresh_pair, untouched, zcrx_nic
 
 MIB = 1 << 20
 JOURNALS = Path("/run/pyzcrx/nic")
@@ -34,12 +33,8 @@ def pair() -> Iterator[Fresh]:
 
 @pytest.fixture
 def card(pair: Fresh) -> Iterator[Fresh]:
-    """Untouched, and so it must be afterwards."""
-    before = pair.state()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with untouched(pair):
         yield pair
-    assert pair.state() == before
     assert journals() == []
 
 
