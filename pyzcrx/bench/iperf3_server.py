@@ -51,7 +51,7 @@ class Connection:
     request: Request | None = None
     head: bytearray = field(default_factory=bytearray)
     role: str = "new"
-    """``new``, ``control``, ``stream`` or ``leaving``."""
+    """``new``, ``control``, ``stream``, ``counted`` (a stream, its bytes told) or ``leaving``."""
     size_bytes: int = 0
 
 
@@ -112,7 +112,7 @@ class Iperf3Server:
                 if not self._began:
                     self._first_payload(now)
                 connection.size_bytes += run.size_bytes
-            else:
+            elif connection.role in ("new", "control"):
                 self._read(connection, batch, run)
         batch.release()
         for event in batch.events:
@@ -258,6 +258,9 @@ class Iperf3Server:
              "errors": 0, "packets": 0, "start_time": 0, "end_time": seconds}
             for number, stream in zip(numbers, self._streams, strict=False)
         ]  # fmt: skip
+        # A block that the end cut off may still come, but both sides report what was told.
+        for stream in self._streams:
+            stream.role = "counted"
         self._deadline = now + HANDSHAKE_S
         self._do(self._session.results(results, (user, system)))
 

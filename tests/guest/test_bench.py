@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pyzcrx.bench.iperf3 import State, framed
 from tests.guest import program
 from tests.guest.card import CARD, Sim, connect
 from tests.guest.program import Program
@@ -153,6 +154,29 @@ def test_stock_iperf3_ends_as_it_should(
         assert 0 <= received - sent <= streams * BLOCK_BYTES
     [told] = served.stop()
     assert (told["streams"], told["size_bytes"], told["trouble"]) == (streams, received, "")
+
+
+def test_what_comes_after_the_results_is_not_counted(served: Served) -> None:
+    with served.connect() as control, served.connect() as stream, control.makefile("rb") as reply:
+        control.sendall(COOKIE)
+        assert reply.read(1) == bytes([State.PARAM_EXCHANGE])
+        control.sendall(framed({"tcp": True, "time": 1}))
+        assert reply.read(1) == bytes([State.CREATE_STREAMS])
+        stream.sendall(COOKIE)
+        assert reply.read(2) == bytes([State.TEST_START, State.TEST_RUNNING])
+        stream.sendall(bytes(50_000))
+        control.sendall(bytes([State.TEST_END]))
+        assert reply.read(1) == bytes([State.EXCHANGE_RESULTS])
+        control.sendall(framed({"streams": [{"id": 1, "bytes": 50_000}]}))
+        results = json.loads(reply.read(int.from_bytes(reply.read(4), "big")))
+        assert [each["bytes"] for each in results["streams"]] == [50_000]
+        assert reply.read(1) == bytes([State.DISPLAY_RESULTS])
+        stream.sendall(bytes(30_000))
+        stream.shutdown(socket.SHUT_WR)
+        assert stream.recv(1) == b""  # it has read them all
+        control.sendall(bytes([State.IPERF_DONE]))
+        told = json.loads(served.process.stdout.readline())
+    assert (told["size_bytes"], told["trouble"]) == (50_000, "")
 
 
 def test_its_plain_report(served: Served) -> None:

@@ -20,12 +20,13 @@ import pytest
 
 import pyzcrx
 from tests.guest.card import CARD, PATIENCE_S, Sim, register, run
-from tests.guest.test_receive import connected, ifq_of, sending
+from tests.guest.test_receive import connected, ifq_of
 from tests.leaks import nothing_leaks
 from tests.long import rounds
 from tests.patience import START_S
 
 MIB = 1 << 20
+STRIKES = 8
 
 HOLDER = """
 import os, socket, sys, time
@@ -127,18 +128,60 @@ class Interrupted(BaseException):
     """What the handler below raises."""
 
 
+class Interrupter:
+    """SIGALRM within 3 ms of :meth:`aim`, raising Interrupted where it strikes while armed."""
+
+    def __init__(self) -> None:
+        self.struck = 0
+        self.armed = False
+        self._random = random.Random(1)
+
+    def __enter__(self) -> Interrupter:
+        self._before = signal.signal(signal.SIGALRM, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+
+    def aim(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self._random.random() * 0.003 + 1e-6)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self.armed:
+            raise Interrupted
+
+
+class Trickle:
+    """Sends a piece every now and then, at least *least* bytes, until told that it is enough."""
+
+    def __init__(self, sock: socket.socket, least: int) -> None:
+        self.sent = bytearray()
+        self.enough = threading.Event()
+        self._sock, self._least = sock, least
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Trickle:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.enough.set()
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while len(self.sent) < self._least or not self.enough.wait(0.002):
+            piece = os.urandom(256 << 10)
+            self._sock.sendall(piece)
+            self.sent += piece
+        self._sock.shutdown(socket.SHUT_WR)
+
+
 @pytest.mark.parametrize("batches", [False, True])
 def test_signals_that_raise_in_mid_stream_lose_nothing(batches: bool) -> None:
-    data = os.urandom(rounds(4, 64) * MIB)
     received = bytearray()
-    struck = 0
-    armed = strike = False
-    rng = random.Random(1)
     kept: list[Any] = [None]
-
-    def handler(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        if armed:
-            raise Interrupted
 
     def turn(ring: pyzcrx.Ring) -> Any:
         # By for, not next(): what a call returns is lost to the caller if a handler raises then.
@@ -152,41 +195,40 @@ def test_signals_that_raise_in_mid_stream_lose_nothing(batches: bool) -> None:
                 return [event]
         return []
 
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        with connected() as (client, sock), sending(client, data), ifq_of(16 * MIB) as (ring, ifq):
-            request = ifq.receive(sock)
-            while not request.over or ring._busy:
-                got: pyzcrx.Batch | list[pyzcrx.Event] = []
-                # Not each turn: on a slow machine none would get far enough.
-                strike = not strike
-                if strike:
-                    signal.setitimer(signal.ITIMER_REAL, rng.random() * 0.003 + 1e-6)
-                try:
-                    armed = True
-                    got = turn(ring)
-                    armed = False
-                except Interrupted:
-                    armed = False
-                    struck += 1
-                if isinstance(got, pyzcrx.Batch):
-                    for run_ in got.runs():
-                        for i in range(run_.start, run_.stop):
-                            received += got.view(run_.request, i)
-                    got.release()
-                    continue
-                for event in got:
-                    if isinstance(event, pyzcrx.Data):
-                        received += event.buffer
-                        event.buffer.release()
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            ifq.audit()
-            assert ifq.stats().held_buffers == 0
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert struck > 0
-    assert received == data
+    with (
+        connected() as (client, sock), ifq_of(16 * MIB) as (ring, ifq),
+        Trickle(client, rounds(4, 64) * MIB) as trickle, Interrupter() as interrupter,
+    ):  # fmt: skip
+        request = ifq.receive(sock)
+        aimed = False
+        while not request.over or ring._busy:
+            got: pyzcrx.Batch | list[pyzcrx.Event] = []
+            # Not each turn: on a slow machine none would get far enough.
+            if aimed := not aimed:
+                interrupter.aim()
+            try:
+                interrupter.armed = True
+                got = turn(ring)
+                interrupter.armed = False
+            except Interrupted:
+                interrupter.armed = False
+                interrupter.struck += 1
+            if interrupter.struck >= STRIKES:
+                trickle.enough.set()
+            if isinstance(got, pyzcrx.Batch):
+                for run_ in got.runs():
+                    for i in range(run_.start, run_.stop):
+                        received += got.view(run_.request, i)
+                got.release()
+                continue
+            for event in got:
+                if isinstance(event, pyzcrx.Data):
+                    received += event.buffer
+                    event.buffer.release()
+        assert interrupter.struck >= STRIKES
+        ifq.audit()
+        assert ifq.stats().held_buffers == 0
+        assert received == trickle.sent
 
 
 def test_ctrl_c_is_an_exception_once_and_the_stream_goes_on() -> None:

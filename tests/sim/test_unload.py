@@ -24,6 +24,7 @@ LOADED_BYTES = 8 << 20
 AREA_BYTES = 64 << 20
 WARM_UP = 4
 ROUNDS = rounds(5, 100)
+TRIES = 3
 
 
 @contextlib.contextmanager
@@ -45,7 +46,7 @@ def flood(port: int) -> Iterator[Callable[[], None]]:
                 loaded.set()
 
     def wait() -> None:
-        assert loaded.wait(PATIENCE_S)
+        assert loaded.wait(2 * PATIENCE_S), CARD.stuck()
 
     thread = threading.Thread(target=send)
     sock.settimeout(1)
@@ -122,33 +123,42 @@ def kill_then_unload() -> None:
 UNLOADS = (unload_unbound, unload_then_kill, unload_unbound, kill_then_unload)
 
 
-def settled(before: KernelHoldings) -> KernelHoldings:
-    """What was added for good: the kernel frees some of it in its own time."""
+def come_and_go(sim: Sim, loads: int) -> None:
+    for i in range(loads):
+        sim.set_up()
+        UNLOADS[i % len(UNLOADS)]()
+        sim.take_down()
+
+
+def grown_by(sim: Sim, loads: int) -> KernelHoldings:
+    """What so many loads added, less what the kernel frees in its own time."""
+    settle()
+    before = KernelHoldings.now()
+    come_and_go(sim, loads)
+    settle()
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        grown = KernelHoldings.now().since(before, ROUNDS)
-        few = max(grown.vmalloc, grown.nameless) < ROUNDS and not grown.objects
-        if few or time.monotonic() >= deadline:
+        grown = KernelHoldings.now().since(before, loads)
+        if less_than_one_a_load(grown, loads) or time.monotonic() >= deadline:
             return grown
         time.sleep(1)
+
+
+def less_than_one_a_load(grown: KernelHoldings, loads: int) -> bool:
+    """Less than a page and an object."""
+    return max(grown.vmalloc, grown.nameless) < loads and not grown.objects
 
 
 @pytest.mark.usefixtures("put_back")
 def test_loads_and_unloads_under_load_leave_nothing(sim: Sim) -> None:
     sim.take_down()
-    before = None
-    for i in range(WARM_UP + ROUNDS):
-        if i == WARM_UP:
-            settle()
-            before = KernelHoldings.now()
-        sim.set_up()
-        UNLOADS[i % len(UNLOADS)]()
-        sim.take_down()
-    assert before is not None
-    settle()
-    grown = settled(before)
-    # Less than a page and an object a load.
-    assert grown.vmalloc < ROUNDS
-    assert grown.nameless < ROUNDS
-    assert grown.objects == {}
+    come_and_go(sim, WARM_UP)
+    grown = []
+    # What a leak adds it adds every time; what the kernel keeps at hand grows once.
+    for _ in range(TRIES):
+        grown.append(grown_by(sim, ROUNDS))
+        if less_than_one_a_load(grown[-1], ROUNDS):
+            break
+    else:
+        pytest.fail(f"{ROUNDS} loads left, each time measured: {grown}")
     assert "page_pool_release_retry" not in run("dmesg")  # "stalled pool shutdown"
