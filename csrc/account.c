@@ -72,97 +72,58 @@ static void account_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
-PyDoc_STRVAR(give_back_doc,
-"give_back(offs, tokens, n, token_mask, token_value, since_ns, rq)\n--\n\n"
-"Return those of the first n offsets (uint64) whose token fits, except all-ones, which\n"
-"they become; gives their number. They go to the refill queue (address of a struct\n"
-"pz_rq) at once, unless older ones wait for room in it.");
-
-struct columns {
-	uint64_t *off;
-	const uint64_t *token;
-	Py_ssize_t n;
-	uint64_t mask, value;
-};
-
-/*
- * There is room for all of them in the list. Gives how many there were.  In
- * locals, since a store to an entry might alias anything else.
- */
-static Py_ssize_t give_back(struct account *a, const struct columns *c, struct pz_rq *rq)
+/* Puts what there is room for into the refill queue, the rest into the list, which has room. */
+static void give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned long long since)
 {
-	const uint32_t room = a->count ? 0 : pz_rq_room(rq), last = rq->entries - 1;
+	/* In locals, since a store to an entry might alias anything else. */
+	const uint32_t room = a->rq && !a->count ? pz_rq_room(a->rq) : 0;
 	uint64_t *const list = a->offs + a->start + a->count, *to = list;
-	const uint64_t mask = c->mask, value = c->value, *token = c->token, *end = token + c->n;
-	struct pz_rqe *const rqes = rq->rqes;
-	const uint32_t tail = *rq->tail;
-	uint64_t *at = c->off;
+	struct pz_rqe *const rqes = room ? a->rq->rqes : NULL;
+	const uint32_t tail = room ? *a->rq->tail : 0, last = room ? a->rq->entries - 1 : 0;
+	const uint64_t *const end = off + n;
 	uint32_t pushed = 0;
 
-	for (; token < end; token++, at++) {
-		const uint64_t off = *at;
+	for (; off < end; off++) {
+		const uint64_t place = *off;
 
-		if ((*token & mask) != value || off == UINT64_MAX)
+		if (place == UINT64_MAX)
 			continue;
 		if (pushed < room)
-			rqes[(tail + pushed++) & last] = (struct pz_rqe){ .off = off };
+			rqes[(tail + pushed++) & last] = (struct pz_rqe){ .off = place };
 		else
-			*to++ = off;
-		*at = UINT64_MAX;
+			*to++ = place;
+		*off = UINT64_MAX;
 	}
-	pz_rq_publish(rq, pushed);
+	if (pushed)
+		pz_rq_publish(a->rq, pushed);
+	n = pushed + (to - list);
 	a->pushed += pushed;
 	a->count += to - list;
-	return pushed + (to - list);
+	a->given += n;
+	a->leased -= n;
+	account_held(a, since, n);
 }
 
-static PyObject *account_give_back(PyObject *self, PyObject *args)
+int account_give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned long long since)
 {
-	struct account *a = (struct account *)self;
-	unsigned long long mask, value, since, rq;
-	PyObject *result = NULL;
-	Py_buffer offs, tokens;
-	Py_ssize_t n, returned;
-
-	if (!PyArg_ParseTuple(args, "w*y*nKKKK", &offs, &tokens, &n, &mask, &value, &since, &rq))
-		return NULL;
-	if (n < 0 || n > offs.len / (Py_ssize_t)sizeof(uint64_t) ||
-	    n > tokens.len / (Py_ssize_t)sizeof(uint64_t) || !rq) {
-		PyErr_SetString(PyExc_ValueError, "the columns have not that length");
-	} else if (a->start + a->count + n > a->room && account_reserve(a, n)) {
-		PyErr_NoMemory();
-	} else {
-		const struct columns c = {offs.buf, tokens.buf, n, mask, value};
-
-		returned = give_back(a, &c, (struct pz_rq *)(uintptr_t)rq);
-		a->given += returned;
-		a->leased -= returned;
-		account_held(a, since, returned);
-		result = PyLong_FromSsize_t(returned);
-	}
-	PyBuffer_Release(&offs);
-	PyBuffer_Release(&tokens);
-	return result;
+	if (a->start + a->count + n > a->room && account_reserve(a, n))
+		return -1;
+	give_back(a, off, n, since);
+	return 0;
 }
 
-PyDoc_STRVAR(take_doc, "take(n, serial, now_ns)\n--\n\n"
-"n references were handed out by completions: the run of that serial number, which\n"
-"only counts once, however often it is told; and the clock of the turn.");
+PyDoc_STRVAR(take_doc, "take(n)\n--\n\n"
+"n references are out, as take() of this module counts them for a whole turn.");
 
-static PyObject *account_take(PyObject *self, PyObject *args)
+static PyObject *account_take(PyObject *self, PyObject *arg)
 {
 	struct account *a = (struct account *)self;
-	unsigned long long serial, now;
-	Py_ssize_t n;
+	Py_ssize_t n = PyLong_AsSsize_t(arg);
 
-	if (!PyArg_ParseTuple(args, "nKK", &n, &serial, &now))
+	if (n == -1 && PyErr_Occurred())
 		return NULL;
-	a->now_ns = now;
-	if (serial > a->serial) {
-		a->serial = serial;
-		a->leased += n;
-		a->taken += n;
-	}
+	a->leased += n;
+	a->taken += n;
 	Py_RETURN_NONE;
 }
 
@@ -222,54 +183,48 @@ static PyObject *account_oldest(PyObject *self, PyObject *arg)
 	return list;
 }
 
-static uint32_t push_returned(struct account *a, struct pz_rq *rq)
+static uint32_t push_returned(struct account *a)
 {
+	if (!a->rq)
+		return 0;
 	if (a->count) {
 		uint32_t n = a->count > UINT32_MAX ? UINT32_MAX : (uint32_t)a->count;
 
-		n = pz_rq_push(rq, a->offs + a->start, n);
+		n = pz_rq_push(a->rq, a->offs + a->start, n);
 		a->start += n;
 		a->count -= n;
 		a->pushed += n;
 		if (!a->count)
 			a->start = 0;
 	}
-	return pz_rq_pending(rq);
+	return pz_rq_pending(a->rq);
 }
 
 PyDoc_STRVAR(push_doc,
-"push(rq)\n--\n\n"
-"Move returned offsets to the refill queue (address of a struct pz_rq), as many\n"
-"as find room, oldest first; gives how many entries wait there then.");
+"push()\n--\n\n"
+"Move returned offsets to the refill queue, as many as find room, oldest first; gives\n"
+"how many entries wait there then.");
 
-static PyObject *account_push(PyObject *self, PyObject *arg)
+static PyObject *account_push(PyObject *self, PyObject *unused)
 {
-	struct account *a = (struct account *)self;
-	struct pz_rq *rq = PyLong_AsVoidPtr(arg);
-
-	if (!rq) {
-		if (!PyErr_Occurred())
-			PyErr_SetString(PyExc_ValueError, "push needs a refill queue");
-		return NULL;
-	}
-	return PyLong_FromUnsignedLong(push_returned(a, rq));
+	(void)unused;
+	return PyLong_FromUnsignedLong(push_returned((struct account *)self));
 }
 
 PyDoc_STRVAR(settle_doc,
-"settle(rq, act_at, most)\n--\n\n"
+"settle(act_at, most)\n--\n\n"
 "As push; gives whether nothing else is to be done: nothing is held back, fewer than\n"
 "act_at entries wait, no more than most references are out, and there are no copies.");
 
 static PyObject *account_settle(PyObject *self, PyObject *args)
 {
 	struct account *a = (struct account *)self;
-	unsigned long long rq;
 	Py_ssize_t act_at, most;
 	uint32_t pending;
 
-	if (!PyArg_ParseTuple(args, "Knn", &rq, &act_at, &most))
+	if (!PyArg_ParseTuple(args, "nn", &act_at, &most))
 		return NULL;
-	pending = push_returned(a, (struct pz_rq *)(uintptr_t)rq);
+	pending = push_returned(a);
 	return PyBool_FromLong(!a->count && pending < act_at && a->leased <= most &&
 			       !a->copies_bytes);
 }
@@ -313,14 +268,30 @@ static PyObject *account_histogram(PyObject *self, void *unused)
 	return tuple;
 }
 
+static PyObject *account_rq(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromVoidPtr(((struct account *)self)->rq);
+}
+
+static int account_set_rq(PyObject *self, PyObject *value, void *unused)
+{
+	void *rq = value ? PyLong_AsVoidPtr(value) : NULL;
+
+	(void)unused;
+	if (PyErr_Occurred())
+		return -1;
+	((struct account *)self)->rq = rq;
+	return 0;
+}
+
 static PyMethodDef account_methods[] = {
-	{"give_back", account_give_back, METH_VARARGS, give_back_doc},
 	{"lease_run", account_lease_run, METH_VARARGS, lease_run_doc},
 	{"held", account_held_by, METH_O, held_doc},
 	{"oldest", account_oldest, METH_O, oldest_doc},
 	{"snapshot", account_snapshot, METH_NOARGS, snapshot_doc},
-	{"take", account_take, METH_VARARGS, take_doc},
-	{"push", account_push, METH_O, push_doc},
+	{"take", account_take, METH_O, take_doc},
+	{"push", account_push, METH_NOARGS, push_doc},
 	{"returned", account_returned, METH_NOARGS, returned_doc},
 	{"settle", account_settle, METH_VARARGS, settle_doc},
 	{NULL, NULL, 0, NULL},
@@ -333,6 +304,7 @@ static PyMemberDef account_members[] = {
 	FIELD(count, T_PYSSIZET, READONLY, "returned offsets that wait for the refill queue"),
 	FIELD(leased, T_PYSSIZET, READONLY, "references out with the user"),
 	FIELD(taken, T_ULONGLONG, READONLY, "references ever handed out"),
+	FIELD(bytes, T_ULONGLONG, READONLY, "bytes that those had"),
 	FIELD(given, T_ULONGLONG, READONLY, "references ever given back"),
 	FIELD(forgotten, T_ULONGLONG, READONLY, "of those, by the garbage collector"),
 	FIELD(held_max_ns, T_ULONGLONG, READONLY, "the longest that one was held"),
@@ -352,6 +324,8 @@ static PyMemberDef account_members[] = {
 static PyGetSetDef account_getset[] = {
 	{"histogram", account_histogram, NULL,
 	 "references by hold time: bucket i counts [2**i, 2**(i+1)) ns", NULL},
+	{"rq", account_rq, account_set_rq,
+	 "where what comes back goes: address of a struct pz_rq, or 0", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -10,6 +10,8 @@
 
 #define HISTOGRAM	48	/* bucket i: held for [2^i, 2^(i+1)) ns */
 
+struct pz_rq;
+
 struct account {
 	PyObject_HEAD
 	uint64_t *offs;			/* returned, not yet in the refill queue */
@@ -20,8 +22,9 @@ struct account {
 	Py_ssize_t copies_bytes;
 	Py_ssize_t copy_above;		/* more out than this: copy */
 	Py_ssize_t copies_limit;	/* but not more bytes than this */
+	struct pz_rq *rq;		/* where they go; lives as long as anybody pushes */
 	unsigned long long taken, given, forgotten, pushed;
-	unsigned long long serial;	/* the last run that was taken */
+	unsigned long long bytes;	/* of what was taken */
 	unsigned long long copied, copied_bytes;	/* ever */
 	unsigned long long now_ns, held_max_ns;
 	unsigned long long histogram[HISTOGRAM];
@@ -47,11 +50,15 @@ struct lease {
 	char copied;			/* span.at is a copy of our own */
 };
 
-extern PyType_Spec account_spec, span_spec, lease_spec, data_spec, queue_spec, feed_spec;
-extern PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type;
+extern PyType_Spec account_spec, span_spec, lease_spec, data_spec, queue_spec, feed_spec,
+		   progress_spec, receiver_spec;
+extern PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type,
+		    *progress_type, *receiver_type;
 
 /* A reference came back. -1 without memory for it; no exception is set. */
 int account_put(struct account *a, uint64_t off);
+/* n places, but for those that are all ones, which they become. -1 without memory for them. */
+int account_give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned long long since);
 /* n references were out since then. */
 void account_held(struct account *a, unsigned long long since, Py_ssize_t n);
 
@@ -63,6 +70,10 @@ int lease_commit(struct lease *l, struct account *a);
 
 /* Account.lease_run() */
 PyObject *account_lease_run(PyObject *self, PyObject *args);
+
+/* take(), give_back() */
+PyObject *turn_take(PyObject *module, PyObject *args);
+PyObject *turn_give_back(PyObject *module, PyObject *args);
 
 /* The event that this lease arrived for that request. */
 PyObject *data_make(PyObject *request, PyObject *buffer);

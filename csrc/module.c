@@ -2,7 +2,8 @@
 /* pyzcrx._lease: its types, put together.  What they are: lease.c. */
 #include "lease.h"
 
-PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type;
+PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type, *progress_type,
+	     *receiver_type;
 
 static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
 			      PyTypeObject *base)
@@ -24,7 +25,9 @@ static int add_types(PyObject *m)
 	lease_type = span_type ? add_type(m, "Lease", &lease_spec, span_type) : NULL;
 	data_type = lease_type ? add_type(m, "Data", &data_spec, NULL) : NULL;
 	queue_type = data_type ? add_type(m, "Queue", &queue_spec, NULL) : NULL;
-	if (!queue_type || !add_type(m, "Feed", &feed_spec, NULL))
+	progress_type = queue_type ? add_type(m, "Progress", &progress_spec, NULL) : NULL;
+	receiver_type = progress_type ? add_type(m, "Receiver", &receiver_spec, NULL) : NULL;
+	if (!receiver_type || !add_type(m, "Feed", &feed_spec, NULL))
 		return -1;
 	names = Py_BuildValue("(ss)", "request", "buffer");
 	ret = names ? PyObject_SetAttrString((PyObject *)data_type, "__match_args__", names) : -1;
@@ -32,11 +35,30 @@ static int add_types(PyObject *m)
 	return ret;
 }
 
+PyDoc_STRVAR(take_doc,
+"take(columns, operations, accounts, receivers)\n--\n\n"
+"Count the runs of a turn (address of struct pz_columns), once: for the Receiver that\n"
+"operations has under each run's token, and the Account at its slot. Fills the list\n"
+"receivers with the former. Gives False, having counted nothing, where a run is\n"
+"nobody's.");
+
+PyDoc_STRVAR(give_back_doc,
+"give_back(columns, accounts)\n--\n\n"
+"Return every offset of a turn's runs, except all ones, which they become. They go to\n"
+"the refill queue of their Account at once, unless older ones wait for room in it.");
+
+static PyMethodDef functions[] = {
+	{"take", turn_take, METH_VARARGS, take_doc},
+	{"give_back", turn_give_back, METH_VARARGS, give_back_doc},
+	{NULL, NULL, 0, NULL},
+};
+
 static struct PyModuleDef module = {
 	PyModuleDef_HEAD_INIT,
 	.m_name = "_lease",
 	.m_doc = "Memory that knows who looks at it.",
 	.m_size = -1,
+	.m_methods = functions,
 };
 
 PyMODINIT_FUNC PyInit__lease(void);

@@ -233,7 +233,7 @@ int pz_ring_turn(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
 	c->bytes = 0;
 	c->run_start[0] = 0;
 	c->turns++;
-	c->fresh = 1;
+	c->fresh = PZ_DRAINED;
 
 	ret = enter(ring, timeout_ns, gather_nr, gather_us);
 	drain(ring, c);

@@ -19,6 +19,9 @@
 
 /* Tokens with this bit belong to RECV_ZC requests. */
 #define PZ_TOKEN_RECEIVE	((uint64_t)1 << 63)
+/* Behind that: of which ifq of its ring. */
+#define PZ_TOKEN_SLOT_SHIFT	48
+#define PZ_TOKEN_SLOT_MASK	0x7FFF
 
 /* For who writes the entries behind the tail himself: how many, and once it is done. */
 uint32_t pz_rq_room(const struct pz_rq *rq);

@@ -23,10 +23,11 @@ from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Mapping
 
-HugePages = Literal["2M", "1G", "thp"]
+HugePages = Literal["2M", "1G", "thp", "none"]
 
 _HUGE_SHIFT = {"2M": 21, "1G": 30}
-_THP = 2 << 20
+HUGE_PAGE = 2 << 20
+"""Bytes of a transparent one, or of the smallest of the pool's."""
 _UDMABUF_CREATE = 0x40187542
 _UDMABUF_FLAGS_CLOEXEC = 1
 
@@ -48,7 +49,7 @@ def _checked(size_bytes: int, unit: int) -> int:
 
 def _huge_shift(size_bytes: int, huge: str) -> int:
     if huge not in _HUGE_SHIFT:
-        raise BadArgument(f"huge must be '2M', '1G' or 'thp', not {huge!r}")
+        raise BadArgument(f"huge must be '2M', '1G', 'thp' or 'none', not {huge!r}")
     _checked(size_bytes, 1 << _HUGE_SHIFT[huge])
     return _HUGE_SHIFT[huge]
 
@@ -102,16 +103,19 @@ class Area:
     def anonymous(cls, size_bytes: int, *, huge: HugePages | None = None) -> Area:
         """Private memory.
 
-        huge: ``"2M"`` and ``"1G"`` take pages from the system's pool and fall
-        back on transparent huge pages, with a :class:`FallbackWarning`, where
-        the pool has too few; ``"thp"`` asks for transparent ones.
+        huge: None takes transparent huge pages where the kernel has them and the area
+        is as large as one: all of it will be pinned anyway, and a card needs fewer
+        mappings. ``"thp"`` warns where there are none, ``"2M"`` and ``"1G"`` take pages
+        from the system's pool and fall back on transparent ones where that has too few,
+        each with a :class:`FallbackWarning`; ``"none"`` takes ordinary pages.
 
         Raises BadArgument (size), NoMemory (ENOMEM).
         """
-        if huge is None:
-            return cls(Mapping.anonymous(_checked(size_bytes, PAGE), forked=False))
-        if huge == "thp":
-            return cls._transparent(_checked(size_bytes, PAGE))
+        if huge in (None, "thp", "none"):
+            _checked(size_bytes, PAGE)
+            if huge == "none" or (huge is None and size_bytes < HUGE_PAGE):
+                return cls(Mapping.anonymous(size_bytes, forked=False))
+            return cls._transparent(size_bytes, aloud=huge is not None)
         shift = _huge_shift(size_bytes, huge)
         try:
             mapping = Mapping.anonymous(size_bytes, huge_shift=shift, forked=False)
@@ -154,17 +158,17 @@ class Area:
         return memory
 
     @classmethod
-    def _transparent(cls, size_bytes: int) -> Area:
+    def _transparent(cls, size_bytes: int, *, aloud: bool = True) -> Area:
         # Only aligned stretches become huge: map more, keep the aligned middle.
-        start = check(lib.pz_map_anonymous(size_bytes + _THP, 0), "map memory")
-        aligned = -(-start // _THP) * _THP
+        start = check(lib.pz_map_anonymous(size_bytes + HUGE_PAGE, 0), "map memory")
+        aligned = -(-start // HUGE_PAGE) * HUGE_PAGE
         if aligned > start:
             check(lib.pz_unmap(start, aligned - start), "map memory")
-        tail = start + _THP - aligned
+        tail = start + HUGE_PAGE - aligned
         if tail:
             check(lib.pz_unmap(aligned + size_bytes, tail), "map memory")
         mapping = Mapping(aligned, size_bytes, forked=False)
-        if lib.pz_want_huge(aligned, size_bytes) < 0:
+        if lib.pz_want_huge(aligned, size_bytes) < 0 and aloud:
             warnings.warn(
                 "this kernel has no transparent huge pages; the area has ordinary ones",
                 FallbackWarning,

@@ -10,20 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from pyzcrx._lease import give_back
 from pyzcrx.audit import TAKEN
 from pyzcrx.buffer import Buffer
 from pyzcrx.debug import BatchWatch, poison
 from pyzcrx.errors import BadArgument, ClosedError, DoubleRelease
 from pyzcrx.events import Event
 from pyzcrx.receive import Request
-from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
+from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
 
 if TYPE_CHECKING:
     from pyzcrx.loop import Ring
-
-SLOT = TOKEN_RECEIVE | TOKEN_SLOT_MASK
-"""What of a token says whose it is."""
-
 
 class Run(NamedTuple):
     """Neighbouring completions ``start`` to ``stop`` of a batch that belong to one request."""
@@ -125,12 +122,7 @@ class Batch:
         ring = self._ring
         columns = ring.columns
         if self._n:
-            # Told again after an interruption, it goes on where it was.
-            for ifq in ring.ifqs:
-                ifq.account.give_back(
-                    columns.offs, columns.tokens, self._n, SLOT, ifq.token, columns.now_ns,
-                    ifq.rq.address,
-                )  # fmt: skip
+            give_back(columns.address, ring.accounts)
         self._open = False
         columns.forget()
         ring.looked_at = None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pyzcrx._ffi import ffi
+from pyzcrx._ffi import ffi, lib
 
 FRESH = 7
-"""Where :attr:`Columns.counts` says that a turn was drained and is not dealt with yet."""
+"""Where :attr:`Columns.counts` says how far a turn got that was drained; 0: it is dealt with."""
+DRAINED = int(lib.PZ_DRAINED)
+COUNTED = int(lib.PZ_COUNTED)
+"""Its data counts already in the accounts of ifqs and requests."""
 
 _FORMATS: dict[str, Literal["Q", "I", "i"]] = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i"}
 
@@ -41,6 +44,7 @@ class Columns:
             "struct pz_columns *",
             {"capacity": capacity} | {name: memory for name, (memory, _) in arrays.items()},
         )
+        self.address = int(ffi.cast("uintptr_t", self.raw))
         self.tokens = arrays["token"][1]
         self.offs = arrays["off"][1]
         self.lengths = arrays["len"][1]

@@ -80,6 +80,7 @@ class Ifq:
         self.zcrx_id = self._registration.zcrx_id
         self.rx_buf_len = self._registration.rx_buf_len
         self.rq = self._registration.rq
+        self.account.rq = self.rq.address
         self.areas = [area]
         """In the order of their tokens."""
         # Held to the end, although an area may be closed before.
@@ -105,8 +106,6 @@ class Ifq:
         self.gone: KernelError | None = None
         """InterfaceGone, once the card was taken away: nothing will be received any more."""
         self._stats = ReceiverStats()
-        self.total_bytes = 0
-        """Bytes ever received."""
         self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
         self.relief = Relief(self, pressure)
 
@@ -119,6 +118,11 @@ class Ifq:
     def area(self) -> Area:
         """The area it was registered with."""
         return self.areas[0]
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes ever received."""
+        return self.account.bytes
 
     @property
     def rq_entries(self) -> int:
@@ -252,9 +256,9 @@ class Ifq:
     def give_back(self) -> None:
         """Hand what was released to the kernel, as far as there is room."""
         account, rq = self.account, self.rq
-        pending = rq.push_returned(account)
+        pending = account.push()
         while account.count and self.flush():
-            pending = rq.push_returned(account)
+            pending = account.push()
         if pending > rq.entries:
             raise CorruptRing(f"the refill queue's head {rq.head} is beyond its tail {rq.tail}")
         if self.flush_at and pending >= self.flush_at:
@@ -283,7 +287,7 @@ class Ifq:
         account, relief = self.account, self.relief
         # Read first: what other threads give while we push is for the next turn.
         given = account.given if self._starved else 0
-        if account.settle(self.rq.address, self._act_at, relief.most):
+        if account.settle(self._act_at, relief.most):
             if not (
                 self.notices.fired or self._starved or self._postponed
                 or relief.paused or relief.narrowed

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Self, cast
@@ -16,10 +17,10 @@ from pyzcrx._lease import Feed, Queue
 from pyzcrx.area import Area
 from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
-from pyzcrx.columns import FRESH
+from pyzcrx.columns import COUNTED, FRESH
 from pyzcrx.debug import report_leaks
 from pyzcrx.debug import wanted as debug_wanted
-from pyzcrx.errors import BadArgument, QueueBound
+from pyzcrx.errors import BadArgument, BadRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
 from pyzcrx.links import Links
@@ -29,6 +30,7 @@ from pyzcrx.pressure import Policy, Pressure
 from pyzcrx.receive import Request
 from pyzcrx.registration import RqMemory, Wanted
 from pyzcrx.ring import RingCore
+from pyzcrx.rx_buf_len import worth_trying
 
 _BOUND_RETRY_S = 0.02
 
@@ -106,7 +108,7 @@ class Ring(RingCore):
         rx_queue: int | None = None,
         rq_entries: int = 4096,
         rq_memory: RqMemory = "user",
-        rx_buf_len: int = 0,
+        rx_buf_len: int | None = None,
         pressure: Pressure | Policy | None = None,
         patience: float = 0,
     ) -> Ifq:
@@ -117,7 +119,8 @@ class Ring(RingCore):
 
         rq_entries: size of the refill queue, rounded up to a power of two, at
         most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
-        buffer, a power of two from the page up, where the card can; 0: a page.
+        buffer, a power of two from the page up, where the card can; 0: a page; None: as
+        many as the card can, where that pays (:mod:`pyzcrx.rx_buf_len`), else a page.
         pressure: what to do while little of the area is left (:class:`pyzcrx.Pressure`);
         None: a PressureWarning, once.
         patience: seconds to try again while the queue is bound; the kernel gives a
@@ -132,16 +135,16 @@ class Ring(RingCore):
         """
         self.check_usable()
         relief = Pressure.of(pressure)
-        wanted = Wanted(interface, rx_queue, rq_entries, rq_memory, rx_buf_len)
+        wanted = Wanted(interface, rx_queue, rq_entries, rq_memory, rx_buf_len or 0)
+        lengths = worth_trying(interface, area) if rx_buf_len is None else (rx_buf_len,)
         until = time.monotonic() + patience
-        while True:
+        for length in lengths:
             try:
-                ifq = Ifq(self, len(self.ifqs), area, wanted, relief)
+                ifq = self._register(area, replace(wanted, rx_buf_len=length), relief, until)
                 break
-            except QueueBound:
-                if time.monotonic() >= until:
+            except (BadRequest, NotSupported, OutOfRange):
+                if length == lengths[-1]:
                     raise
-                time.sleep(_BOUND_RETRY_S)
         self.ifqs.append(ifq)
         self.add_child(ifq)
         self.pace.fit(area.size_bytes // ifq.rx_buf_len)
@@ -151,6 +154,17 @@ class Ring(RingCore):
                 self._links = Links(self)
             ifq.check_interface()  # it may have gone before we listened
         return ifq
+
+    def _register(
+        self, area: Area, wanted: Wanted, relief: Pressure | None, until: float
+    ) -> Ifq:
+        while True:
+            try:
+                return Ifq(self, len(self.ifqs), area, wanted, relief)
+            except QueueBound:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_BOUND_RETRY_S)
 
     def register_napi(
         self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()
@@ -223,7 +237,7 @@ class Ring(RingCore):
             events = [*self._unseen.events, *self._posted]
             self.looked_at = self._unseen = None
             self._posted = events
-            self.columns.counts[FRESH] = 1
+            self.columns.counts[FRESH] = COUNTED
 
     def _collect(self, wait_ns: int) -> None:
         self._reopen()

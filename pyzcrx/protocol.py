@@ -18,6 +18,8 @@ from __future__ import annotations
 import errno
 from enum import Enum, auto
 
+from pyzcrx._lease import Progress
+
 MAX_ARM_BYTES = (1 << 32) - (1 << 20)
 """The longest limit one SQE takes (its len is 32 bits; 0 means none)."""
 
@@ -45,25 +47,17 @@ class Step(Enum):
     """The request is over; the errno is the reason."""
 
 
-class ReceiveProtocol:
-    """One request, however often it is armed. *limit* in bytes; None: to the end."""
+class ReceiveProtocol(Progress):
+    """One request, however often it is armed. *limit* in bytes; None: to the end.
 
-    __slots__ = (
-        "_armed_bytes",
-        "_fruitless",
-        "limit",
-        "received",
-        "this_arm",
-    )
+    ``received`` are the bytes that ever came, told by ``data(size_bytes)``.
+    """
+
+    __slots__ = ("_armed_bytes", "limit")
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
-        self.received = 0
-        """Bytes ever received."""
-        self.this_arm = 0
-        """Bytes received since it was armed last."""
         self._armed_bytes = 0
-        self._fruitless = 0
 
     def arm(self) -> int:
         """It is being armed; gives the ``len`` of the SQE."""
@@ -78,18 +72,12 @@ class ReceiveProtocol:
         """*limit* more bytes (None: to the end) after the limit was reached."""
         self.limit = None if limit is None else self.received + limit
 
-    def data(self, size_bytes: int) -> None:
-        """So many bytes arrived."""
-        self.received += size_bytes
-        self.this_arm += size_bytes
-        self._fruitless = 0
-
     def finish(self, res: int) -> Step:
         """The final completion of this arm, with result *res*."""
         if res == -errno.ENOSPC:
             return self._again(Step.FLUSH_OVERFLOW)
         if res == -errno.ENOMEM:
-            self._fruitless += 1
+            self.fruitless += 1
             return self._again(Step.FLUSH_REFILL)
         if res < 0:
             return Step.FAIL
@@ -111,4 +99,4 @@ class ReceiveProtocol:
     @property
     def worth_another_flush(self) -> bool:
         """Whether, after ENOMEM, arming again may help although no buffer came back."""
-        return self._fruitless < FRUITLESS_FLUSHES
+        return self.fruitless < FRUITLESS_FLUSHES

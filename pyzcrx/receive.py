@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from pyzcrx._ffi import check, ffi, lib
+from pyzcrx._lease import Receiver
 from pyzcrx.errors import BadArgument, UrgentDataLost, ZcrxError
 from pyzcrx.events import End, Event, Failed, Limit
 from pyzcrx.meanings import kernel_error
@@ -25,7 +26,7 @@ def checked_limit(limit: int | None) -> int | None:
     return limit
 
 
-class Request:
+class Request(Receiver):
     """A multishot RECV_ZC on one connection, armed again as long as it takes.
 
     Ends with exactly one of End, Limit or Failed. ``context`` is yours.
@@ -33,15 +34,15 @@ class Request:
     """
 
     __slots__ = (
-        "__weakref__", "_drained_at", "_over", "_pause_at", "_rcvbuf", "_serial", "_stopping",
-        "context", "fd", "greedy", "ifq", "protocol", "token",
+        "__weakref__", "_drained_at", "_over", "_pause_at", "_rcvbuf", "_stopping",
+        "context", "fd", "greedy", "ifq", "token",
     )  # fmt: skip
 
     def __init__(self, ifq: Ifq, fd: int, limit: int | None, context: object) -> None:
         """Use :meth:`Ifq.receive`."""
         self.ifq = ifq
         self.fd = fd
-        self.protocol = ReceiveProtocol(checked_limit(limit))
+        self.protocol: ReceiveProtocol = ReceiveProtocol(checked_limit(limit))
         self.context = context
         self.token = ifq.ring.new_token(slot=ifq.slot)
         self.greedy = False
@@ -51,7 +52,6 @@ class Request:
         self._pause_at: int | None = None
         self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
         self._drained_at = 0
-        self._serial = 0
 
     @property
     def received(self) -> int:
@@ -131,15 +131,6 @@ class Request:
             ring.raw, self.fd, ifq.zcrx_id, self.protocol.arm(), self.token
         )
         ring.submit(self, self.token, result, "receive")
-
-    def data(self, size_bytes: int, references: int, serial: int) -> None:
-        """A run of *references* completions, known by *serial*, brought *size_bytes*."""
-        ifq = self.ifq
-        ifq.account.take(references, serial, ifq.ring.now_ns)
-        if serial != self._serial:
-            self.protocol.data(size_bytes)
-            ifq.total_bytes += size_bytes
-            self._serial = serial
 
     def drop(self, res: int) -> None:
         """Nothing to undo: the kernel takes its buffers back with the ring."""

@@ -11,7 +11,6 @@ Kernel: ``io_uring/zcrx.c:io_zcrx_ring_refill()``, ``zcrx_flush_rq()`` (7.3).
 from __future__ import annotations
 
 from pyzcrx._ffi import ffi, lib
-from pyzcrx._lease import Account
 from pyzcrx.memory import Mapping, page_align
 from pyzcrx.uapi import RQ_WORDS
 
@@ -46,6 +45,7 @@ class RefillQueue:
             },
         )
         self.address = int(ffi.cast("uintptr_t", self._rq))
+        """Of its struct pz_rq, for the Account whose returns go here."""
         self._rqes = base + rqes
 
     @property
@@ -67,10 +67,6 @@ class RefillQueue:
     def view(self) -> memoryview:
         """The entries, read-only, as :mod:`pyzcrx.uapi` describes; readable after close."""
         return self.mapping.words(self._rqes, self.entries, RQ_WORDS)
-
-    def push_returned(self, account: Account) -> int:
-        """Push what *account* got back, oldest first, while there is room; gives `pending`."""
-        return account.push(self.address)
 
     def push(self, address: int, count: int) -> int:
         """Push *count* offsets (uint64) from *address*; gives how many found room."""

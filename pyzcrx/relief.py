@@ -211,9 +211,8 @@ class Relief:
         size_bytes = min(ifq.area.size_bytes, room) // unit * unit
         if size_bytes <= 0:
             return False
-        huge = ifq.rx_buf_len > PAGE
         try:
-            area = Area.anonymous(size_bytes, huge="thp" if huge else None)
+            area = Area.anonymous(size_bytes)
             try:
                 ifq.add_area(area)
             except BaseException:

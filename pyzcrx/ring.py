@@ -13,8 +13,8 @@ A turn can be interrupted (KeyboardInterrupt, any signal handler that raises) an
 must lose nothing by it. Python runs handlers when a function begins, after a C
 function returns, and when a loop goes round, never between plain stores. So what was
 drained stays in the columns, which say so themselves (``fresh``), until it was
-handed on; each step can be told twice and counts once; and what marks a step as done
-stands beside its effect, with no call in between. The next turn goes on from there
+handed on; it is counted in one call; each other step can be told twice and counts once; and
+what marks a step as done stands beside its effect, with no call in between. The next turn goes on from there
 before it enters the kernel.
 """
 
@@ -28,10 +28,11 @@ import warnings
 import weakref
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
+from pyzcrx._lease import Account, Receiver, take
 from pyzcrx.columns import FRESH, Columns
 from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.memory import Mapping
@@ -55,8 +56,6 @@ _FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_
 _CLOSE_PATIENCE_NS = 2_000_000_000
 _SIGNAL_PATIENCE_NS = 1_000_000_000
 """A signal in the moment before the kernel is entered ends no wait: look again so often."""
-_RUNS = 1 << 13
-"""More runs than a turn can have."""
 
 
 class Operation(Protocol):
@@ -69,13 +68,6 @@ class Operation(Protocol):
         """One CQE that nobody will be told of: the ring is closing."""
 
 
-class Receiver(Operation, Protocol):
-    """A request that receives."""
-
-    def data(self, size_bytes: int, references: int, serial: int) -> None:
-        """A run of its completions; told again with the same *serial*, it counts once."""
-
-
 class Expiring(Protocol):
     """Looks at the columns of the last turn."""
 
@@ -84,7 +76,9 @@ class Expiring(Protocol):
 
 
 class Child(Protocol):
-    """An ifq, as its ring sees it."""
+    """An ifq, as its ring sees it; the first has slot 0."""
+
+    account: Account
 
     @property
     def parked(self) -> int:
@@ -157,6 +151,8 @@ class RingCore:
         self._others_done = 0
         self._finishing: Operation | None = None
         self._children: list[Child] = []
+        self.accounts: list[Account] = []
+        """Of the children, by slot."""
         self._posted: list[Event] = []
         self._wakeup: tuple[int, int] | None = None
         self.receivers: list[Receiver] = []
@@ -264,6 +260,7 @@ class RingCore:
     def add_child(self, child: Child) -> None:
         """Settle *child* before every turn, close it before the ring."""
         self._children.append(child)
+        self.accounts.append(child.account)
 
     def post(self, event: Event) -> None:
         """Have the next turn report *event*."""
@@ -328,26 +325,10 @@ class RingCore:
         self.overflowed = columns.overflow != 0
         self.pace.brought(columns.n_data, columns.n_bytes)
         # Data first: a request's last completion may be of the same turn.
-        self._receive()
+        if not take(columns.address, self._operations, self.accounts, self.receivers):
+            raise CorruptRing("a completion carries data for a request that does not exist")
         while self._others_done < columns.n_other:
             self._complete(*columns.other(self._others_done))
-
-    def _receive(self) -> None:
-        columns = self.columns
-        tokens, starts, sizes = columns.run_tokens, columns.run_starts, columns.run_bytes
-        serial = columns.turns * _RUNS
-        told: list[Receiver] = []
-        for run in range(columns.n_runs):
-            receiver: Any = self._operations.get(tokens[run])
-            if receiver is not None:
-                receiver.data(sizes[run], starts[run + 1] - starts[run], serial + run)
-            # Its last completion may have been dealt with before an interruption.
-            elif self._others_done or self._finishing is not None:
-                receiver = self.receivers[run]
-            else:
-                raise CorruptRing("a completion carries data for a request that does not exist")
-            told.append(receiver)
-        self.receivers = told
 
     def _complete(self, token: int, res: int, flags: int) -> None:
         """One completion. Told again from the start if interrupted."""

@@ -42,7 +42,13 @@ struct pz_columns {
 	uint64_t overflow;	/* CQEs wait on the kernel's overflow list */
 	uint64_t turns;		/* how many there were */
 	uint64_t now_ns;	/* CLOCK_MONOTONIC, once the turn was over */
-	uint64_t fresh;		/* set by each turn; the reader clears it when it is done */
+	uint64_t fresh;		/* how far one got with what was drained; 0: it is done */
+};
+
+/* Values of fresh. */
+enum {
+	PZ_DRAINED = 1,
+	PZ_COUNTED = 2,
 };
 
 struct pz_ring *pz_ring_new(void);

@@ -116,7 +116,7 @@ def main(
     if serve_iperf3:
         if queues != 1:
             raise click.UsageError("--serve-iperf3 receives on one queue, leave --queues out")
-        serve(host or "", port, card, rx_buf_len or 0, area_bytes, once=once, as_json=as_json)
+        serve(host or "", port, card, rx_buf_len, area_bytes, once=once, as_json=as_json)
         return
     if mark_from and queues != 1:
         raise click.UsageError("--mark-from numbers runs of one process, leave --queues out")

@@ -82,7 +82,8 @@ class Stop:
               help="Print figures that often.")
 @click.option("--area", "area_bytes", type=SIZE, default="64M", show_default=True,
               help="Memory for received data.")
-@click.option("--huge", type=click.Choice(["2M", "1G", "thp"]), help="Huge pages for the area.")
+@click.option("--huge", type=click.Choice(["2M", "1G", "thp", "none"]),
+              help="Huge pages for the area.  [default: transparent ones, if there are any]")
 @click.option("--rq-entries", type=click.IntRange(1, 32768), default=4096, show_default=True,
               help="Size of the refill queue.")
 @click.option("--rq-memory", type=click.Choice(["user", "kernel"]), default="user",
@@ -90,7 +91,7 @@ class Stop:
 @click.option("--cq-entries", type=click.IntRange(1, 65536), default=4096, show_default=True,
               help="Size of the completion queue.")
 @click.option("--rx-buf-len", type=SIZE, default=None,
-              help="Bytes of a buffer, where the card can choose.  [default: a page]")
+              help="Bytes of a buffer, where the card can choose.  [default: what pays]")
 @click.option("--pressure", type=click.Choice(POLICIES), default="copy", show_default=True,
               help="What to do while little of the area is left.")
 @click.option("--pressure-limit", type=SIZE, default=None,
@@ -169,7 +170,7 @@ def main(
             rx_queue=queue,
             rq_entries=rq_entries,
             rq_memory=rq_memory,
-            rx_buf_len=rx_buf_len or 0,
+            rx_buf_len=rx_buf_len,
             pressure=pyzcrx.Pressure(pressure, limit_bytes=pressure_limit),
             patience=BOUND_PATIENCE_S,
         )

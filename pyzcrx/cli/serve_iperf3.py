@@ -25,7 +25,7 @@ def _tell(result: TestResult, *, as_json: bool) -> None:
 
 
 def serve(
-    host: str, port: int, card: CardOptions, rx_buf_len: int, area_bytes: int,
+    host: str, port: int, card: CardOptions, rx_buf_len: int | None, area_bytes: int,
     *, once: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Until SIGINT or SIGTERM, or with *once* until a test is over."""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pyzcrx.area import Area, HugePages
+from pyzcrx.area import Area
 from pyzcrx.doctor.explain import explain
 from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Severity
@@ -58,8 +58,7 @@ def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
 
 def _register(facts: Facts, rx_buf_len: int) -> None:
     interface = facts.card.state.ifindex if facts.card is not None else None
-    huge: HugePages | None = "thp" if rx_buf_len > facts.memory.page_bytes else None
-    with Ring() as ring, Area.anonymous(facts.wanted.area_bytes, huge=huge) as area:
+    with Ring() as ring, Area.anonymous(facts.wanted.area_bytes) as area:
         ring.register_ifq(
             area, interface=interface, rx_queue=facts.queue, rx_buf_len=rx_buf_len
         )

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pyzcrx._ffi import ffi, lib
+from pyzcrx.columns import DRAINED
 from pyzcrx.testing import stand_in
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CqeFlag, CtrlOp, RegisterFlag
 
@@ -216,7 +217,7 @@ class ModelKernel:
         columns.n_data = columns.n_runs = columns.n_other = columns.bytes = 0
         columns.run_start[0] = 0
         columns.turns += 1
-        columns.fresh = 1
+        columns.fresh = DRAINED
         while True:
             while self._cq and max(columns.n_data, columns.n_other) < columns.capacity:
                 self._deliver(columns, *self._cq.popleft())

@@ -93,7 +93,7 @@ def test_completions_that_name_other_memory(entries: list[tuple[int, int]], area
     mappings = [Mapping.anonymous(4 * PAGE) for _ in range(areas)]
     memories: list[Span] = [mapping.span for mapping in mappings]
     account = Account()
-    account.take(len(entries), 1, 0)
+    account.take(len(entries))
     offs = array("Q", [off for off, _ in entries])
     lengths = array("I", [length for _, length in entries])
     into: list[Lease] = []

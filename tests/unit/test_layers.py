@@ -43,7 +43,7 @@ LAYERS = [
     ["nic.netlink", "nic.flow", "nic.state"],
     ["nic.tables"],
     ["loop"],
-    ["batch", "operations", "supervisor"],
+    ["batch", "operations", "supervisor", "rx_buf_len"],
     ["ifq", "links"],
     ["relief"],
     ["registration", "receive", "audit", "debug", "holders", "notices", "pressure"],

@@ -6,7 +6,6 @@ import gc
 import sys
 import threading
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -34,7 +33,7 @@ def mapping() -> Mapping:
 
 def take(account: Account, n: int) -> None:
     """As a run of n completions does."""
-    account.take(n, account.taken + 1, account.now_ns)
+    account.take(n)
 
 
 def lease(account: Account, mapping: Mapping, at: int = 0, length: int = 100) -> Buffer:
@@ -202,87 +201,65 @@ def queue_of(entries: int) -> RefillQueue:
     return RefillQueue(region, entries, head=0, tail=4, rqes=64)
 
 
-def test_columns_go_back_by_ifq_and_skip_what_was_taken() -> None:
-    account, rq = Account(), queue_of(8)
-    take(account, 3)
-    offs = array("Q", [1, ALL_ONES, 2, 3])
-    tokens = array("Q", [0x10, 0x10, 0x20, 0x11])
-    assert account.give_back(offs, tokens, 4, 0xF0, 0x10, 0, rq.address) == 2
-    assert [rq.view[i, 0] for i in range(rq.pending)] == [1, 3]
-    assert (account.leased, account.given, account.pushed, account.count) == (1, 2, 2, 0)
-    assert list(offs) == [ALL_ONES, ALL_ONES, 2, ALL_ONES]
-    for wrong in (offs, tokens[:2], 4, rq.address), (offs, tokens, -1, rq.address), (
-        offs, tokens, 4, 0,
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match="length"):
-            account.give_back(*wrong[:3], 0, 0, 0, wrong[3])
-    assert (account.leased, account.given) == (1, 2)
-
-
-def test_columns_wait_where_the_refill_queue_is_full_and_none_overtakes() -> None:
-    account, rq = Account(), queue_of(4)
-    tokens = array("Q", [0] * 6)
-    take(account, 8)
-    assert account.give_back(array("Q", range(6)), tokens, 6, 0, 0, 0, rq.address) == 6
-    assert [rq.view[i, 0] for i in range(4)] == [0, 1, 2, 3]
-    assert returned(account) == [4, 5]
-    ffi.cast("uint32_t *", rq.mapping.address)[0] = 3  # the kernel takes three
-    assert account.give_back(array("Q", [6, 7]), tokens, 2, 0, 0, 0, rq.address) == 2
-    assert returned(account) == [4, 5, 6, 7]
-    assert rq.push_returned(account) == 4
-    assert [rq.view[i % 4, 0] for i in range(3, 7)] == [3, 4, 5, 6]
-    assert (account.pushed, account.count, account.leased) == (7, 1, 0)
-
-
 def test_settling_says_whether_something_is_left_to_do(mapping: Mapping) -> None:
     account, rq = Account(), queue_of(4)
+    account.rq = rq.address
     buffers = [lease(account, mapping, at=i) for i in range(6)]
-    assert account.settle(rq.address, 3, 6)
-    assert not account.settle(rq.address, 3, 5)  # too many are out
+    assert account.settle(3, 6)
+    assert not account.settle(3, 5)  # too many are out
     for buffer in buffers[:2]:
         buffer.release()
-    assert account.settle(rq.address, 3, 6)
+    assert account.settle(3, 6)
     assert rq.pending == 2
     buffers[2].release()
-    assert not account.settle(rq.address, 3, 6)  # so many wait in the refill queue
+    assert not account.settle(3, 6)  # so many wait in the refill queue
     for buffer in buffers[3:]:
         buffer.release()
-    assert not account.settle(rq.address, 9, 6)  # two found no room
+    assert not account.settle(9, 6)  # two found no room
     assert (rq.pending, account.count) == (4, 2)
     account.copy_above = 0
     copy = lease(account, mapping)
     ffi.cast("uint32_t *", rq.mapping.address)[0] = rq.tail
-    assert not account.settle(rq.address, 9, 6)  # a copy is out
+    assert not account.settle(9, 6)  # a copy is out
     copy.release()
-    assert account.settle(rq.address, 9, 6)
+    assert account.settle(9, 6)
 
 
 def test_returned_offsets_leave_in_order_while_others_come(mapping: Mapping) -> None:
     account = Account()
     region = Mapping.anonymous(region_bytes(64))
     rq = RefillQueue(region, 64, head=0, tail=4, rqes=64)
+    account.rq = rq.address
     head = ffi.cast("uint32_t *", region.address)
     expected: list[int] = []
     for _ in range(50):
         for i in range(37):
             lease(account, mapping, at=i).release()
             expected.append(i)
-        pushed = rq.push_returned(account)
+        pushed = account.push()
         assert pushed == min(len(expected), 64)
         at = head[0]
         assert [rq.view[(at + i) % 64, 0] for i in range(pushed)] == expected[:pushed]
         del expected[:pushed]
         assert returned(account) == expected
-        assert rq.push_returned(account) == pushed  # they wait, and no more fit
+        assert account.push() == pushed  # they wait, and no more fit
         head[0] = rq.tail
-    with pytest.raises(ValueError, match="refill queue"):
-        account.push(0)
+
+
+def test_without_a_refill_queue_what_comes_back_waits(mapping: Mapping) -> None:
+    account = Account()
+    lease(account, mapping, at=7).release()
+    assert account.push() == 0
+    assert (returned(account), account.pushed) == ([7], 0)
+    with pytest.raises(TypeError):
+        account.rq = "nowhere"  # type: ignore[assignment]
 
 
 def test_releases_of_other_threads_while_the_owner_pushes(mapping: Mapping) -> None:
     account = Account()
     region = Mapping.anonymous(region_bytes(8))
     rq = RefillQueue(region, 8, head=0, tail=4, rqes=64)
+    account.rq = rq.address
     head = ffi.cast("uint32_t *", region.address)
     n = 20_000
     take(account, n)
@@ -299,7 +276,7 @@ def test_releases_of_other_threads_while_the_owner_pushes(mapping: Mapping) -> N
             thread.start()
         seen: list[int] = []
         while len(seen) < n:
-            pushed = rq.push_returned(account)
+            pushed = account.push()
             at = head[0]
             seen += [rq.view[(at + i) % 8, 0] for i in range(pushed)]
             head[0] = rq.tail

@@ -1,0 +1,33 @@
+"""How large a buffer is when nobody said.
+
+Large buffers mean few completions, but only where the card fills them: a page holds any
+frame of 1500 bytes. So a page it is, unless the card merges frames (hardware GRO or LRO),
+the area lies in huge pages, and it has room for what the card keeps posted of such buffers.
+
+Kernel: ``net/core/netdev_queues.h:struct netdev_queue_config``, ``rx_page_size`` (7.2);
+``io_uring/zcrx.c:io_zcrx_validate_area()``: ERANGE for an area in smaller pieces.
+"""
+
+from __future__ import annotations
+
+from pyzcrx.area import HUGE_PAGE, Area
+from pyzcrx.interface import merges_frames
+from pyzcrx.memory import PAGE
+from pyzcrx.pressure import area_advice
+
+_LARGEST = 32 << 10
+"""Of what drivers take (bnxt and mlx5, more or less) beyond which nothing was gained."""
+
+
+def worth_trying(interface: str | int | None, area: Area) -> tuple[int, ...]:
+    """Lengths in bytes, best first; the last one, 0 for a page, every card can."""
+    if interface is None or area.dmabuf or not merges_frames(interface):
+        return (0,)
+    if area.address % HUGE_PAGE or area.size_bytes % HUGE_PAGE:
+        return (0,)
+    lengths, length = [], _LARGEST
+    while length > PAGE:
+        if area_advice(interface, rx_buf_len=length, held_bytes=0).size_bytes <= area.size_bytes:
+            lengths.append(length)
+        length //= 2
+    return (*lengths, 0)
