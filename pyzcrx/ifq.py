@@ -296,6 +296,8 @@ class Ifq:
         else:
             self.give_back()
         if self.notices.fired:
+            if EventType.ALLOC_FAIL in self.notices.fired:
+                relief.card_starved()
             self.notices.settle()
         patience = -1
         if account.leased > relief.most or account.copies_bytes or relief.slowed:

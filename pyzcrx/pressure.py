@@ -43,6 +43,9 @@ class Pressure:
       elsewhere as ``copy``.
     * ``raise``: the next turn raises :class:`pyzcrx.AreaHeld`, which names the holders.
 
+    Where all of the area lies in sockets, in segments that wait for lost ones, ``copy`` and
+    ``grow`` add an area: nothing would arrive before TCP gave the connections up.
+
     limit_bytes: the most that copies, or all areas together, may take; by default 64 MiB
     or the area's size, whatever is more, of copies, and four times the area. Near the
     limit the request whose buffers take most is not read on until half of those are

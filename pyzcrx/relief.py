@@ -28,6 +28,10 @@ _LOOK_SHARE = 64
 
 _LEAST_COPIES = 64 << 20
 
+_STUCK_NS = 1_000_000_000
+_STUCK_NOTICES = 3
+"""So long, and so often told that the card found no buffer, while nothing arrived."""
+
 
 class Relief:
     """Copies, grows, raises or warns; and keeps the requests that are not read on."""
@@ -43,11 +47,14 @@ class Relief:
         )
         # No card keeps anything, and what a user says is meant so.
         self._exact = ifq.nodev or (pressure is not None and pressure.low_water_bytes is not None)
-        self._warned = False
+        self.warned = False
+        """Whether the one PressureWarning was given."""
         self._looked_ns: dict[str, int] = {}
         self._looked_used: dict[str, int] = {}
         self._began_ns = 0
-        self._can_grow = self._policy == "grow"
+        self._can_grow = self._policy in ("copy", "grow")
+        self._stuck_taken = -1
+        self._stuck_since_ns = self._stuck_notices = 0
         self.grown: list[Area] = []
         """Areas added here, to be closed with the ifq."""
         self.paused: deque[tuple[Request, int]] = deque()
@@ -140,7 +147,7 @@ class Relief:
             self._warn()
         elif self._policy == "raise":
             self._raise()
-        elif self._can_grow and self._grow():
+        elif self._policy == "grow" and self._can_grow and self._grow():
             pass
         else:
             if self._policy == "copy" and self._due("greedy"):
@@ -181,8 +188,8 @@ class Relief:
             return
 
     def _warn(self) -> None:
-        if not self._warned:
-            self._warned = True
+        if not self.warned:
+            self.warned = True
             warn(
                 f"{self._held()}; release sooner, use a larger area, or register with pressure=",
                 PressureWarning,
@@ -220,14 +227,38 @@ class Relief:
                 raise
         except KernelError as error:
             self._can_grow = False
-            then = "it copies instead" if isinstance(error, NotSupported) else "it stays as it is"
+            copies = self._policy == "grow" and isinstance(error, NotSupported)
+            then = "it copies instead" if copies else "it stays as it is"
             warn(f"the area cannot grow ({error}); {then}", FallbackWarning)
-            if isinstance(error, NotSupported):
+            if copies:
                 self._policy = "copy"
                 self._mark_all()
             return False
         self.grown.append(area)
         return True
+
+    def card_starved(self) -> None:
+        """The card found no buffer: see whether it ever will.
+
+        A segment that waits in its socket for the one before it keeps its buffer. With all
+        of the area in such nothing can arrive, not even what would free one, until TCP
+        gives the connections up. Only more memory helps.
+        """
+        account, now = self._ifq.account, self._ifq.ring.now_ns
+        if account.taken != self._stuck_taken or account.leased > self.most:
+            self._stuck_taken, self._stuck_since_ns = account.taken, now
+            self._stuck_notices = 0
+        self._stuck_notices += 1
+        if self._stuck_notices < _STUCK_NOTICES or now - self._stuck_since_ns < _STUCK_NS:
+            return
+        self._stuck_since_ns, self._stuck_notices = now, 0
+        if not (self._can_grow and self._grow()) and not self.warned:
+            self.warned = True
+            warn(
+                f"all {self._total} buffers of the area lie in sockets, in segments that wait for "
+                "lost ones, which find none: give it a larger area, or register with pressure=",
+                PressureWarning,
+            )
 
     def area_added(self) -> None:
         """The ifq has one area more."""

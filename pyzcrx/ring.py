@@ -14,8 +14,8 @@ must lose nothing by it. Python runs handlers when a function begins, after a C
 function returns, and when a loop goes round, never between plain stores. So what was
 drained stays in the columns, which say so themselves (``fresh``), until it was
 handed on; it is counted in one call; each other step can be told twice and counts once; and
-what marks a step as done stands beside its effect, with no call in between. The next turn goes on from there
-before it enters the kernel.
+what marks a step as done stands beside its effect, with no call in between. The next turn
+goes on from there before it enters the kernel.
 """
 
 from __future__ import annotations

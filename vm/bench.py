@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent.parent
 MIB = 1 << 20
 C_FOLDER = "/run/pyzcrx/bench"
 C_RECEIVER = "zcrx-c-receiver"
+EXAMPLE = "zcrx"
+"""liburing's own, where its package has the source."""
 QUEUE = 1
 PATIENCE_S = 3000.0
 SIM = ("-i", "zcrx0", "-q", str(QUEUE), "--no-setup-nic", "--host", "192.0.2.1",
@@ -47,22 +49,28 @@ class Options:
     cpus: int = 2
 
 
-def c_receiver() -> cache.Entry:
-    """A folder with the receiver in C, against the liburing that pyzcrx is built with."""
+def c_receivers() -> cache.Entry:
+    """A folder with the receivers in C, against the liburing that pyzcrx is built with."""
+    pkg_config = wheel.liburing()
+    found = sorted(Path(pkg_config).parents[2].glob("share/doc/liburing-dev/examples/zcrx.c"))
+    example = found[0] if found else None
     files = [path for path in wheel.sources(ROOT) if (ROOT / "csrc") in path.parents]
-    parts = [part for file in files for part in (str(file), file.read_bytes())]
+    parts = [
+        part for file in (*files, *found) for part in (str(file), file.read_bytes())
+    ]
 
     def make(folder: Path) -> None:
         with host.progress("building the C receiver"), tempfile.TemporaryDirectory() as build:
             host.run(
                 ["cmake", "-G", "Ninja", "-S", ROOT / "csrc", "-B", build, "-DPYZCRX_BENCH=ON",
-                 "--log-level=WARNING", "-DCMAKE_BUILD_TYPE=Release"],
+                 f"-DPYZCRX_EXAMPLE={example or ''}", "--log-level=WARNING",
+                 "-DCMAKE_BUILD_TYPE=Release"],
                 what="configuring the C receiver",
-                env={"PKG_CONFIG_PATH": wheel.liburing()},
+                env={"PKG_CONFIG_PATH": pkg_config},
             )  # fmt: skip
-            host.run(["cmake", "--build", build, "--target", C_RECEIVER],
-                     what="building the C receiver")  # fmt: skip
-            (Path(build) / C_RECEIVER).rename(folder / C_RECEIVER)
+            for name in (C_RECEIVER, *([EXAMPLE] if example else [])):
+                host.run(["cmake", "--build", build, "--target", name], what=f"building {name}")
+                (Path(build) / name).rename(folder / name)
 
     return cache.obtain("bench", cache.key(*parts), make, keep=2)
 
@@ -92,14 +100,17 @@ class Measured:
     profiles: dict[int, profile.Profile]
 
     def counted(self, name: str) -> list[tuple[dict[str, Any], dict[str, int]]]:
-        """Each run of a receiver with what was counted in it."""
-        return [(run, self.counts[run["mark"]]) for run in self.report["runs"][name]]
+        """Each run of a receiver with what was counted in it; none of one that marks nothing."""
+        return [
+            (run, self.counts[run["mark"]]) for run in self.report["runs"][name]
+            if run["mark"] in self.counts
+        ]  # fmt: skip
 
 
 @contextmanager
 def booted(options: Options, folder: Path) -> Iterator[Guest]:
     """A guest with the C receiver, the card and, if instructions count, the plugin."""
-    shares = [Share(c_receiver().path, C_FOLDER)]
+    shares = [Share(c_receivers().path, C_FOLDER)]
     if not options.nodev:
         shares.append(Share(module.for_guest(None).path, module.GUEST_FOLDER))
     plugins: tuple[str, ...] = ()
@@ -126,6 +137,8 @@ def measure(guest: Guest, options: Options, arguments: Sequence[str], folder: Pa
     """Run it once, and join what the plugin counted."""
     argv = ["zcrx-bench", "--json", "--c-receiver", f"{C_FOLDER}/{C_RECEIVER}",
             *(() if options.nodev else SIM), *arguments]  # fmt: skip
+    if guest.run(["test", "-x", f"{C_FOLDER}/{EXAMPLE}"]).returncode == 0:
+        argv[1:1] = ["--example", f"{C_FOLDER}/{EXAMPLE}"]
     if not options.no_counting:
         argv += ["--mark-from", "1"]
     if options.touches:
@@ -153,7 +166,9 @@ RECEIVER = ("user", "system", "user_steps", "system_steps")
 
 def instructions(measured: Measured) -> Iterator[str]:
     """A line a receiver: thousands of instructions for a MiB, medians of the rounds."""
-    names = list(measured.report["runs"])
+    names = [name for name in measured.report["runs"] if measured.counted(name)]
+    if not names:
+        return
     reference = names[0]
     totals = {
         name: statistics.median(per(run, n, *RECEIVER) for run, n in measured.counted(name))
@@ -206,14 +221,14 @@ def touches(measured: Measured) -> Iterator[str]:
     ours = [name for what, names in TOUCHES.items() if what != "card's DMA" for name in names]
     sums = {
         name: statistics.median(touched(run, n, *ours) for run, n in measured.counted(name))
-        for name in measured.report["runs"]
-    }
+        for name in measured.report["runs"] if measured.counted(name)
+    }  # fmt: skip
     copying = [n for name, n in sums.items() if name.startswith("recv_into")]
     yield (
         f"{'touches':14} " + " ".join(f"{what:>12}" for what in TOUCHES)
         + f" {'sum, no DMA':>12} {'of recv_into':>12}"
     )  # fmt: skip
-    for name in measured.report["runs"]:
+    for name in sums:
         runs = measured.counted(name)
         cells = " ".join(
             f"{statistics.median(touched(run, n, *what) for run, n in runs):12.2f}"

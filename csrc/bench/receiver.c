@@ -4,10 +4,11 @@
  * one ring, one ifq, multishot RECV_ZC, each buffer given back at once.
  *
  *   zcrx-c-receiver -p PORT [-a ADDRESS] [-i INTERFACE -q QUEUE]   (without: NODEV)
- *       [-c CONNECTIONS] [-l RX_BUF_LEN] [-A AREA_BYTES] [-r] [-e] [-m MARK]
+ *       [-c CONNECTIONS] [-l RX_BUF_LEN] [-A AREA_BYTES] [-r] [-e] [-m MARK] [-F FD]...
  *
- * -r reads every byte, -e sends it back, -m marks the run for an emulator. Says
- * "listening" on standard error, then prints one line of JSON.
+ * -r reads every byte, -e sends it back, -m marks the run for an emulator. -F names
+ * connections that were inherited, then there are no others. Says "listening", or
+ * "ready", on standard error, then prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,6 +32,7 @@
 #include "mark.h"
 
 #define CQ_ENTRIES	4096
+#define MOST_INHERITED	128
 #define RQ_ENTRIES	4096
 #define REG_NODEV	2	/* ZCRX_REG_NODEV: not in every liburing */
 #define REGISTER_CTRL	36	/* IORING_REGISTER_ZCRX_CTRL; op 0 is FLUSH_RQ */
@@ -45,6 +47,8 @@ struct options {
 	unsigned int queue, connections, rx_buf_len, mark;
 	size_t area_bytes;
 	int read, echo;
+	unsigned int inherited;
+	int fds[MOST_INHERITED];
 };
 
 struct queue {
@@ -172,6 +176,27 @@ static int listen_at(const struct options *o)
 	return listener;
 }
 
+/* All of them: those that were inherited, or as many as come. */
+static void connections(const struct options *o, int *fds)
+{
+	int listener, one = 1;
+	unsigned int i;
+
+	if (o->inherited) {
+		memcpy(fds, o->fds, o->inherited * sizeof(*fds));
+		fputs("ready\n", stderr);
+		return;
+	}
+	listener = listen_at(o);
+	for (i = 0; i < o->connections; i++) {
+		fds[i] = accept(listener, NULL, NULL);
+		if (fds[i] < 0)
+			die("accept", errno);
+		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	}
+	close(listener);
+}
+
 static double seconds(struct timespec *from)
 {
 	struct timespec now;
@@ -229,7 +254,7 @@ static struct options parse(int argc, char **argv)
 	struct options o = { .address = "::", .connections = 1, .area_bytes = 64UL << 20 };
 	int option;
 
-	while ((option = getopt(argc, argv, "p:a:i:q:c:l:A:rem:")) != -1) {
+	while ((option = getopt(argc, argv, "p:a:i:q:c:l:A:rem:F:")) != -1) {
 		switch (option) {
 		case 'p': o.port = optarg; break;
 		case 'a': o.address = optarg; break;
@@ -241,9 +266,16 @@ static struct options parse(int argc, char **argv)
 		case 'r': o.read = 1; break;
 		case 'e': o.echo = 1; break;
 		case 'm': o.mark = atoi(optarg); break;
+		case 'F':
+			if (o.inherited == MOST_INHERITED)
+				exit(2);
+			o.fds[o.inherited++] = atoi(optarg);
+			break;
 		default: exit(2);
 		}
 	}
+	if (o.inherited)
+		o.connections = o.inherited;
 	if (!o.port || optind != argc) {
 		fprintf(stderr, "zcrx-c-receiver: -p PORT is needed, see csrc/bench/receiver.c\n");
 		exit(2);
@@ -263,19 +295,12 @@ int main(int argc, char **argv)
 	struct timespec began;
 	struct rusage before, after;
 	volatile uint64_t sum = 0;
-	int listener, one = 1, *fds = calloc(o.connections, sizeof(*fds));
+	int *fds = calloc(o.connections, sizeof(*fds));
 	double cpu, took;
 
 	set_up(&q, &o);
 	mark_payload(&marks, o.mark, q.area, o.area_bytes);
-	listener = listen_at(&o);
-	for (i = 0; i < o.connections; i++) {
-		fds[i] = accept(listener, NULL, NULL);
-		if (fds[i] < 0)
-			die("accept", errno);
-		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	}
-	close(listener);
+	connections(&o, fds);
 	cpu = on_cpu();
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	getrusage(RUSAGE_SELF, &before);

@@ -19,17 +19,23 @@ class Gate:
     def __init__(self, job: ReceiveJob) -> None:
         self.job = job
         self.meter = Meter(job.mark)
-        family = socket.AF_INET6 if ":" in job.host else socket.AF_INET
-        self._listener = socket.create_server(
-            (job.host, job.port), family=family, backlog=max(128, job.connections)
-        )
+        self._listener: socket.socket | None = None
+        if not job.fds and not job.program:
+            family = socket.AF_INET6 if ":" in job.host else socket.AF_INET
+            self._listener = socket.create_server(
+                (job.host, job.port), family=family, backlog=max(128, job.connections)
+            )
 
     def open(self) -> list[socket.socket]:
-        """Say that we listen, accept all connections, start the meter."""
-        host, port = self._listener.getsockname()[:2]
-        print(f"listening on {host} port {port}", file=sys.stderr, flush=True)
-        streams = [self._listener.accept()[0] for _ in range(self.job.connections)]
-        self._listener.close()
+        """Say that we are ready, take all connections, start the meter."""
+        if self._listener is None:
+            print("ready", file=sys.stderr, flush=True)
+            streams = [socket.socket(fileno=fd) for fd in self.job.fds]
+        else:
+            host, port = self._listener.getsockname()[:2]
+            print(f"listening on {host} port {port}", file=sys.stderr, flush=True)
+            streams = [self._listener.accept()[0] for _ in range(self.job.connections)]
+            self._listener.close()
         if self.job.echo:
             for stream in streams:
                 stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from pyzcrx.pace import MOST_US
@@ -37,6 +37,10 @@ class ReceiveJob(_Told):
     """Read every byte, as a parser or a checksum would."""
     echo: bool = False
     """Send every byte back."""
+    program: str | None = None
+    """The receiver, where it is a program of others."""
+    fds: list[int] = field(default_factory=list)
+    """Descriptors of the connections, inherited; where there are any, nobody listens."""
     mark: int = 0
     """The number by which an emulator that counts knows this run; 0: no marks."""
 

@@ -43,9 +43,12 @@ class Plan:
     netns: str | None = None
     """Where the sender lives."""
     how: str = "sendfile"
+    """The sender: iperf3, or a way of ours (:mod:`pyzcrx.bench.send`)."""
     read: bool = False
     echo_rounds: int = 0
     c_receiver: str | None = None
+    example: str | None = None
+    """liburing's ``examples/zcrx.c``, built."""
     mark_from: int = 0
     """The first run's number for an emulator that counts; 0: no marks."""
 

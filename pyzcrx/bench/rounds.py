@@ -14,11 +14,12 @@ from typing import Any
 from pyzcrx.bench import card
 from pyzcrx.bench.bandwidth import Traffic
 from pyzcrx.bench.figures import added_up
+from pyzcrx.bench.iperf3_sender import IPERF3, Iperf3Sender
 from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning
 from pyzcrx.bench.plan import BenchError, Plan
-from pyzcrx.bench.receivers.catalogue import RECEIVERS, missing
+from pyzcrx.bench.receivers.catalogue import EXAMPLE, RECEIVERS, missing
 
 C = "c"
 PATIENCE_S = 300.0
@@ -32,9 +33,21 @@ def unavailable(plan: Plan) -> dict[str, str]:
         why = missing(name)
         if name == C and not plan.c_receiver:
             why = "no zcrx-c-receiver (cmake -DPYZCRX_BENCH=ON csrc; --c-receiver)"
+        if name == EXAMPLE:
+            why = _no_example(plan)
         if why:
             found[name] = why
     return found
+
+
+def _no_example(plan: Plan) -> str:
+    if not plan.example:
+        return "liburing's examples/zcrx.c is not installed (zcrx in PATH; --example)"
+    if plan.interface is None:
+        return "liburing's example needs a card"
+    if plan.connections != 1 or plan.rx_buf_len or plan.read or plan.how == IPERF3:
+        return "liburing's example takes one connection of our sender's, in pages, unread"
+    return ""
 
 
 def _pinned(cpu: int | None) -> Callable[[], None] | None:
@@ -64,13 +77,15 @@ class Rounds:
         plan = self._plan
         before, books = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
         moved = self._traffic.bytes() if self._traffic else 0.0
-        told, _ = self._exchange(name, len(plan.queues), mark=mark, echo=False)
+        told, sent = self._exchange(name, len(plan.queues), mark=mark, echo=False)
         figures = added_up(told)
         if self._traffic:
             figures["memory_bytes"] = self._traffic.bytes() - moved
         after, books_after = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
-        if figures["bytes"] != plan.size_bytes:
-            raise BenchError(f"{name} received {figures['bytes']} of {plan.size_bytes} bytes")
+        wanted = sent.get("bytes", plan.size_bytes)
+        # iperf3 does not count a block that the end cut off.
+        if figures["bytes"] < wanted or (plan.how != IPERF3 and figures["bytes"] > wanted):
+            raise BenchError(f"{name} received {figures['bytes']} of {wanted} bytes")
         of = {"receiver": {*self._pinning.receivers}, "napi": {self._pinning.napi}}
         for who, cpus in of.items():
             spent = [
@@ -93,16 +108,15 @@ class Rounds:
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """What the receiver's processes told, and what the sender."""
         receivers: list[subprocess.Popen[str]] = []
+        failed = None
         try:
-            for i in range(processes):
-                argv = self._receiver(name, i, mark, echo=echo)
-                _begin(receivers, argv, self._pinning.receivers[i])
-            ports = [_listening(name, receiver) for receiver in receivers]
-            sender = subprocess.run(
-                self._sender(ports, echo=echo), capture_output=True, text=True, check=False,
-                timeout=PATIENCE_S, preexec_fn=_pinned(self._pinning.sender),
-            )  # fmt: skip
-            if sender.returncode:
+            try:
+                if self._plan.how == IPERF3 and not echo:
+                    sent = self._sent_by_iperf3(name, receivers, mark)
+                else:
+                    sent = self._sent_by_us(name, receivers, processes, mark, echo=echo)
+            except BenchError as error:
+                failed = error
                 for receiver in receivers:
                     receiver.kill()
             said = [receiver.communicate(timeout=PATIENCE_S) for receiver in receivers]
@@ -113,15 +127,46 @@ class Rounds:
                 receiver.kill()
             for receiver in receivers:
                 receiver.wait()
-        if sender.returncode:
+        if failed:
             errors = " ".join(err.strip() for _, err in said if err.strip())
-            raise BenchError(f"{name}: {sender.stderr.strip() or 'the sender failed'} {errors}")
+            raise BenchError(f"{name}: {failed} {errors}".rstrip())
         for receiver, (_, err) in zip(receivers, said, strict=True):
             if receiver.returncode:
                 raise BenchError(err.strip() or f"{name} ended with status {receiver.returncode}")
-        return [json.loads(out) for out, _ in said], json.loads(sender.stdout)
+        return [json.loads(out) for out, _ in said], sent
 
-    def _receiver(self, name: str, number: int, mark: int, *, echo: bool) -> list[str]:
+    def _sent_by_us(
+        self, name: str, receivers: list[subprocess.Popen[str]], processes: int, mark: int, *,
+        echo: bool,
+    ) -> dict[str, Any]:
+        """What our sender told, having sent to *receivers*, which begin here."""
+        for i in range(processes):
+            argv = self._receiver(name, i, mark, echo=echo)
+            _begin(receivers, argv, self._pinning.receivers[i])
+        said = [_said(name, receiver, "listening on ") for receiver in receivers]
+        sender = subprocess.run(
+            self._sender([int(line.split()[-1]) for line in said], echo=echo),
+            capture_output=True, text=True, check=False,
+            timeout=PATIENCE_S, preexec_fn=_pinned(self._pinning.sender),
+        )  # fmt: skip
+        if sender.returncode:
+            raise BenchError(sender.stderr.strip() or "the sender failed")
+        told: dict[str, Any] = json.loads(sender.stdout)
+        return told
+
+    def _sent_by_iperf3(
+        self, name: str, receivers: list[subprocess.Popen[str]], mark: int
+    ) -> dict[str, Any]:
+        with Iperf3Sender(self._plan, _pinned(self._pinning.sender)) as sender:
+            fds = tuple(sender.streams())
+            argv = self._receiver(name, 0, mark, echo=False, fds=fds)
+            _begin(receivers, argv, self._pinning.receivers[0], fds)
+            _said(name, receivers[0], "ready")
+            return {"bytes": sender.run()}
+
+    def _receiver(
+        self, name: str, number: int, mark: int, *, echo: bool, fds: tuple[int, ...] = ()
+    ) -> list[str]:
         plan = self._plan
         queue, port = plan.queues[number], plan.ports[number]
         connections = 1 if echo else plan.connections
@@ -130,7 +175,8 @@ class Rounds:
                 name, plan.host, port, connections=connections, interface=plan.interface,
                 queue=queue, rx_buf_len=plan.rx_buf_len, area_bytes=plan.area_bytes,
                 gather_us=plan.gather_us,
-                read=plan.read, echo=echo, mark=mark,
+                read=plan.read, echo=echo, fds=[*fds], mark=mark,
+                program=plan.example if name == EXAMPLE else None,
             )  # fmt: skip
             return [sys.executable, "-P", "-m", "pyzcrx.bench.receive", job.to_json()]
         assert plan.c_receiver
@@ -138,6 +184,8 @@ class Rounds:
         argv += ["-A", str(plan.area_bytes), "-m", str(mark)]
         if plan.interface:
             argv += ["-i", plan.interface, "-q", str(queue), "-l", str(plan.rx_buf_len)]
+        for fd in fds:
+            argv += ["-F", str(fd)]
         return [*argv, *(["-r"] if plan.read else []), *(["-e"] if echo else [])]
 
     def _sender(self, ports: list[int], *, echo: bool) -> list[str]:
@@ -151,7 +199,10 @@ class Rounds:
         return [*prefix, sys.executable, "-P", "-m", "pyzcrx.bench.send", job.to_json()]
 
 
-def _begin(receivers: list[subprocess.Popen[str]], argv: list[str], cpu: int | None) -> None:
+def _begin(
+    receivers: list[subprocess.Popen[str]], argv: list[str], cpu: int | None,
+    fds: tuple[int, ...] = (),
+) -> None:
     """One more of them, which no signal can make us forget: it would keep its queue."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
@@ -163,17 +214,18 @@ def _begin(receivers: list[subprocess.Popen[str]], argv: list[str], cpu: int | N
     try:
         receivers.append(subprocess.Popen(
             argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare,
+            pass_fds=fds,
         ))  # fmt: skip
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _listening(name: str, receiver: subprocess.Popen[str]) -> int:
-    """The port, once the receiver says it."""
+def _said(name: str, receiver: subprocess.Popen[str], what: str) -> str:
+    """The line that begins with *what*, once the receiver says it."""
     assert receiver.stderr is not None
     said = []
     for line in receiver.stderr:
-        if line.startswith("listening on "):
-            return int(line.split()[-1])
+        if line.startswith(what):
+            return line
         said.append(line.strip())
     raise BenchError(" ".join(said) or f"{name} did not start")

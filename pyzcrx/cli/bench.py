@@ -15,9 +15,12 @@ import pyzcrx
 from pyzcrx.bench import plot, table
 from pyzcrx.bench.bandwidth import Traffic, counted
 from pyzcrx.bench.figures import Report
+from pyzcrx.bench.iperf3 import MAX_STREAMS
+from pyzcrx.bench.iperf3_sender import IPERF3
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.ports import Ports
+from pyzcrx.bench.receivers.catalogue import EXAMPLE
 from pyzcrx.bench.rounds import ALL, Rounds, unavailable
 from pyzcrx.bench.send import WAYS
 from pyzcrx.cli import per_buffer
@@ -51,12 +54,15 @@ from pyzcrx.ring import MAX_GATHER_US
               type=click.IntRange(0, MAX_GATHER_US),
               help="How long a turn of pyzcrx may gather while much arrives.")
 @click.option("--sender", "how", default="sendfile", show_default=True,
-              type=click.Choice(list(WAYS)))
+              type=click.Choice([*WAYS, IPERF3]),
+              help="A way of our sender's, or stock iperf3.")
 @click.option("--read", is_flag=True, help="Receivers read every byte.")
 @click.option("--echo-rounds", default=0, show_default=True, type=click.IntRange(0),
               help="Measure so many round trips of 1 KiB, too.")
 @click.option("--c-receiver", type=click.Path(exists=True, dir_okay=False),
               help="The receiver in C (csrc/bench).  [default: zcrx-c-receiver in PATH]")
+@click.option("--example", type=click.Path(exists=True, dir_okay=False),
+              help="liburing's examples/zcrx.c, built.  [default: zcrx in PATH]")
 @click.option("--receiver-cpu", type=click.IntRange(0),
               help="[default: the last; further queues take those before]")
 @click.option("--sender-cpu", type=click.IntRange(0), help="[default: the first]")
@@ -92,6 +98,7 @@ def main(
     read: bool,
     echo_rounds: int,
     c_receiver: str | None,
+    example: str | None,
     receiver_cpu: int | None,
     sender_cpu: int | None,
     napi_cpu: int | None,
@@ -120,6 +127,10 @@ def main(
         return
     if mark_from and queues != 1:
         raise click.UsageError("--mark-from numbers runs of one process, leave --queues out")
+    if how == IPERF3 and (queues != 1 or connections > MAX_STREAMS):
+        raise click.UsageError(f"iperf3 sends to one port, by at most {MAX_STREAMS} connections")
+    if how == IPERF3 and not shutil.which(IPERF3):
+        raise BenchError("iperf3 is not installed (apt-get install iperf3)")
     with ExitStack() as stack:
         stack.enter_context(interruptible())
         host = host or card.address() or "127.0.0.1"
@@ -128,7 +139,8 @@ def main(
             connections=connections, interface=card.interface, queues=tuple(range(queues)),
             rx_buf_len=rx_buf_len or 0, area_bytes=area_bytes, gather_us=gather_us, host=host,
             netns=netns, how=how, read=read, echo_rounds=echo_rounds,
-            c_receiver=c_receiver or shutil.which("zcrx-c-receiver"), mark_from=mark_from,
+            c_receiver=c_receiver or shutil.which("zcrx-c-receiver"),
+            example=example or shutil.which("zcrx"), mark_from=mark_from,
         )  # fmt: skip
         pinning = Pinning.choose(receiver_cpu, sender_cpu, napi_cpu, queues)
         if card.interface and not netns:
@@ -182,7 +194,7 @@ def _measure(
                 report.runs.setdefault(name, []).append(figures)
                 progress.update(1)
         if plan.echo_rounds:
-            report.echo_ns = {name: rounds.echo(name) for name in names}
+            report.echo_ns = {name: rounds.echo(name) for name in names if name != EXAMPLE}
     finally:
         pinning.restore()
     return report

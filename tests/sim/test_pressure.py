@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
 import pyzcrx
+from pyzcrx.pressure import Policy
 from pyzcrx.uapi import EventType
 from tests.guest.card import PATIENCE_S, Sim, register, run
 from tests.guest.test_receive import connected, sending
@@ -87,3 +91,83 @@ def test_a_pool_that_finds_no_buffer_is_a_notice_and_an_alloc_failure() -> None:
         assert ifq.notices.counts[EventType.ALLOC_FAIL] > 0
         assert ifq.stats().alloc_failures > 0
         ifq.audit()
+
+
+PAGES = 16
+
+
+@contextmanager
+def patient_senders(sim: Sim) -> Iterator[None]:
+    """Clients that send a lost segment again after 2 seconds, not by any sign before."""
+    netns = [*sim.client_prefix]
+    names = ("net.ipv4.tcp_early_retrans", "net.ipv4.tcp_recovery")
+    before = [f"{name}={run(*netns, 'sysctl', '-n', name).strip()}" for name in names]
+    route = run(*netns, "ip", "-4", "route", "show", "dev", sim.peer).split("\n")[0].split()
+    run(*netns, "sysctl", "-q", *(f"{name}=0" for name in names))
+    run(*netns, "ip", "route", "change", *route, "dev", sim.peer, "rto_min", "2s")
+    try:
+        yield
+    finally:
+        run(*netns, "ip", "route", "change", *route, "dev", sim.peer)
+        run(*netns, "sysctl", "-q", *before)
+
+
+@contextmanager
+def all_out_of_order(sim: Sim, ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
+    """More connections than the area has buffers; each one's first segment is lost.
+
+    The second one waits for it, in a buffer, so that there is none left for any first.
+    """
+    with ExitStack() as stack, patient_senders(sim):
+        pairs = [stack.enter_context(connected()) for _ in range(PAGES + 4)]
+        for client, _ in pairs:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        requests = {ifq.receive(sock): os.urandom(200) for _, sock in pairs}
+        for drop, half in (1_000_000, slice(0, 100)), (0, slice(100, 200)):
+            sim.fault(drop=drop)
+            for (client, _), data in zip(pairs, requests.values(), strict=True):
+                client.sendall(data[half])
+        yield requests
+
+
+@pytest.mark.filterwarnings("ignore:the area has .* may keep:pyzcrx.PressureWarning")
+@pytest.mark.parametrize("policy", ["copy", "grow"])
+def test_an_area_that_lies_in_sockets_out_of_order_grows(
+    sim: Sim, policy: Policy
+) -> None:
+    with (
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(PAGES << 12) as area,
+    ):
+        ifq = register(ring, area, pressure=policy)
+        with all_out_of_order(sim, ifq) as expected:
+            got = {request: bytearray() for request in expected}
+            deadline = time.monotonic() + 2 * PATIENCE_S
+            while got != expected:
+                assert time.monotonic() < deadline, sim.stuck()
+                for event in ring.events(timeout=0.5):
+                    assert isinstance(event, pyzcrx.Data), event
+                    got[event.request] += event.buffer
+                    event.buffer.release()
+            assert 2 <= len(ifq.areas) <= 4
+            ifq.audit()
+
+
+@pytest.mark.filterwarnings("ignore:the area has .* may keep:pyzcrx.PressureWarning")
+def test_without_a_policy_it_is_said(sim: Sim) -> None:
+    with (
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(PAGES << 12) as area,
+    ):
+        ifq = register(ring, area)
+
+        def wait() -> None:
+            deadline = time.monotonic() + PATIENCE_S
+            while not ifq.relief.warned:
+                assert time.monotonic() < deadline, sim.stuck()
+                assert ring.wait(0.5).size_bytes == 0
+
+        with all_out_of_order(sim, ifq):
+            with pytest.warns(pyzcrx.PressureWarning, match="wait for lost ones"):
+                wait()
+            assert ifq.areas == [area]

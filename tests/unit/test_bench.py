@@ -325,6 +325,13 @@ def test_bytes_copied_are_told_by_who_knows(
 
 def test_a_receiver_that_cannot_run_has_a_reason() -> None:
     assert "zcrx-c-receiver" in unavailable(PLAN)["c"]
+    example = dataclasses.replace(PLAN, receivers=("liburing",))
+    assert "not installed" in unavailable(example)["liburing"]
+    example = dataclasses.replace(example, example="/bin/true", interface=None)
+    assert "needs a card" in unavailable(example)["liburing"]
+    example = dataclasses.replace(example, interface="eth0")
+    assert unavailable(example) == {}
+    assert "one connection" in unavailable(dataclasses.replace(example, read=True))["liburing"]
     assert unavailable(dataclasses.replace(PLAN, c_receiver="/bin/true")) == {}
 
 

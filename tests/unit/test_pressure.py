@@ -224,3 +224,47 @@ def test_advice_grows_with_ring_mtu_and_buffer() -> None:
             pyzcrx.area_advice(**wrong)
     assert pyzcrx.area_advice("nosuch0") == pyzcrx.area_advice()
     assert pyzcrx.area_advice(2_000_000_000) == pyzcrx.area_advice()
+
+
+SECOND_NS = 1_000_000_000
+
+
+@pytest.mark.parametrize("policy", ["copy", "grow", "raise", None])
+def test_a_card_that_finds_no_buffer_while_nothing_arrives(policy: Policy | None) -> None:
+    kernel = ModelKernel()
+    with pressed(kernel, policy) as (ring, ifq):
+        relief, grown = ifq.relief, []
+
+        def grow() -> bool:
+            grown.append(ring.now_ns)
+            return True
+
+        relief._grow = grow  # type: ignore[method-assign]
+
+        def starved(at_ns: int) -> None:
+            ring.now_ns = at_ns
+            relief.card_starved()
+
+        start = 100 * SECOND_NS
+        for tenth in range(10):
+            starved(start + tenth * SECOND_NS // 10)
+        assert not grown
+        if policy in ("copy", "grow"):
+            starved(start + SECOND_NS)
+            assert len(grown) == 1
+            starved(start + SECOND_NS + 1)  # not with every notice
+            assert len(grown) == 1
+        else:
+            with pytest.warns(pyzcrx.PressureWarning, match="all 64 buffers .* wait for lost ones"):
+                starved(start + SECOND_NS)
+            assert relief.warned
+
+
+def test_a_card_that_is_short_now_and_then_is_left_alone() -> None:
+    kernel = ModelKernel()
+    with pressed(kernel, "grow") as (ring, ifq):
+        ifq.relief._grow = lambda: pytest.fail("it grew")  # type: ignore[method-assign]
+        for second in range(100):
+            ring.now_ns = second * 10 * SECOND_NS
+            ifq.relief.card_starved()
+            ifq.account.take(1)  # something arrived

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyzcrx.bench.gate import Gate
-from pyzcrx.bench.receivers import mapped, sockets, streams, zcrx
+from pyzcrx.bench.receivers import example, mapped, sockets, streams, zcrx
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Receiver:
 RECEIVERS = {
     "columns": Receiver(zcrx.columns, "pyzcrx, batches as columns", zcrx=True, copies=None),
     "buffers": Receiver(zcrx.buffers, "pyzcrx, a Buffer a chunk", zcrx=True, copies=None),
+    "liburing": Receiver(example.example, "liburing's examples/zcrx.c", zcrx=True, copies=None),
     "recv_into-64K": Receiver(sockets.recv_into_64k, "socket.recv_into, 64 KiB"),
     "recv_into-1M": Receiver(sockets.recv_into_1m, "socket.recv_into, 1 MiB"),
     "epoll": Receiver(sockets.epoll_recv, "select.epoll and recv, 64 KiB"),
@@ -38,8 +39,11 @@ RECEIVERS = {
 """``c``, the receiver in C, is a program of its own: csrc/bench/receiver.c."""
 
 
+EXAMPLE = "liburing"
+
+
 def missing(name: str) -> str:
-    """Why this receiver cannot run here; empty if it can."""
+    """Why this receiver cannot run on this machine; empty if it can."""
     if name == "uvloop" and importlib.util.find_spec("uvloop") is None:
         return "uvloop is not installed"
     return ""
