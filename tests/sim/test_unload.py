@@ -22,8 +22,8 @@ from tests.sim.removal import abort, settle, unload
 LOADED_BYTES = 8 << 20
 """What has gone through the card before it is taken away."""
 AREA_BYTES = 64 << 20
-WARM_UP = 4
-ROUNDS = rounds(5, 100)
+WARM_UP = 2
+ROUNDS = rounds(4, 100)
 TRIES = 3
 
 
