@@ -107,7 +107,7 @@ class Area:
         is as large as one: all of it will be pinned anyway, and a card needs fewer
         mappings. ``"thp"`` warns where there are none, ``"2M"`` and ``"1G"`` take pages
         from the system's pool and fall back on transparent ones where that has too few,
-        each with a :class:`FallbackWarning`; ``"none"`` takes ordinary pages.
+        each with a :class:`FallbackWarning`; ``"none"`` asks for nothing.
 
         Raises BadArgument (size), NoMemory (ENOMEM).
         """

@@ -24,6 +24,9 @@ from pyzcrx.memory import PAGE
 Policy = Literal["copy", "grow", "raise"]
 POLICIES = ("copy", "grow", "raise")
 
+HELD_BYTES = 16 << 20
+"""What a consumer holds at a time, unless it says."""
+
 _POOL_CACHE = 128
 _POOL_RING_MOST = 16384
 _HUGE = 2 << 20
@@ -92,7 +95,7 @@ def area_advice(
     rx_ring_entries: int | None = None,
     mtu: int | None = None,
     rx_buf_len: int = 0,
-    held_bytes: int = 16 << 20,
+    held_bytes: int = HELD_BYTES,
 ) -> AreaAdvice:
     """Size an area for one rx queue.
 

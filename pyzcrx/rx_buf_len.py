@@ -2,7 +2,8 @@
 
 Large buffers mean few completions, but only where the card fills them: a page holds any
 frame of 1500 bytes. So a page it is, unless the card merges frames (hardware GRO or LRO),
-the area lies in huge pages, and it has room for what the card keeps posted of such buffers.
+the area lies in huge pages, and it is as large as advised for such buffers: for what the card
+keeps of them, and for the consumer as many as of pages, since little may come in each.
 
 Kernel: ``net/core/netdev_queues.h:struct netdev_queue_config``, ``rx_page_size`` (7.2);
 ``io_uring/zcrx.c:io_zcrx_validate_area()``: ERANGE for an area in smaller pieces.
@@ -13,7 +14,7 @@ from __future__ import annotations
 from pyzcrx.area import HUGE_PAGE, Area
 from pyzcrx.interface import merges_frames
 from pyzcrx.memory import PAGE
-from pyzcrx.pressure import area_advice
+from pyzcrx.pressure import HELD_BYTES, area_advice
 
 _LARGEST = 32 << 10
 """Of what drivers take (bnxt and mlx5, more or less) beyond which nothing was gained."""
@@ -27,7 +28,9 @@ def worth_trying(interface: str | int | None, area: Area) -> tuple[int, ...]:
         return (0,)
     lengths, length = [], _LARGEST
     while length > PAGE:
-        if area_advice(interface, rx_buf_len=length, held_bytes=0).size_bytes <= area.size_bytes:
+        held_bytes = HELD_BYTES // PAGE * length
+        advice = area_advice(interface, rx_buf_len=length, held_bytes=held_bytes)
+        if advice.size_bytes <= area.size_bytes:
             lengths.append(length)
         length //= 2
     return (*lengths, 0)

@@ -31,8 +31,7 @@ EXAMPLE = "zcrx"
 """liburing's own, where its package has the source."""
 QUEUE = 1
 PATIENCE_S = 3000.0
-SIM = ("-i", "zcrx0", "-q", str(QUEUE), "--no-setup-nic", "--host", "192.0.2.1",
-       "--sender-netns", "peer")  # fmt: skip
+SIM = ("-i", "zcrx0", "--host", "192.0.2.1", "--sender-netns", "peer")
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,16 @@ class Options:
     no_counting: bool = False
     as_json: bool = False
     cpus: int = 2
+    queues: int = 1
+
+    @property
+    def card(self) -> tuple[str, ...]:
+        """Arguments of zcrx-bench. One queue is set up by us, several by itself."""
+        if self.nodev:
+            return ("--queues", str(self.queues))
+        if self.queues == 1:
+            return (*SIM, "-q", str(QUEUE), "--no-setup-nic")
+        return (*SIM, "--queues", str(self.queues))
 
 
 def c_receivers() -> cache.Entry:
@@ -136,7 +145,7 @@ def booted(options: Options, folder: Path) -> Iterator[Guest]:
 def measure(guest: Guest, options: Options, arguments: Sequence[str], folder: Path) -> Measured:
     """Run it once, and join what the plugin counted."""
     argv = ["zcrx-bench", "--json", "--c-receiver", f"{C_FOLDER}/{C_RECEIVER}",
-            *(() if options.nodev else SIM), *arguments]  # fmt: skip
+            *options.card, *arguments]  # fmt: skip
     if guest.run(["test", "-x", f"{C_FOLDER}/{EXAMPLE}"]).returncode == 0:
         argv[1:1] = ["--example", f"{C_FOLDER}/{EXAMPLE}"]
     if not options.no_counting:
@@ -240,6 +249,9 @@ def touches(measured: Measured) -> Iterator[str]:
 
 def run(options: Options, arguments: Sequence[str]) -> None:
     """Measure and print."""
+    if options.queues != 1 and not options.no_counting:
+        raise VmError("several queues have a process each, and one's instructions are counted: "
+                      "give --no-counting, too")  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with booted(options, folder) as guest:

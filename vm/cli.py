@@ -104,6 +104,8 @@ def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
 @click.option("--profile", "profiled", metavar="RECEIVER", help="Show where its instructions go.")
 @click.option("--no-counting", is_flag=True, help="Without the plugin: times, no instructions.")
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON on standard output.")
+@click.option("--queues", default=1, show_default=True, type=click.IntRange(1, 64),
+              help="A process and a queue each, with --no-counting.")
 @click.option("--cpus", default=2, show_default=True, type=click.IntRange(2, 64))
 @click.argument("arguments", metavar="[ZCRX-BENCH ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def run_bench(*, arguments: tuple[str, ...], **options: Any) -> None:

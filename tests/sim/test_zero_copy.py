@@ -101,6 +101,26 @@ def test_larger_buffers(sim: Sim, rx_buf_len: int) -> None:
         assert grown(sim, before)["zc_bytes"] >= len(data)
 
 
+@pytest.mark.parametrize(("merging", "rx_buf_len"), [("on", 8192), ("off", 4096)])
+def test_buffers_are_as_large_as_pays(sim: Sim, merging: str, rx_buf_len: int) -> None:
+    data = os.urandom(4 * MIB)
+    run("ethtool", "-K", sim.interface, "rx-gro-hw", merging)
+    try:
+        with (
+            connected() as (client, sock),
+            pyzcrx.Ring() as ring,
+            pyzcrx.Area.anonymous(128 * MIB) as area,
+        ):
+            ifq = register(ring, area)
+            assert ifq.rx_buf_len == rx_buf_len
+            with sending(client, data):
+                ifq.receive(sock)
+                assert received(ring) == data
+            ifq.audit()
+    finally:
+        run("ethtool", "-K", sim.interface, "rx-gro-hw", "on")
+
+
 def test_a_buffer_size_beyond_the_card_is_typed(sim: Sim) -> None:
     with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(64 * MIB, huge="thp") as area:
         sim.queue_free()

@@ -26,15 +26,15 @@ def _merging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def area() -> Iterator[pyzcrx.Area]:
-    with pyzcrx.Area.anonymous(64 * MIB) as area:
+    with pyzcrx.Area.anonymous(512 * MIB) as area:
         yield area
 
 
 @pytest.mark.usefixtures("_merging")
 @pytest.mark.parametrize(
     ("size_bytes", "lengths"),
-    [(256 * MIB, (32768, 16384, 8192, 0)), (80 * MIB, (16384, 8192, 0)), (64 * MIB, (8192, 0)),
-     (32 * MIB, (0,)), (64 * MIB + 4096, (0,)), (4096, (0,))],
+    [(512 * MIB, (32768, 16384, 8192, 0)), (256 * MIB, (16384, 8192, 0)),
+     (128 * MIB, (8192, 0)), (64 * MIB, (0,)), (512 * MIB + 4096, (0,)), (4096, (0,))],
 )  # fmt: skip
 def test_as_large_as_the_area_has_room_for(size_bytes: int, lengths: tuple[int, ...]) -> None:
     with pyzcrx.Area.anonymous(size_bytes) as area:
