@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from pyzcrx.bench.plan import Plan
+from pyzcrx.bench.plan import BenchError, Plan
 from pyzcrx.bench.receivers.catalogue import RECEIVERS
+
+PATIENCE_S = 60.0
 
 
 def books(plan: Plan) -> dict[str, int]:
@@ -20,6 +24,21 @@ def books(plan: Plan) -> dict[str, int]:
     ).stdout
     found = counted(text, plan.queues)
     return found if "zc_bytes" in found else {}
+
+
+def wait_free(plan: Plan) -> None:
+    """Until no ifq is bound to our queues: what comes by one then cannot be read by us."""
+    if plan.interface is None:
+        return
+    from pyzcrx.nic.read import Reader  # pyroute2's import is slow
+
+    index = socket.if_nametoindex(plan.interface)
+    until = time.monotonic() + PATIENCE_S
+    with Reader() as kernel:
+        while kernel.netdev and any(kernel.netdev.queue(index, q).io_uring for q in plan.queues):
+            if time.monotonic() > until:
+                raise BenchError(f"a queue of {plan.interface} is not given back")
+            time.sleep(0.02)
 
 
 def counted(text: str, queues: Sequence[int]) -> dict[str, int]:

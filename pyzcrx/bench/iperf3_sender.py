@@ -2,15 +2,22 @@
 
 iperf3 connects all of them to one port and begins each with a cookie. So they are accepted
 here, the cookies read, and the receiver inherits sockets on which payload is all that comes.
+
+From then on the control connection, which comes by the same queue, lies in the receiver's
+area too and cannot be read here. It need not be: the one thing to wait for is that TEST_END
+arrives, our answers to all that follows can be given at once, and how much was sent is in
+the report that iperf3 prints.
 """
 
 from __future__ import annotations
 
+import json
+import select
 import socket
 import subprocess
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pyzcrx.bench.iperf3 import (
     COOKIE_BYTES,
@@ -18,9 +25,10 @@ from pyzcrx.bench.iperf3 import (
     Event,
     Over,
     Reply,
-    ResultsWanted,
     Session,
     Started,
+    State,
+    framed,
 )
 from pyzcrx.bench.plan import BenchError, Plan
 
@@ -31,7 +39,8 @@ PATIENCE_S = 300.0
 class Iperf3Sender:
     """One run of ``iperf3 -c`` as *plan* has it: stopped before its first byte until :meth:`run`.
 
-    *prepare* runs in its process before it does.
+    No ifq may be bound to the queue that it comes by. *prepare* runs in its process before
+    it does.
     """
 
     def __init__(self, plan: Plan, prepare: Callable[[], None] | None) -> None:
@@ -44,30 +53,29 @@ class Iperf3Sender:
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
         self._process = subprocess.Popen(
             [*prefix, IPERF3, "-c", plan.host, "-p", str(port), "-P", str(plan.connections),
-             "-n", str(plan.size_bytes)],
+             "-n", str(plan.size_bytes), "-J"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=prepare,
         )  # fmt: skip
         self._control: socket.socket | None = None
         self._streams: list[socket.socket] = []
         self._go = b""
-        self._sent_bytes = 0
-        self._over = False
 
     def streams(self) -> list[int]:
-        """Descriptors of its connections, to be inherited, then given to :meth:`run`'s care."""
+        """Descriptors of its connections, for the receiver to inherit before :meth:`run`."""
         try:
             self._control = self._accepted()
-            self._session = Session(_exactly(self._control, COOKIE_BYTES))
-            self._do(self._session.begin())
-            while not self._session.wants_streams:
-                self._hear()
+            session = Session(_exactly(self._control, COOKIE_BYTES))
+            self._do(session.begin())
+            while not session.wants_streams:
+                data = self._control.recv(1 << 16)
+                self._do(session.receive(data) if data else session.closed())
             while not self._go:
                 stream = self._accepted()
                 self._streams.append(stream)
-                if _exactly(stream, COOKIE_BYTES) != self._session.cookie:
+                if _exactly(stream, COOKIE_BYTES) != session.cookie:
                     raise BenchError("a stranger connected to iperf3's port")
                 stream.setblocking(True)  # the receiver inherits that, too
-                self._do(self._session.stream_joined())
+                self._do(session.stream_joined())
         except OSError as error:
             raise self._failed(str(error)) from None
         return [stream.fileno() for stream in self._streams]
@@ -77,25 +85,37 @@ class Iperf3Sender:
         for stream in self._streams:  # the receiver has them
             stream.close()
         assert self._control is not None
+        # iperf3 numbers its streams so.
+        numbers = [1, *range(3, len(self._streams) + 2)]
+        results = {
+            "cpu_util_total": 0, "cpu_util_user": 0, "cpu_util_system": 0,
+            "sender_has_retransmits": -1,
+            # What the receiver got it tells itself.
+            "streams": [
+                {"id": n, "bytes": 0, "retransmits": -1, "jitter": 0, "errors": 0, "packets": 0}
+                for n in numbers
+            ],
+        }  # fmt: skip
         try:
             self._control.sendall(self._go)
-            while not self._over:
-                self._hear()
+            if not select.select([self._control], [], [], PATIENCE_S)[0]:
+                raise self._failed(f"it did not end within {PATIENCE_S:.0f} s")
+            self._control.sendall(
+                bytes([State.EXCHANGE_RESULTS]) + framed(results)
+                + bytes([State.DISPLAY_RESULTS])
+            )  # fmt: skip
+            said = self._process.communicate(timeout=PATIENCE_S)[0]
         except OSError as error:
             raise self._failed(str(error)) from None
-        if self._process.wait(PATIENCE_S):
-            raise self._failed("")
-        return self._sent_bytes
+        report = _report(said)
+        if self._process.returncode or "error" in report:
+            raise BenchError(f"iperf3: {report.get('error', 'it failed')}")
+        return int(report["end"]["sum_sent"]["bytes"])
 
     def _accepted(self) -> socket.socket:
         sock, _ = self._listener.accept()
         sock.settimeout(PATIENCE_S)
         return sock
-
-    def _hear(self) -> None:
-        assert self._control is not None
-        data = self._control.recv(1 << 16)
-        self._do(self._session.receive(data) if data else self._session.closed())
 
     def _do(self, events: list[Event]) -> None:
         assert self._control is not None
@@ -108,20 +128,11 @@ class Iperf3Sender:
                     self._go = data
                 case Reply(data=data):
                     self._control.sendall(data)
-                case ResultsWanted(sent_bytes=sent):
-                    self._sent_bytes = sum(sent.values())
-                    # What the receiver got it tells itself.
-                    told = [{"id": n, "bytes": size, "retransmits": -1, "jitter": 0, "errors": 0,
-                             "packets": 0} for n, size in sent.items()]  # fmt: skip
-                    self._do(self._session.results(told, (0, 0)))
                 case Over(trouble=trouble):
-                    if trouble:
-                        raise self._failed(trouble)
-                    self._over = True
+                    raise self._failed(trouble)
 
     def _failed(self, why: str) -> BenchError:
-        said = self._end().strip().splitlines()
-        return BenchError(f"iperf3: {said[-1] if said else why or 'it failed'}")
+        return BenchError(f"iperf3: {_report(self._end()).get('error', why)}")
 
     def _end(self) -> str:
         """Have it end, and give what it printed."""
@@ -155,3 +166,13 @@ def _exactly(sock: socket.socket, n: int) -> bytes:
     if len(data) < n:
         raise OSError("a connection ended within its cookie")
     return data
+
+
+def _report(text: str) -> dict[str, Any]:
+    """What ``iperf3 -J`` printed; lines that are no report as its error."""
+    try:
+        told = json.loads(text)
+    except ValueError:
+        lines = text.strip().splitlines()
+        return {"error": lines[-1]} if lines else {}
+    return told if isinstance(told, dict) else {}

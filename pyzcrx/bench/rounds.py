@@ -157,6 +157,7 @@ class Rounds:
     def _sent_by_iperf3(
         self, name: str, receivers: list[subprocess.Popen[str]], mark: int
     ) -> dict[str, Any]:
+        card.wait_free(self._plan)
         with Iperf3Sender(self._plan, _pinned(self._pinning.sender)) as sender:
             fds = tuple(sender.streams())
             argv = self._receiver(name, 0, mark, echo=False, fds=fds)

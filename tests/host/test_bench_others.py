@@ -35,7 +35,7 @@ time.sleep({stays})
 """
 
 IPERF3 = """#!{python}
-import socket, struct, sys, time
+import json, socket, struct, sys
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 at, cookie = (options["-c"], int(options["-p"])), b"c" * 36 + b"\\0"
 def connect():
@@ -55,11 +55,13 @@ for stream in streams:
 {then}
 control.sendall(bytes([{end}]))
 assert control.recv(1) == bytes([{results}])
-control.sendall(framed(b'{{"streams": [{{"id": 1, "bytes": 900}}, {{"id": 3, "bytes": 1000}}]}}'))
+control.sendall(framed(b"{{}}"))
 size, = struct.unpack(">I", control.recv(4, socket.MSG_WAITALL))
-control.recv(size, socket.MSG_WAITALL)
+told = json.loads(control.recv(size, socket.MSG_WAITALL))
+assert [each["id"] for each in told["streams"]] == [1, 3]
 assert control.recv(1) == bytes([{display}])
 control.sendall(bytes([{done}]))
+print(json.dumps({{"end": {{"sum_sent": {{"bytes": 1900}}}}}}))
 """
 
 
@@ -139,7 +141,8 @@ def test_iperf3_sends_once_its_streams_are_handed_on(
 def test_an_iperf3_that_breaks_off_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = fake_iperf3(tmp_path, monkeypatch, then="sys.exit('iperf3: error - no more')")
+    then = "print(json.dumps(dict(error='no more'))); sys.exit(1)"
+    plan = fake_iperf3(tmp_path, monkeypatch, then)
     with Iperf3Sender(plan, None) as sender:
         assert len(sender.streams()) == 2
         with pytest.raises(BenchError, match=r"^iperf3: .*no more$"):

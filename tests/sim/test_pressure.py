@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -96,37 +97,37 @@ def test_a_pool_that_finds_no_buffer_is_a_notice_and_an_alloc_failure() -> None:
 PAGES = 16
 
 
-@contextmanager
-def patient_senders(sim: Sim) -> Iterator[None]:
-    """Clients that send a lost segment again after 2 seconds, not by any sign before."""
-    netns = [*sim.client_prefix]
-    names = ("net.ipv4.tcp_early_retrans", "net.ipv4.tcp_recovery")
-    before = [f"{name}={run(*netns, 'sysctl', '-n', name).strip()}" for name in names]
-    route = run(*netns, "ip", "-4", "route", "show", "dev", sim.peer).split("\n")[0].split()
-    run(*netns, "sysctl", "-q", *(f"{name}=0" for name in names))
-    run(*netns, "ip", "route", "change", *route, "dev", sim.peer, "rto_min", "2s")
-    try:
-        yield
-    finally:
-        run(*netns, "ip", "route", "change", *route, "dev", sim.peer)
-        run(*netns, "sysctl", "-q", *before)
+FIRST, SECOND = 300, 100
+"""Bytes of segments; with headers only the first are longer than BETWEEN."""
+BETWEEN = 250
+HOLD = f"""
+table inet hold {{
+    chain in {{
+        type filter hook input priority 0
+        meta length > {BETWEEN} drop
+    }}
+}}
+"""
 
 
 @contextmanager
-def all_out_of_order(sim: Sim, ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
+def all_out_of_order(ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
     """More connections than the area has buffers; each one's first segment is lost.
 
     The second one waits for it, in a buffer, so that there is none left for any first.
     """
-    with ExitStack() as stack, patient_senders(sim):
+    with ExitStack() as stack:
         pairs = [stack.enter_context(connected()) for _ in range(PAGES + 4)]
         for client, _ in pairs:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        requests = {ifq.receive(sock): os.urandom(200) for _, sock in pairs}
-        for drop, half in (1_000_000, slice(0, 100)), (0, slice(100, 200)):
-            sim.fault(drop=drop)
-            for (client, _), data in zip(pairs, requests.values(), strict=True):
-                client.sendall(data[half])
+        requests = {ifq.receive(sock): os.urandom(FIRST + SECOND) for _, sock in pairs}
+        subprocess.run(["nft", "-f", "-"], input=HOLD, text=True, check=True)
+        try:
+            for part in slice(0, FIRST), slice(FIRST, None):
+                for (client, _), data in zip(pairs, requests.values(), strict=True):
+                    client.sendall(data[part])
+        finally:
+            run("nft", "delete", "table", "inet", "hold")
         yield requests
 
 
@@ -140,7 +141,7 @@ def test_an_area_that_lies_in_sockets_out_of_order_grows(
         pyzcrx.Area.anonymous(PAGES << 12) as area,
     ):
         ifq = register(ring, area, pressure=policy)
-        with all_out_of_order(sim, ifq) as expected:
+        with all_out_of_order(ifq) as expected:
             got = {request: bytearray() for request in expected}
             deadline = time.monotonic() + 2 * PATIENCE_S
             while got != expected:
@@ -167,7 +168,7 @@ def test_without_a_policy_it_is_said(sim: Sim) -> None:
                 assert time.monotonic() < deadline, sim.stuck()
                 assert ring.wait(0.5).size_bytes == 0
 
-        with all_out_of_order(sim, ifq):
+        with all_out_of_order(ifq):
             with pytest.warns(pyzcrx.PressureWarning, match="wait for lost ones"):
                 wait()
             assert ifq.areas == [area]
