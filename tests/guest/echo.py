@@ -82,6 +82,9 @@ class Echo:
                 if isinstance(error, TimeoutError):
                     error.add_note(CARD.stuck())
                 self.kill()
+                self._reader.join(START_S)
+                if self.errors and error is not None:
+                    error.add_note("zcrx-echo said: " + "".join(self.errors))
         self.process.close()
 
 
