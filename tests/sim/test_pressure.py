@@ -16,6 +16,7 @@ from pyzcrx.pressure import Policy
 from pyzcrx.uapi import EventType
 from tests.guest.card import PATIENCE_S, Sim, register, run
 from tests.guest.test_receive import connected, sending
+from tests.sim.removal import close_by_reset
 
 MIB = 1 << 20
 
@@ -120,6 +121,7 @@ def all_out_of_order(ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
         pairs = [stack.enter_context(connected()) for _ in range(PAGES + 4)]
         for client, _ in pairs:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            close_by_reset(client)
         requests = {ifq.receive(sock): os.urandom(FIRST + SECOND) for _, sock in pairs}
         subprocess.run(["nft", "-f", "-"], input=HOLD, text=True, check=True)
         try:
