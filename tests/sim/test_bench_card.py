@@ -36,7 +36,7 @@ def command(card: Fresh, *options: str) -> tuple[str, ...]:
 
 def test_one_queue_and_the_cards_own_address(card: Fresh) -> None:
     done = program.run(
-        *command(card, "--json", "--rounds", "2", "--size", "2M", "--echo-rounds", "2",
+        *command(card, "--json", "--rounds", "2", "--size", "2M",
                  "-r", "columns", "-r", "recv_into-64K"),
         timeout=4 * START_S,
     )  # fmt: skip
