@@ -19,7 +19,7 @@ struct progress {
 
 struct receiver {
 	PyObject_HEAD
-	PyObject *protocol;		/* its Progress */
+	PyObject *protocol;	/* its Progress, which refers to nothing: no cycle to collect */
 };
 
 static void dealloc(PyObject *self)
