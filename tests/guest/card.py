@@ -23,7 +23,7 @@ import pyzcrx.urgent
 from pyzcrx.nic.read import Reader
 from tests.guest.stuck import stuck
 from tests.patience import PATIENCE_S as PATIENCE_S
-from tests.patience import START_S
+from tests.patience import SLOW, START_S
 
 KIND = os.environ.get("PYZCRX_TEST_CARD", "nodev")
 FAULTS = (
@@ -31,8 +31,11 @@ FAULTS = (
     "skb_fail", "starve", "post_limit",
 )  # fmt: skip
 """Rates of a million frames, but for the last two."""
-PATIENT_TCP = ("net.ipv4.tcp_rto_max_ms=1000", "net.ipv4.tcp_retries2=255")
-"""Frames are lost on purpose: tried again every second, and never given up."""
+PATIENT_TCP = (f"net.ipv4.tcp_rto_max_ms={int(min(5 * SLOW, 120) * 1000)}",
+               "net.ipv4.tcp_retries2=255")  # fmt: skip
+"""Frames are lost on purpose: tried again every few seconds, and never given up. Not sooner:
+who has data under way to a peer with a shut window, and hears nothing for twice as long, is
+given up all the same (``net/ipv4/tcp_timer.c:tcp_rtx_probe0_timed_out()``)."""
 
 
 def run(*argv: str) -> str:
