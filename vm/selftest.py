@@ -159,9 +159,9 @@ def run(
                 _lay_out(guest, queues)
                 while pending:
                     outcomes.append(_run_one(guest, pending[0], timeout))
-                    failed = not outcomes[-1].ok
-                    pending.popleft()
-                    if failed and pending:  # whatever it left behind
+                    done = pending.popleft()
+                    # Whatever it left behind: addresses and routes, too, if it passed.
+                    if pending and (pending[0] != done or not outcomes[-1].ok):
                         _lay_out(guest, queues)
         except (LostGuest, KernelSplat) as error:
             if tests or not pending:
