@@ -57,6 +57,8 @@ PACKAGES = (
 TOOLS = ("bpftool", "ethtool", "jq", "mausezahn", "ping", "tcpdump")
 GUEST_FOLDER = "/run/pyzcrx/selftests"
 GUEST_TREE = "/run/selftests"
+CONTAINERS = "2001:db8:2::/64"
+"""For netkit behind the card; who tests from the other side needs a route there."""
 TEST_ENVIRONMENT = {
     "NETIF": "zcrx0",
     "LOCAL_V4": "192.0.2.1",
@@ -65,7 +67,7 @@ TEST_ENVIRONMENT = {
     "REMOTE_V6": "2001:db8::2",
     "REMOTE_TYPE": "netns",
     "REMOTE_ARGS": "peer",
-    "LOCAL_PREFIX_V6": "2001:db8:2::/64",  # for netkit in front of the card
+    "LOCAL_PREFIX_V6": CONTAINERS,
     "PYTHONPATH": f"{GUEST_TREE}/python",
     "LD_LIBRARY_PATH": f"{GUEST_TREE}/lib",
     "PATH": f"{GUEST_TREE}/bin:{ENVIRONMENT['PATH']}",
@@ -193,6 +195,8 @@ def _lay_out(guest: Guest, queues: int) -> None:
     guest.run(["rmmod", "zcrxsim"])
     guest.run(["ip", "netns", "del", "peer"])
     module.set_up(guest.run, f"queues={queues}", f"gro_idle_us={GRO_IDLE_US}")
+    local = TEST_ENVIRONMENT["LOCAL_V6"]
+    _must(guest, ["ip", "-n", "peer", "-6", "route", "add", CONTAINERS, "via", local])
 
 
 def _run_one(guest: Guest, test: str, timeout: float) -> Outcome:
