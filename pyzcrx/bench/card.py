@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -33,12 +32,12 @@ def wait_free(plan: Plan) -> None:
     from pyzcrx.nic.read import Reader  # pyroute2's import is slow
 
     index = socket.if_nametoindex(plan.interface)
-    until = time.monotonic() + PATIENCE_S
     with Reader() as kernel:
-        while kernel.netdev and any(kernel.netdev.queue(index, q).io_uring for q in plan.queues):
-            if time.monotonic() > until:
-                raise BenchError(f"a queue of {plan.interface} is not given back")
-            time.sleep(0.02)
+        held = kernel.netdev.wait_unbound(index, plan.queues, PATIENCE_S) if kernel.netdev else ()
+    if held:
+        raise BenchError(
+            f"{plan.interface}, queue {held[0]} is still bound: end who has it (zcrx-doctor)"
+        )
 
 
 def counted(text: str, queues: Sequence[int]) -> dict[str, int]:

@@ -132,6 +132,14 @@ class Over:
 Event = Reply | Started | Ended | ResultsWanted | Over
 
 
+def stream_result(number: int, size_bytes: int, seconds: float = 0) -> dict[str, Any]:
+    """What :meth:`Session.results` wants of a stream; *number* is the client's."""
+    return {
+        "id": number, "bytes": size_bytes, "retransmits": -1, "jitter": 0, "errors": 0,
+        "packets": 0, "start_time": 0, "end_time": seconds,
+    }  # fmt: skip
+
+
 def framed(message: Any) -> bytes:
     """JSON with its length."""
     data = json.dumps(message).encode()

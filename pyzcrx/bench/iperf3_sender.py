@@ -28,12 +28,13 @@ from pyzcrx.bench.iperf3 import (
     Session,
     Started,
     State,
-    framed,
+    stream_result,
 )
-from pyzcrx.bench.plan import BenchError, Plan
+from pyzcrx.bench.plan import Plan, SenderFailed
 
 IPERF3 = "iperf3"
 PATIENCE_S = 300.0
+_LOOK_S = 0.2
 
 
 class Iperf3Sender:
@@ -48,7 +49,6 @@ class Iperf3Sender:
         self._listener = socket.create_server(
             (plan.host, plan.ports[0]), family=family, backlog=MAX_STREAMS + 1
         )
-        self._listener.settimeout(PATIENCE_S)
         port = self._listener.getsockname()[1]
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
         self._process = subprocess.Popen(
@@ -64,7 +64,7 @@ class Iperf3Sender:
         """Descriptors of its connections, for the receiver to inherit before :meth:`run`."""
         try:
             self._control = self._accepted()
-            session = Session(_exactly(self._control, COOKIE_BYTES))
+            self._session = session = Session(_exactly(self._control, COOKIE_BYTES))
             self._do(session.begin())
             while not session.wants_streams:
                 data = self._control.recv(1 << 16)
@@ -73,7 +73,7 @@ class Iperf3Sender:
                 stream = self._accepted()
                 self._streams.append(stream)
                 if _exactly(stream, COOKIE_BYTES) != session.cookie:
-                    raise BenchError("a stranger connected to iperf3's port")
+                    raise SenderFailed("a stranger connected to iperf3's port")
                 stream.setblocking(True)  # the receiver inherits that, too
                 self._do(session.stream_joined())
         except OSError as error:
@@ -85,34 +85,27 @@ class Iperf3Sender:
         for stream in self._streams:  # the receiver has them
             stream.close()
         assert self._control is not None
-        # iperf3 numbers its streams so.
+        # iperf3 numbers its streams so; what came by them the receiver tells itself.
         numbers = [1, *range(3, len(self._streams) + 2)]
-        results = {
-            "cpu_util_total": 0, "cpu_util_user": 0, "cpu_util_system": 0,
-            "sender_has_retransmits": -1,
-            # What the receiver got it tells itself.
-            "streams": [
-                {"id": n, "bytes": 0, "retransmits": -1, "jitter": 0, "errors": 0, "packets": 0}
-                for n in numbers
-            ],
-        }  # fmt: skip
+        results = self._session.results([stream_result(n, 0) for n in numbers], (0, 0))
         try:
             self._control.sendall(self._go)
             if not select.select([self._control], [], [], PATIENCE_S)[0]:
                 raise self._failed(f"it did not end within {PATIENCE_S:.0f} s")
-            self._control.sendall(
-                bytes([State.EXCHANGE_RESULTS]) + framed(results)
-                + bytes([State.DISPLAY_RESULTS])
-            )  # fmt: skip
+            self._control.sendall(bytes([State.EXCHANGE_RESULTS]))
+            self._do(results)
             said = self._process.communicate(timeout=PATIENCE_S)[0]
         except OSError as error:
             raise self._failed(str(error)) from None
         report = _report(said)
-        if self._process.returncode or "error" in report:
-            raise BenchError(f"iperf3: {report.get('error', 'it failed')}")
+        if self._process.returncode or "error" in report or "end" not in report:
+            raise SenderFailed(f"iperf3: {report.get('error', 'it failed')}")
         return int(report["end"]["sum_sent"]["bytes"])
 
     def _accepted(self) -> socket.socket:
+        while not select.select([self._listener], [], [], _LOOK_S)[0]:
+            if self._process.poll() is not None:
+                raise OSError("it ended before it had connected")
         sock, _ = self._listener.accept()
         sock.settimeout(PATIENCE_S)
         return sock
@@ -131,8 +124,8 @@ class Iperf3Sender:
                 case Over(trouble=trouble):
                     raise self._failed(trouble)
 
-    def _failed(self, why: str) -> BenchError:
-        return BenchError(f"iperf3: {_report(self._end()).get('error', why)}")
+    def _failed(self, why: str) -> SenderFailed:
+        return SenderFailed(f"iperf3: {_report(self._end()).get('error', why)}")
 
     def _end(self) -> str:
         """Have it end, and give what it printed."""

@@ -25,6 +25,7 @@ from pyzcrx.bench.iperf3 import (
     Started,
     State,
     is_cookie,
+    stream_result,
 )
 from pyzcrx.errors import NotConnected
 from pyzcrx.events import Accepted, End, Failed, Limit
@@ -254,10 +255,9 @@ class Iperf3Server:
         user = 100 * (usage.ru_utime - self._usage.ru_utime) / seconds
         system = 100 * (usage.ru_stime - self._usage.ru_stime) / seconds
         results = [
-            {"id": number, "bytes": stream.size_bytes, "retransmits": -1, "jitter": 0,
-             "errors": 0, "packets": 0, "start_time": 0, "end_time": seconds}
+            stream_result(number, stream.size_bytes, seconds)
             for number, stream in zip(numbers, self._streams, strict=False)
-        ]  # fmt: skip
+        ]
         # A block that the end cut off may still come, but both sides report what was told.
         for stream in self._streams:
             stream.role = "counted"

@@ -20,6 +20,10 @@ class BenchError(ZcrxError):
     """A run that cannot be done, or came to nothing."""
 
 
+class SenderFailed(BenchError):
+    """The sender did, whatever the receivers have to say of it."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Receivers, side by side: how often, how much, over what."""

@@ -18,7 +18,7 @@ from pyzcrx.bench.iperf3_sender import IPERF3, Iperf3Sender
 from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning
-from pyzcrx.bench.plan import BenchError, Plan
+from pyzcrx.bench.plan import BenchError, Plan, SenderFailed
 from pyzcrx.bench.receivers.catalogue import EXAMPLE, RECEIVERS, missing
 
 C = "c"
@@ -115,7 +115,7 @@ class Rounds:
                     sent = self._sent_by_iperf3(name, receivers, mark)
                 else:
                     sent = self._sent_by_us(name, receivers, processes, mark, echo=echo)
-            except BenchError as error:
+            except SenderFailed as error:
                 failed = error
                 for receiver in receivers:
                     receiver.kill()
@@ -150,7 +150,7 @@ class Rounds:
             timeout=PATIENCE_S, preexec_fn=_pinned(self._pinning.sender),
         )  # fmt: skip
         if sender.returncode:
-            raise BenchError(sender.stderr.strip() or "the sender failed")
+            raise SenderFailed(sender.stderr.strip() or "the sender failed")
         told: dict[str, Any] = json.loads(sender.stdout)
         return told
 

@@ -6,7 +6,6 @@ it is bound are lost to plain sockets. So only when asked for.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,7 +18,6 @@ from pyzcrx.loop import Ring
 from pyzcrx.nic.read import Reader
 
 _BACK_S = 30.0
-_POLL_S = 0.02
 
 
 def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
@@ -68,12 +66,7 @@ def _given_back(facts: Facts) -> bool:
     """Wait until nothing of ours is on the queue."""
     if facts.card is None or facts.queue is None:
         return True
-    until = time.monotonic() + _BACK_S
     with Reader() as kernel:
-        while kernel.netdev is not None:
-            if not kernel.netdev.queue(facts.card.state.ifindex, facts.queue).io_uring:
-                return True
-            if time.monotonic() > until:
-                return False
-            time.sleep(_POLL_S)
-    return True
+        return kernel.netdev is None or not kernel.netdev.wait_unbound(
+            facts.card.state.ifindex, (facts.queue,), _BACK_S
+        )

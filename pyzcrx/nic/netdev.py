@@ -5,6 +5,8 @@ Kernel: ``net/core/netdev-genl.c``.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection
 from typing import Any
 
 from pyzcrx.errors import NotSupported
@@ -12,6 +14,8 @@ from pyzcrx.nic import tables
 from pyzcrx.nic.netlink import Family, packed_uint, uint
 from pyzcrx.nic.state import Lease, Napi, Queue
 from pyzcrx.nic.tables import NetdevCmd, QueueType
+
+_RETRY_S = 0.02
 
 
 class Netdev(Family):
@@ -45,6 +49,17 @@ class Netdev(Family):
             f"interface {ifindex}, queue {index}",
         )  # fmt: skip
         return _queue(found)
+
+    def wait_unbound(
+        self, ifindex: int, queues: Collection[int], patience_s: float
+    ) -> tuple[int, ...]:
+        """Wait until no ifq is bound to any of *queues*; gives those to which one still is."""
+        until = time.monotonic() + patience_s
+        while True:
+            held = tuple(q.index for q in self.queues(ifindex) if q.index in queues and q.io_uring)
+            if not held or time.monotonic() >= until:
+                return held
+            time.sleep(_RETRY_S)
 
     def napis(self, ifindex: int) -> tuple[Napi, ...]:
         """The NAPI instances; none while the interface is down."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from pyzcrx.nic.steps import Set
 
 FREE_PATIENCE_S = 10.0
 """The kernel gives a queue back a moment after its last user went."""
-_FREE_RETRY_S = 0.02
 
 
 @dataclass(slots=True)
@@ -103,25 +101,14 @@ def _bequeath(store: Store, step: Set, later: list[Journal]) -> bool:
 
 def _wait_free(journal: Journal, kernel: Reader, report: Report) -> None:
     """Until nobody holds the queues: while one is held, header split cannot go."""
-    netdev = kernel.netdev
-    if netdev is None:
+    if kernel.netdev is None:
         return
-    deadline = time.monotonic() + FREE_PATIENCE_S
-    while True:
-        try:
-            held = [
-                queue.index
-                for queue in netdev.queues(journal.ifindex)
-                if queue.index in journal.queues and queue.io_uring
-            ]
-        except KernelError:
-            return
-        if not held:
-            return
-        if time.monotonic() >= deadline:
-            report.notes.append(f"queue {held[0]} is still held by io_uring")
-            return
-        time.sleep(_FREE_RETRY_S)
+    try:
+        held = kernel.netdev.wait_unbound(journal.ifindex, journal.queues, FREE_PATIENCE_S)
+    except KernelError:
+        return
+    if held:
+        report.notes.append(f"queue {held[0]} is still held by io_uring")
 
 
 def restore(

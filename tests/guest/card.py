@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -169,14 +168,11 @@ class Sim(Nodev):
 
     def queue_free(self) -> None:
         # By a look only: a registration to try it by would itself stay a moment.
-        deadline = time.monotonic() + PATIENCE_S
         index = socket.if_nametoindex(self.interface)
         with Reader() as kernel:
             assert kernel.netdev is not None
-            while kernel.netdev.queue(index, self.queue).io_uring:
-                late = time.monotonic() >= deadline
-                assert not late, f"the queue was not given back\n{self.stuck()}"
-                time.sleep(0.02)
+            held = kernel.netdev.wait_unbound(index, (self.queue,), PATIENCE_S)
+            assert not held, f"the queue was not given back\n{self.stuck()}"
 
 
 ONE_BUFFER = (

@@ -96,6 +96,7 @@ def test_a_receiver_that_fails_is_one_line() -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("zcrx-bench: columns: ")
+    assert done.stderr.count("columns: ") == 1
 
 
 def test_a_server_on_a_card_that_is_none_is_one_line() -> None:
