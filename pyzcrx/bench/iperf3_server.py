@@ -35,10 +35,10 @@ from pyzcrx.loop import Ring
 from pyzcrx.operations import Accept
 from pyzcrx.receive import Request
 
-HANDSHAKE_S = 20.0
+PATIENCE_S = 20.0
 """For a cookie, and for everything between it and the test's start, or after its end."""
-SETTLE_S = 5.0
-"""For the last bytes of the streams, once the client has said how many it sent."""
+SETTLE_PART = 0.25
+"""Of that, for the last bytes of the streams once the client has said how many it sent."""
 OVERTIME_S = 60.0
 """A test of so many seconds may take so many more."""
 
@@ -70,16 +70,18 @@ class TestResult:
 class Iperf3Server:
     """Serves one test at a time; whoever comes meanwhile is told ACCESS_DENIED.
 
-    ``told`` is called with each test's TestResult.
+    ``told`` is called with each test's TestResult; a client that is silent for
+    ``patience_s`` where it should speak is given up.
     """
 
     def __init__(
         self, ring: Ring, ifq: Ifq, listener: socket.socket, *,
-        told: Callable[[TestResult], None],
+        told: Callable[[TestResult], None], patience_s: float = PATIENCE_S,
     ) -> None:
         self._ring = ring
         self._ifq = ifq
         self._told = told
+        self._patience_s = patience_s
         self._accept: Accept = ring.accept(listener)
         self._connections: set[Connection] = set()
         self._session: Session | None = None
@@ -181,7 +183,7 @@ class Iperf3Server:
             self._streams = []
             self._wanted = None
             self._began = self._ended = self._omit_until = 0.0
-            self._deadline = time.monotonic() + HANDSHAKE_S
+            self._deadline = time.monotonic() + self._patience_s
             self._do(self._session.begin())
         elif self._session.wants_streams and cookie == self._session.cookie:
             connection.role = "stream"
@@ -216,10 +218,10 @@ class Iperf3Server:
                     self._start(session)
                 case Ended():
                     self._ended = time.monotonic()
-                    self._deadline = self._ended + HANDSHAKE_S
+                    self._deadline = self._ended + self._patience_s
                 case ResultsWanted():
                     self._wanted = event
-                    self._deadline = time.monotonic() + SETTLE_S
+                    self._deadline = time.monotonic() + SETTLE_PART * self._patience_s
                 case Over(trouble=trouble):
                     self._finish(trouble)
 
@@ -261,13 +263,13 @@ class Iperf3Server:
         # A block that the end cut off may still come, but both sides report what was told.
         for stream in self._streams:
             stream.role = "counted"
-        self._deadline = now + HANDSHAKE_S
+        self._deadline = now + self._patience_s
         self._do(self._session.results(results, (user, system)))
 
     def _expire(self, now: float) -> None:
         for connection in list(self._connections):
             waiting = connection.role in ("new", "leaving")
-            if waiting and now - connection.since > HANDSHAKE_S:
+            if waiting and now - connection.since > self._patience_s:
                 connection.since = now
                 self._leave(connection)
         if self._session is not None and now > self._deadline:
@@ -301,5 +303,3 @@ class Iperf3Server:
         for connection in self._connections:
             connection.sock.close()
         self._connections.clear()
-
-

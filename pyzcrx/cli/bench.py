@@ -17,6 +17,7 @@ from pyzcrx.bench.bandwidth import Traffic, counted
 from pyzcrx.bench.figures import Report
 from pyzcrx.bench.iperf3 import MAX_STREAMS
 from pyzcrx.bench.iperf3_sender import IPERF3
+from pyzcrx.bench.iperf3_server import PATIENCE_S
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.ports import Ports
@@ -75,6 +76,9 @@ from pyzcrx.ring import MAX_GATHER_US
 @click.option("-p", "--port", default=5201, show_default=True, type=click.IntRange(0, 65535),
               help="With --serve-iperf3: where to listen; 0: any free port.")
 @click.option("--once", is_flag=True, help="With --serve-iperf3: end after one test.")
+@click.option("--patience", "patience_s", default=PATIENCE_S, show_default=True, metavar="SECONDS",
+              type=click.FloatRange(0, min_open=True),
+              help="With --serve-iperf3: for what a client should say next.")
 @click.option("--memory-bandwidth", is_flag=True,
               help="Traffic between caches and memory too, where this machine counts it.")
 @click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False),
@@ -106,6 +110,7 @@ def main(
     serve_iperf3: bool,
     port: int,
     once: bool,
+    patience_s: float,
     memory_bandwidth: bool,
     picture: Path | None,
     as_json: bool,
@@ -123,7 +128,10 @@ def main(
     if serve_iperf3:
         if queues != 1:
             raise click.UsageError("--serve-iperf3 receives on one queue, leave --queues out")
-        serve(host or "", port, card, rx_buf_len, area_bytes, once=once, as_json=as_json)
+        serve(
+            host or "", port, card, rx_buf_len, area_bytes,
+            patience_s=patience_s, once=once, as_json=as_json,
+        )  # fmt: skip
         return
     if mark_from and queues != 1:
         raise click.UsageError("--mark-from numbers runs of one process, leave --queues out")

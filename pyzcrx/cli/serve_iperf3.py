@@ -26,7 +26,7 @@ def _tell(result: TestResult, *, as_json: bool) -> None:
 
 def serve(
     host: str, port: int, card: CardOptions, rx_buf_len: int | None, area_bytes: int,
-    *, once: bool, as_json: bool,
+    *, patience_s: float, once: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Until SIGINT or SIGTERM, or with *once* until a test is over."""
     with ExitStack() as stack:
@@ -45,7 +45,10 @@ def serve(
             area, interface=setup.ifindex if setup is not None else interface, rx_queue=queue,
             rx_buf_len=rx_buf_len, patience=BOUND_PATIENCE_S,
         )  # fmt: skip
-        server = Iperf3Server(ring, ifq, listener, told=lambda r: _tell(r, as_json=as_json))
+        server = Iperf3Server(
+            ring, ifq, listener,
+            told=lambda r: _tell(r, as_json=as_json), patience_s=patience_s,
+        )  # fmt: skip
         address, bound_port = listener.getsockname()[:2]
         how = f"{interface} queue {queue}" if interface else "NODEV: the kernel copies"
         click.echo(f"zcrx-bench: listening on {address} port {bound_port} ({how})", err=True)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -109,8 +110,11 @@ def test_a_server_on_a_card_that_is_none_is_one_line() -> None:
 class Served:
     """A running ``zcrx-bench --serve-iperf3``."""
 
-    def __init__(self) -> None:
-        self.process = Program("zcrx-bench", "--serve-iperf3", "--json", "-p", "0", *PLACE)
+    def __init__(self, patience_s: float = 20 * SLOW) -> None:
+        self.process = Program(
+            "zcrx-bench", "--serve-iperf3", "--json", "--patience", str(patience_s),
+            "-p", "0", *PLACE,
+        )  # fmt: skip
         line = self.process.stderr.readline()
         assert "listening on" in line, line + self.process.stderr.read()
         self.port = int(line.split(" port ")[1].split()[0])
@@ -135,16 +139,18 @@ class Served:
         assert figures["held_buffers"] == 0
         return [json.loads(line) for line in out.splitlines()]
 
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(START_S)
+        self.process.close()
+        CARD.queue_free()
+
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    server = Served()
-    yield server
-    if server.process.poll() is None:
-        server.process.kill()
-        server.process.wait(START_S)
-    server.process.close()
-    CARD.queue_free()
+    with closing(Served()) as server:
+        yield server
 
 
 @pytest.mark.parametrize(
@@ -169,6 +175,15 @@ def test_stock_iperf3_ends_as_it_should(
         assert 0 <= received - sent <= streams * BLOCK_BYTES
     [told] = served.stop()
     assert (told["streams"], told["size_bytes"], told["trouble"]) == (streams, received, "")
+
+
+def test_a_client_that_falls_silent_is_given_up() -> None:
+    with closing(Served(patience_s=1)) as served, served.connect() as control:
+        control.sendall(COOKIE)
+        with control.makefile("rb") as reply:
+            assert reply.read() == bytes([State.PARAM_EXCHANGE])  # and the end
+        told = json.loads(served.process.stdout.readline())
+    assert told["trouble"] == "the client fell silent in PARAM_EXCHANGE"
 
 
 def test_what_comes_after_the_results_is_not_counted(served: Served) -> None:
