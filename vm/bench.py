@@ -119,9 +119,9 @@ class Measured:
 @contextmanager
 def booted(options: Options, folder: Path) -> Iterator[Guest]:
     """A guest with the C receiver, the card and, if instructions count, the plugin."""
-    shares = [Share(c_receivers().path, C_FOLDER)]
+    shares = [Share.of(c_receivers(), C_FOLDER)]
     if not options.nodev:
-        shares.append(Share(module.for_guest(None).path, module.GUEST_FOLDER))
+        shares.append(Share.of(module.for_guest(None), module.GUEST_FOLDER))
     plugins: tuple[str, ...] = ()
     if not options.no_counting:
         symbols = counting.Symbols((counting.kallsyms() / counting.KALLSYMS).read_text())
@@ -131,7 +131,8 @@ def booted(options: Options, folder: Path) -> Iterator[Guest]:
             arguments.append("touches=on")
         if options.profiled:
             arguments.append(f"profile={folder}/profile")
-        plugins = (",".join([str(counting.plugin() / "count.so"), *arguments]),)
+        plugin = counting.plugin()
+        plugins = (",".join([str(plugin / "count.so"), *arguments]),)
     config = Config(
         shares=tuple(shares), cpus=options.cpus, plugins=plugins, kvm=options.no_counting,
         append="norandmaps",

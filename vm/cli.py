@@ -225,8 +225,8 @@ def run_selftests(
         kernel = choose(options["kernel"] or tree, options["modules"], debug=options["debug"])
         card = module.for_guest(kernel)
         built = selftest.obtain(choose().release, tree)
-        folders = ((card.path, module.GUEST_FOLDER), (built.path, selftest.GUEST_FOLDER))
-        extra = [Share(path, at) for path, at in folders]
+        folders = ((card, module.GUEST_FOLDER), (built, selftest.GUEST_FOLDER))
+        extra = [Share.of(entry, at) for entry, at in folders]
         outcomes = selftest.run(
             lambda: boot(options | {"kernel": kernel, "wheel": "none", "sim": False}, extra),
             () if every else tests or (selftest.DEFAULT_TEST,),

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vm import cache
 from vm.errors import BadRequest
 from vm.kernel import Kernel
 
@@ -26,6 +27,12 @@ class Share:
     host: Path
     guest: str
     writable: bool = False
+    held: cache.Entry | None = None  # keeps the folder while the guest has it
+
+    @classmethod
+    def of(cls, entry: cache.Entry, guest: str) -> Share:
+        """The folder of something in the cache."""
+        return cls(entry.path, guest, held=entry)
 
     @classmethod
     def parse(cls, text: str) -> Share:

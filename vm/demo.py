@@ -83,8 +83,7 @@ class Sim(Card):
         self._kernel = kernel
 
     def shares(self) -> tuple[Share, ...]:
-        self._module = module.for_guest(self._kernel)
-        return (Share(self._module.path, module.GUEST_FOLDER),)
+        return (Share.of(module.for_guest(self._kernel), module.GUEST_FOLDER),)
 
     def set_up(self, run: Callable[[Sequence[str]], str]) -> None:
         run([f"{module.GUEST_FOLDER}/setup"])

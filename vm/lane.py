@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from typing import BinaryIO, Generic, NoReturn, TypeVar
+from typing import BinaryIO, Generic, NoReturn, Self, TypeVar
 
 from vm.errors import VmError
 
@@ -18,7 +19,10 @@ LOOK_S = 0.2
 
 
 class Lane(Generic[T]):
-    """*work* begins at once. What it gives must be fit for pickle. No other thread may run."""
+    """*work* begins at once. What it gives must be fit for pickle. No other thread may run.
+
+    With ``with``, it is ended where nobody asked for its result.
+    """
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by result()
@@ -54,10 +58,23 @@ class Lane(Generic[T]):
             answer: T = pickle.load(self._answer)
             return answer
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pid and self._status() is None:
+            os.kill(self._pid, signal.SIGTERM)
+            os.waitpid(self._pid, 0)
+        self._output.close()
+        self._answer.close()
+
     def _status(self) -> int | None:
         """How it ended; None: it has not."""
         done, status = os.waitpid(self._pid, os.WNOHANG)
-        return os.waitstatus_to_exitcode(status) if done else None
+        if not done:
+            return None
+        self._pid = 0
+        return os.waitstatus_to_exitcode(status)
 
 
 def _work(work: Callable[[], T], output: BinaryIO, answer: BinaryIO) -> NoReturn:

@@ -113,7 +113,7 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
             shares=(
                 *(Share.parse(text) for text in options["shares"]),
                 *extra,
-                *(Share(entry.path, each.guest_folder) for each, entry in built),
+                *(Share.of(entry, each.guest_folder) for each, entry in built),
             ),
             wheel=options["wheel"],
             memory_mib=options["memory"],

@@ -52,6 +52,28 @@ def test_one_that_is_killed_is_no_success() -> None:
         lane.result()
 
 
+def test_one_that_nobody_asks_is_ended() -> None:
+    with Lane(lambda: time.sleep(600)) as lane:
+        pid = lane._pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_lost_lane_fails_its_tier_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def tier(result: Result, _arguments: object, _kernel: object) -> None:
+        if result.tier == "nodev":
+            os._exit(3)
+        result.passed = 2
+
+    monkeypatch.setattr(tiers, "TIERS", dict.fromkeys(("unit", "nodev", "sim"), tier))
+    assert not tiers.run_tiers(["unit", "nodev", "sim"], ())
+    out = capfd.readouterr().out
+    assert "broke off, with status 3" in out
+    assert out.splitlines()[-1] == "4 passed, 1 failed, 0 skipped"
+
+
 @pytest.mark.parametrize("bad", ["unit", "sim"])
 def test_tiers_in_both_lanes_are_judged_together(
     bad: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
