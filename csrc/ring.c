@@ -92,7 +92,6 @@ void pz_ring_cq(const struct pz_ring *ring, struct pz_cq *cq)
 	cq->tail = (uint64_t)(uintptr_t)c->ktail;
 	cq->flags = (uint64_t)(uintptr_t)ring->uring.sq.kflags;
 	cq->entries = c->ring_entries;
-	cq->cqe_bytes = ring->uring.flags & IORING_SETUP_CQE32 ? 32 : 16;
 }
 
 static bool overflowed(const struct pz_ring *ring)
@@ -232,7 +231,6 @@ int pz_ring_turn(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
 	c->n_data = c->n_runs = c->n_other = 0;
 	c->bytes = 0;
 	c->run_start[0] = 0;
-	c->turns++;
 	c->fresh = PZ_DRAINED;
 
 	ret = enter(ring, timeout_ns, gather_nr, gather_us);

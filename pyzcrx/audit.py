@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyzcrx.errors import AccountsDoNotBalance
-from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
+from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK
 from pyzcrx.uapi import CqeFlag
 
 if TYPE_CHECKING:
@@ -85,18 +85,16 @@ def _in_cq(ifq: Ifq) -> int:
     if head == tail:
         return 0
     cq, n = ring.cq_view, 0
-    mine = TOKEN_RECEIVE | ifq.slot << TOKEN_SLOT_SHIFT
     for i in range(min((tail - head) % _MODULO, len(cq))):
         at = (head + i) % len(cq)
         res, flags = cq[at, 1] & 0xFFFFFFFF, cq[at, 1] >> 32
-        is_mine = cq[at, 0] & (TOKEN_RECEIVE | TOKEN_SLOT_MASK) == mine
+        is_mine = cq[at, 0] & (TOKEN_RECEIVE | TOKEN_SLOT_MASK) == ifq.token
         n += is_mine and bool(flags & CqeFlag.MORE) and 0 < res < 1 << 31
     return n
 
 
 def _in_batch(ifq: Ifq) -> int:
     columns = ifq.ring.columns
-    mine = TOKEN_RECEIVE | ifq.slot << TOKEN_SLOT_SHIFT
     mask = TOKEN_RECEIVE | TOKEN_SLOT_MASK
     pairs = zip(columns.tokens[: columns.n_data], columns.offs[: columns.n_data], strict=True)
-    return sum(token & mask == mine and off != TAKEN for token, off in pairs)
+    return sum(token & mask == ifq.token and off != TAKEN for token, off in pairs)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pyzcrx._ffi import ffi, lib
 
-FRESH = 7
+FRESH = 6
 """Where :attr:`Columns.counts` says how far a turn got that was drained; 0: it is dealt with."""
 DRAINED = int(lib.PZ_DRAINED)
 COUNTED = int(lib.PZ_COUNTED)
@@ -48,20 +48,19 @@ class Columns:
         self.tokens = arrays["token"][1]
         self.offs = arrays["off"][1]
         self.lengths = arrays["len"][1]
-        self.run_tokens = arrays["run_token"][1]
         self.run_starts = arrays["run_start"][1]
         self.run_bytes = arrays["run_bytes"][1]
         first = ffi.offsetof("struct pz_columns", "n_data")
         self.counts = memoryview(ffi.buffer(self.raw))[first:].cast("Q")
         self._other = tuple(arrays[f"other_{name}"][1] for name in ("token", "res", "flags"))
         self.n_data = self.n_runs = self.n_other = self.n_bytes = 0
-        self.overflow = self.turns = self.now_ns = 0
+        self.overflow = self.now_ns = 0
 
     def refresh(self) -> None:
         """Take over the counts of a turn."""
         (
             self.n_data, self.n_runs, self.n_other, self.n_bytes,
-            self.overflow, self.turns, self.now_ns, _,
+            self.overflow, self.now_ns, _,
         ) = self.counts.tolist()  # fmt: skip
 
     def forget(self) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pyzcrx.area import HUGE_PAGE
 from pyzcrx.errors import BadArgument
 from pyzcrx.interface import mtu as mtu_of
 from pyzcrx.interface import rx_ring_entries as entries_of
@@ -29,7 +30,6 @@ HELD_BYTES = 16 << 20
 
 _POOL_CACHE = 128
 _POOL_RING_MOST = 16384
-_HUGE = 2 << 20
 _USUAL_RING = 1024
 _USUAL_MTU = 1500
 
@@ -118,4 +118,4 @@ def area_advice(
     least = (posted + _POOL_CACHE) * buffer
     low_water = least + min(posted, _POOL_RING_MOST) * buffer
     size = 2 * (low_water + held_bytes)
-    return AreaAdvice(-(-size // _HUGE) * _HUGE, least, low_water)
+    return AreaAdvice(-(-size // HUGE_PAGE) * HUGE_PAGE, least, low_water)

@@ -11,7 +11,6 @@ struct pz_cq {
 	uint64_t tail;
 	uint64_t flags;		/* of the SQ: where the kernel says that the CQ overflowed */
 	uint32_t entries;
-	uint32_t cqe_bytes;
 };
 
 /*
@@ -40,7 +39,6 @@ struct pz_columns {
 	uint64_t n_other;
 	uint64_t bytes;
 	uint64_t overflow;	/* CQEs wait on the kernel's overflow list */
-	uint64_t turns;		/* how many there were */
 	uint64_t now_ns;	/* CLOCK_MONOTONIC, once the turn was over */
 	uint64_t fresh;		/* how far one got with what was drained; 0: it is done */
 };

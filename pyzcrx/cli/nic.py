@@ -16,7 +16,7 @@ from pyzcrx.nic.link import index_of
 from pyzcrx.nic.plan import Plan, Wanted, listening_flows, plan
 from pyzcrx.nic.read import read
 from pyzcrx.nic.restore import restore as restore_cards
-from pyzcrx.nic.settings import NAPI_FIELDS, spread
+from pyzcrx.nic.settings import NAPI_FIELDS, on_off, spread
 from pyzcrx.nic.setup import Setup
 from pyzcrx.nic.state import Queue, Rss, Rule, State
 from pyzcrx.nic.steps import kind_of
@@ -156,7 +156,10 @@ def _plain(made: Plan) -> dict[str, object]:
 def _lines(state: State) -> list[str]:
     rows: list[tuple[str, str]] = [
         ("driver", " ".join(filter(None, (state.driver, state.firmware, state.bus))) or "unknown"),
-        ("link", f"{'up' if state.up else 'down'}, carrier {_on(state.carrier)}, MTU {state.mtu}"),
+        (
+            "link",
+            f"{'up' if state.up else 'down'}, carrier {on_off(state.carrier)}, MTU {state.mtu}",
+        ),
         ("addresses", ", ".join(state.addresses) or "none"),
         ("NUMA node", "none" if state.numa_node is None else str(state.numa_node)),
         ("XDP", "none" if state.xdp_program is None else f"program {state.xdp_program}"),
@@ -165,8 +168,8 @@ def _lines(state: State) -> list[str]:
         rows.append(("queues", f"{state.channels.rx_queues} receive"))
     rows += _ring_rows(state)
     if state.features:
-        rows.append(("ntuple", _on(state.features.get("rx-ntuple-filter", False))))
-    rows += [("private flag", f"{name} {_on(on)}") for name, on in state.private_flags.items()]
+        rows.append(("ntuple", on_off(state.features.get("rx-ntuple-filter", False))))
+    rows += [("private flag", f"{name} {on_off(on)}") for name, on in state.private_flags.items()]
     rows += [(f"RSS {rss.context}", _rss(rss)) for rss in state.rss]
     if state.rules is not None:
         size = f" of {state.rule_slots}" if state.rule_slots else ""
@@ -184,17 +187,13 @@ def _ring_rows(state: State) -> list[tuple[str, str]]:
         return []
     split = "not known to the driver"
     if rings.tcp_data_split is not None:
-        split = f"{_on(rings.tcp_data_split)} (asked for: cannot be read)"
+        split = f"{on_off(rings.tcp_data_split)} (asked for: cannot be read)"
     thresh = "not known to the driver" if rings.hds_thresh is None else str(rings.hds_thresh)
     return [
         ("rx ring", f"{rings.rx} of {rings.rx_max}"),
         ("header split", split),
         ("hds-thresh", thresh),
     ]
-
-
-def _on(value: bool) -> str:
-    return "on" if value else "off"
 
 
 def _rss(rss: Rss) -> str:

@@ -26,14 +26,13 @@ from pyzcrx.doctor.facts import (
 from pyzcrx.errors import JournalError
 from pyzcrx.memory import PAGE
 from pyzcrx.nic.irq import parse_cpus
-from pyzcrx.nic.journal import Store, default_folder
+from pyzcrx.nic.journal import ROOT_FOLDER, Store, default_folder
 from pyzcrx.nic.read import read as read_card
 from pyzcrx.nic.state import State
 from pyzcrx.probe import probe
 from pyzcrx.uapi import OP_RECV_ZC
 
 PROC = Path("/proc")
-ROOT_FOLDER = Path("/run/pyzcrx/nic")
 SYS = Path("/sys")
 _CAP_NET_ADMIN, _CAP_IPC_LOCK, _CAP_SYS_ADMIN = 12, 14, 21
 _INITIAL_USER_NAMESPACE = 0xEFFFFFFD  # include/linux/proc_ns.h: PROC_USER_INIT_INO

@@ -26,12 +26,13 @@ from pyzcrx.nic.steps import KINDS, Step, kind_of
 VERSION = 1
 LOCK_PATIENCE_S = 60.0
 _LOCK_RETRY_S = 0.05
+ROOT_FOLDER = Path("/run/pyzcrx/nic")
 
 
 def default_folder() -> Path:
     """Root's, or for a user with CAP_NET_ADMIN his own."""
     uid = os.geteuid()
-    return Path("/run/pyzcrx/nic") if uid == 0 else Path(f"/run/user/{uid}/pyzcrx/nic")
+    return ROOT_FOLDER if uid == 0 else Path(f"/run/user/{uid}/pyzcrx/nic")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +115,6 @@ class Journal:
         """The last step turned out so."""
         return replace(self, steps=(*self.steps[:-1], step), done=len(self.steps))
 
-    def without_last(self) -> Journal:
-        """The last step is undone."""
-        steps = self.steps[:-1]
-        return replace(self, steps=steps, done=min(self.done, len(steps)))
-
     def to_json(self) -> str:
         plain = {name: getattr(self, name) for name in _PLAIN} | {"owner": asdict(self.owner)}
         steps = [{"kind": kind_of(step), **asdict(step)} for step in self.steps]
@@ -160,7 +156,6 @@ class Store:
 
     def __init__(self, netns: int, ifindex: int, folder: Path | None = None) -> None:
         self.path = (folder or default_folder()) / f"{netns}-{ifindex}"
-        self._warnings: list[str] = []
 
     @contextmanager
     def locked(self) -> Iterator[None]:

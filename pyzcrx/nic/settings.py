@@ -110,11 +110,11 @@ def command(interface: str, key: str, value: Value) -> str:
         case ["rss"]:
             return f"ethtool -X {interface} {spread(value)}"
         case ["feature", "rx-ntuple-filter"]:
-            return f"ethtool -K {interface} ntuple {_on(value)}"
+            return f"ethtool -K {interface} ntuple {on_off(value)}"
         case ["feature", name]:
-            return f"ethtool -K {interface} {name} {_on(value)}"
+            return f"ethtool -K {interface} {name} {on_off(value)}"
         case ["private-flag", name]:
-            return f"ethtool --set-priv-flags {interface} {name} {_on(value)}"
+            return f"ethtool --set-priv-flags {interface} {name} {on_off(value)}"
         case ["irq", number]:
             return f"echo {value} > /proc/irq/{number}/smp_affinity_list"
         case ["napi", queue, name]:
@@ -125,7 +125,8 @@ def command(interface: str, key: str, value: Value) -> str:
     raise BadArgument(f"no setting is called {key!r}")
 
 
-def _on(value: bool) -> str:
+def on_off(value: bool) -> str:
+    """In the words of ``ethtool``."""
     return "on" if value else "off"
 
 

@@ -33,10 +33,6 @@ class EthtoolNtf(IntEnum):
     """``ETHTOOL_MSG_*_NTF``, from the kernel to the group "monitor"."""
 
     RINGS_NTF = 17
-    CHANNELS_NTF = 19
-    RSS_NTF = 50
-    RSS_CREATE_NTF = 52
-    RSS_DELETE_NTF = 53
 
 
 class TcpDataSplit(IntEnum):

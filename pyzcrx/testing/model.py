@@ -216,7 +216,6 @@ class ModelKernel:
         self._run()
         columns.n_data = columns.n_runs = columns.n_other = columns.bytes = 0
         columns.run_start[0] = 0
-        columns.turns += 1
         columns.fresh = DRAINED
         while True:
             while self._cq and max(columns.n_data, columns.n_other) < columns.capacity:
