@@ -14,6 +14,7 @@ import fcntl
 import os
 import struct
 import warnings
+import weakref
 from types import TracebackType
 from typing import Literal, Self
 
@@ -92,8 +93,11 @@ class Area:
         self.size_bytes = mapping.size_bytes
         self.page_bytes = page_bytes
         """Size of the pages it really has; what was asked for may not be there."""
-        self.fd = fd
+        self.fd = -1
         """The memfd or dmabuf behind it, or -1; closed with the area."""
+        self._finalizer: weakref.finalize[[int], Area] | None = None
+        if fd >= 0:
+            self._own(fd)
         self.dmabuf = dmabuf
         """Whether it is a dmabuf: only a card can write it, the kernel cannot copy into it."""
         self.token: int | None = None
@@ -153,8 +157,8 @@ class Area:
         except OSError as error:
             memory.close()
             raise kernel_error(error.errno or 0, "create udmabuf") from None
-        os.close(memory.fd)
-        memory.fd, memory.dmabuf = dmabuf_fd, True
+        memory._own(dmabuf_fd)
+        memory.dmabuf = True
         return memory
 
     @classmethod
@@ -198,6 +202,13 @@ class Area:
             check(-(error.errno or 0), "size memfd")
             raise
 
+    def _own(self, fd: int) -> None:
+        """Close *fd* at the end, in place of the one before, which is closed now."""
+        if self._finalizer is not None:
+            self._finalizer()
+        self.fd = fd
+        self._finalizer = weakref.finalize(self, os.close, fd)
+
     def _open(self) -> Mapping:
         if self._mapping is None:
             raise ClosedError("the area was closed")
@@ -226,8 +237,8 @@ class Area:
             return
         self._mapping.close()
         self._mapping = None
-        if self.fd >= 0:
-            os.close(self.fd)
+        if self._finalizer is not None:
+            self._finalizer()
             self.fd = -1
 
     def __enter__(self) -> Self:

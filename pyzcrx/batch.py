@@ -83,7 +83,10 @@ class Batch:
             yield Run(cast("Request", receiver), starts[i], starts[i + 1], columns.run_bytes[i])
 
     def view(self, request: Request, i: int) -> memoryview:
-        """The bytes of entry *i*, which is of *request*: fast, and yours only until release."""
+        """The bytes of entry *i*, which is of *request*: fast, and yours only until release.
+
+        Raises DoubleRelease where it was taken as a Buffer, which is then what to read.
+        """
         columns = self._ring.columns
         if not self._open or not 0 <= i < self._n or columns.tokens[i] != request.token:
             self._check_mine(request, i)

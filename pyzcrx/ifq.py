@@ -18,7 +18,7 @@ from pyzcrx import debug
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
-from pyzcrx.audit import Audit, audit
+from pyzcrx.audit import TAKEN, Audit, audit
 from pyzcrx.buffer import Buffer
 from pyzcrx.caller import caller
 from pyzcrx.errors import (
@@ -26,6 +26,7 @@ from pyzcrx.errors import (
     BadRequest,
     ClosedError,
     CorruptRing,
+    DoubleRelease,
     KernelError,
     NotPermitted,
 )
@@ -160,9 +161,7 @@ class Ifq:
         NotConnected (ENOTCONN, EBADF), InterfaceGone (ENODEV), WrongThread,
         ClosedError. What fails later comes as a Failed event.
         """
-        self._check_usable()
-        if self.gone is not None:
-            raise self.gone
+        self.check_receives()
         fd = sock if isinstance(sock, int) else sock.fileno()
         check(lib.pz_tcp_ready(fd), "receive", f"fd {fd}")
         if not self.nodev:
@@ -177,12 +176,15 @@ class Ifq:
     def locate(self, off: int, length: int) -> tuple[Span, int]:
         """Where a completion's bytes lie: the area's memory and the byte offset in it.
 
-        Raises CorruptRing where the area has no such place.
+        Raises CorruptRing where the area has no such place, DoubleRelease where it is
+        that of an entry whose buffer was taken.
         """
         if self._closed:
             raise ClosedError("the ifq was closed with its ring")
         at, index = off & OFFSET_MASK, off >> AREA_SHIFT
         if index >= len(self._memories) or at + length > len(self._memories[index]):
+            if off == TAKEN:
+                raise DoubleRelease("the entry was taken as a Buffer before")
             raise CorruptRing(f"a completion names {length} bytes at {off:#x}, outside the area")
         return self._memories[index], at
 
@@ -458,12 +460,17 @@ class Ifq:
             raise ClosedError("the ifq was closed with its ring")
         self.ring.check_usable()
 
+    def check_receives(self) -> None:
+        """Raise what keeps a request from being armed."""
+        self._check_usable()
+        if self.gone is not None:
+            raise self.gone
+
     def closed_by_ring(self) -> None:
         self._closed = True
+        self.relief.closed_by_ring()
         for area in self.areas:
             area.token = None
-        for area in self.relief.grown:
-            area.close()
         self._memories.clear()
         self._looks.clear()
         if self._registration.rq_of_kernel:

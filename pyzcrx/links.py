@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pyzcrx import fork
-from pyzcrx._ffi import check, lib
-from pyzcrx.uapi import CqeFlag
+from pyzcrx.poll import Poll
 
 if TYPE_CHECKING:
     from pyzcrx.loop import Ring
@@ -30,7 +28,7 @@ _READ_BYTES = 1 << 16
 
 
 class Links:
-    """Multishot poll of an rtnetlink socket, one of a ring that has bound ifqs.
+    """An rtnetlink socket that is polled, one of a ring that has bound ifqs.
 
     Hears of its own network namespace and, with CAP_NET_BROADCAST, of those that a
     card was moved to from there. Owner thread only.
@@ -48,25 +46,13 @@ class Links:
         # Closed in silence: who drops a ring is warned of the ring.
         self._finalizer = weakref.finalize(self, os.close, self._fd)
         fork.guard(self, Links.close)
-        self._arm(ring)
+        Poll(ring, self._fd, self._heard)
 
-    def _arm(self, ring: Ring) -> None:
-        token = ring.new_token()
-        check(lib.pz_prep_poll(ring.raw, self._fd, select.POLLIN, token), "poll")
-        ring.watch(self, token)
-
-    def drop(self, res: int) -> None:
-        """Nothing to undo."""
-
-    def complete(self, res: int, flags: int) -> None:
-        ring = self._ring()
-        if ring is None or res < 0:
-            return
+    def _heard(self) -> None:
         self._drain()
-        for ifq in ring.ifqs:
+        ring = self._ring()
+        for ifq in ring.ifqs if ring is not None else ():
             ifq.check_interface()
-        if not flags & CqeFlag.MORE:
-            self._arm(ring)
 
     def _drain(self) -> None:
         """What the messages say is of no interest, nor how many were lost."""

@@ -320,12 +320,14 @@ class Ring(RingCore):
         super().close()
         if self._links is not None:
             self._links.close()
-        for event in (*self._undelivered, *self._fresh, *self._posted):
+        unseen = self._unseen.events if self._unseen is not None else ()
+        for event in (*self._undelivered, *self._fresh, *self._posted, *unseen):
             if isinstance(event, Accepted):
                 os.close(event.fd)
         self._undelivered.clear()
         self._fresh.clear()
         self._posted.clear()
+        self._unseen = None
 
     def _report_leaks(self) -> None:
         own = {id(e.buffer) for e in (*self._undelivered, *self._fresh) if isinstance(e, Data)}

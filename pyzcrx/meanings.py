@@ -192,11 +192,6 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "connect or accept first",
         ),
         _errno.ECONNRESET: (PeerReset, "the peer reset the connection", ""),
-        _errno.ETIMEDOUT: (
-            ReceiveError,
-            "the peer did nothing for too long",
-            "see whether it still runs, or wait longer",
-        ),
         _errno.ENOMEM: (
             AreaExhausted,
             "no free buffer in the area, and none that could come back",
@@ -217,6 +212,13 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             ReceiveError,
             "this kernel does not know RECV_ZC, or the ifq is gone",
             "use Linux 6.15 or newer",
+        ),
+    },
+    "serve": {  # what a server of ours finds by its own clock
+        _errno.ETIMEDOUT: (
+            ReceiveError,
+            "the peer did nothing for too long",
+            "see whether it still runs, or wait longer",
         ),
     },
     "send": {

@@ -71,11 +71,12 @@ class Request(Receiver):
     def resume(self, limit: int | None = None) -> None:
         """After Limit: receive *limit* more bytes, or to the end.
 
-        Raises BadArgument (limit; not ended by Limit), NotConnected (EBADF).
+        Raises BadArgument (limit; not ended by Limit), InterfaceGone (ENODEV), WrongThread,
+        ClosedError.
         """
         if self._over is not Limit:
             raise BadArgument("only a request that ended with Limit can be resumed")
-        self.ifq.ring.check_usable()
+        self.ifq.check_receives()
         self.protocol.extend(checked_limit(limit))
         self._over = None
         self._stopping = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pyzcrx.area import Area
@@ -49,9 +51,8 @@ class Relief:
         self._exact = ifq.nodev or (pressure is not None and pressure.low_water_bytes is not None)
         self.warned = False
         """Whether the one PressureWarning was given."""
-        self._looked_ns: dict[str, int] = {}
+        self._due_ns: dict[str, int] = {}
         self._looked_used: dict[str, int] = {}
-        self._began_ns = 0
         self._can_grow = self._policy in ("copy", "grow")
         self._stuck_taken = -1
         self._stuck_since_ns = self._stuck_notices = 0
@@ -120,9 +121,9 @@ class Relief:
         """Look at the marks; gives how long the turn may wait at most, in ns, or -1."""
         account = self._ifq.account
         if self.slowed and self._due("resume"):
-            self._resume()
-            self._widen()
-            self._looked("resume")
+            with self._look("resume"):
+                self._resume()
+                self._widen()
         if account.leased > self.most:
             self._relieve()
         if account.copies_bytes:
@@ -131,16 +132,15 @@ class Relief:
 
     def _due(self, what: str) -> bool:
         """Whether it is time to look at every lease again."""
-        now = self._ifq.ring.now_ns
-        if now - self._looked_ns.get(what, 0) < _LOOK_NS:
-            return False
-        self._looked_ns[what] = now
-        self._began_ns = time.monotonic_ns()
-        return True
+        return self._ifq.ring.now_ns >= self._due_ns.get(what, 0)
 
-    def _looked(self, what: str) -> None:
+    @contextmanager
+    def _look(self, what: str) -> Iterator[None]:
         """A small part of the time at most, however many leases there are."""
-        self._looked_ns[what] += _LOOK_SHARE * (time.monotonic_ns() - self._began_ns)
+        began_ns = time.monotonic_ns()
+        yield
+        spent_ns = time.monotonic_ns() - began_ns
+        self._due_ns[what] = self._ifq.ring.now_ns + _LOOK_NS + _LOOK_SHARE * spent_ns
 
     def _relieve(self) -> None:
         if self._policy is None:
@@ -151,8 +151,8 @@ class Relief:
             pass
         else:
             if self._policy == "copy" and self._due("greedy"):
-                self._find_greedy()
-                self._looked("greedy")
+                with self._look("greedy"):
+                    self._find_greedy()
             self._slow("leases", self._ifq.account.leased, self._total, self._low)
 
     def _find_greedy(self) -> None:
@@ -176,6 +176,10 @@ class Relief:
         if used - self._looked_used.get(what, 0) < spare // 16 and not self._due(what):
             return
         self._looked_used[what] = used
+        with self._look(what):
+            self._slow_one(left, spare)
+
+    def _slow_one(self, left: int, spare: int) -> None:
         for request, _, size_bytes in held_by_request(self._ifq):
             if not self._ifq.ring.operation(request.token):
                 continue  # paused, or about to be
@@ -287,6 +291,14 @@ class Relief:
             if request.over or request.stopping or held(request.token) <= until_bytes:
                 request.widen()
                 del self.narrowed[request]
+
+    def closed_by_ring(self) -> None:
+        """Sockets as they were; the memory added here goes."""
+        for request in self.narrowed:
+            request.widen()
+        self.narrowed.clear()
+        for area in self.grown:
+            area.close()
 
     def give_up(self) -> None:
         """Nobody will release: the paused requests fail."""

@@ -22,11 +22,11 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import time
 import warnings
 import weakref
 from contextlib import suppress
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +37,7 @@ from pyzcrx.columns import FRESH, Columns
 from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.memory import Mapping
 from pyzcrx.pace import MOST_US, Pace
+from pyzcrx.poll import Poll
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
 
 if TYPE_CHECKING:
@@ -98,9 +99,16 @@ class Child(Protocol):
         """The ring is about to go."""
 
 
-def _dropped(ring_fd: int) -> None:
+def _dropped(ring_fd: int, others: list[int]) -> None:
     warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
-    os.close(ring_fd)
+    for fd in (ring_fd, *others):
+        os.close(fd)
+
+
+def _drain(pipe_fd: int) -> None:
+    with suppress(BlockingIOError):
+        while os.read(pipe_fd, 512):
+            pass
 
 
 class RingCore:
@@ -154,7 +162,8 @@ class RingCore:
         self.accounts: list[Account] = []
         """Of the children, by slot."""
         self._posted: list[Event] = []
-        self._wakeup: tuple[int, int] | None = None
+        self._wakeup: list[int] = []
+        """Both ends of the pipe, once somebody asked for it."""
         self.receivers: list[Receiver] = []
         """Whose each run of the last turn is."""
         self.overflowed = False
@@ -162,7 +171,9 @@ class RingCore:
         self.now_ns = time.monotonic_ns()
         """The clock, read once a turn."""
         # A finaliser only warns, and frees what would keep an rx queue bound.
-        self._finalizer = weakref.finalize(self, _dropped, int(lib.pz_ring_fd(self.raw)))
+        self._finalizer = weakref.finalize(
+            self, _dropped, int(lib.pz_ring_fd(self.raw)), self._wakeup
+        )
         self._finalizer.atexit = False
         fork.guard(self, RingCore._die_in_child)
 
@@ -194,7 +205,7 @@ class RingCore:
             self._state = ForkedChild
             self._finalizer.detach()
             os.close(lib.pz_ring_fd(self.raw))
-            for fd in self._wakeup or ():
+            for fd in self._wakeup:
                 os.close(fd)
 
     # -- the completion queue ----------------------------------------------
@@ -237,6 +248,10 @@ class RingCore:
     def watch(self, operation: Operation, token: int) -> None:
         """Completions of *token* are for *operation*, which nobody waits for."""
         self._own[token] = operation
+
+    def forget(self, token: int) -> None:
+        """The watched *token* was completed for the last time."""
+        del self._own[token]
 
     def operations(self) -> list[Operation]:
         """The requests that the kernel holds, but for the ring's own."""
@@ -354,10 +369,10 @@ class RingCore:
 
         Fit for :func:`signal.set_wakeup_fd`. Made on first use, by the owner.
         """
-        if self._wakeup is None:
+        if not self._wakeup:
             self.check_usable()
-            self._wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            self._arm_wakeup()
+            self._wakeup += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            Poll(self, self._wakeup[0], partial(_drain, self._wakeup[0]))
         return self._wakeup[1]
 
     def wake(self) -> None:
@@ -366,15 +381,9 @@ class RingCore:
         The owner must have asked for wakeup_fd before. :meth:`events` and
         :meth:`batches` take a turn and go on.
         """
-        if self._wakeup is not None and self._state is None:
+        if self._wakeup and self._state is None:
             with suppress(BlockingIOError):
                 os.write(self._wakeup[1], b"\0")
-
-    def _arm_wakeup(self) -> None:
-        assert self._wakeup is not None
-        token = self.new_token()
-        check(lib.pz_prep_poll(self.raw, self._wakeup[0], select.POLLIN, token), "poll")
-        self.watch(_Wakeup(self, token), token)
 
     # -- the end ------------------------------------------------------------
 
@@ -401,9 +410,9 @@ class RingCore:
         self._finalizer.detach()
         lib.pz_ring_exit(self.raw)
         self._mapping.close()
-        for fd in self._wakeup or ():
+        for fd in self._wakeup:
             os.close(fd)
-        self._wakeup = None
+        self._wakeup.clear()
 
     def _cancel_all(self) -> None:
         """End what is in flight, so that nothing the kernel still does touches our memory."""
@@ -430,25 +439,3 @@ class RingCore:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.fileno()}, {self.in_flight} in flight"
         return f"<{type(self).__name__} {state}>"
-
-
-class _Wakeup:
-    """Multishot poll of the read end of the wake-up pipe."""
-
-    def __init__(self, ring: RingCore, token: int) -> None:
-        self._ring = ring
-        self._token = token
-
-    def drop(self, res: int) -> None:
-        """Nothing to undo."""
-
-    def complete(self, res: int, flags: int) -> None:
-        pipe = self._ring._wakeup
-        if pipe is None or res < 0:
-            return
-        with suppress(BlockingIOError):
-            while os.read(pipe[0], 512):
-                pass
-        if not flags & CqeFlag.MORE:
-            self._ring._own.pop(self._token, None)
-            self._ring._arm_wakeup()

@@ -148,6 +148,13 @@ static void arm(struct queue *q, int fd)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
 
+	if (!sqe) {
+		int ret = io_uring_submit(&q->ring);
+
+		if (ret < 0)
+			die("io_uring_submit", ret);
+		sqe = io_uring_get_sqe(&q->ring);
+	}
 	io_uring_prep_rw(IORING_OP_RECV_ZC, sqe, fd, NULL, 0, 0);
 	sqe->ioprio = IORING_RECV_MULTISHOT;
 	sqe->zcrx_ifq_idx = q->zcrx_id;

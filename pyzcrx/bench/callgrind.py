@@ -100,15 +100,18 @@ def count(per_turn: int, lengths: Sequence[int]) -> dict[str, Counts]:
         raise BenchError("instructions are counted by valgrind, which is not installed")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        done = subprocess.run(
-            [
-                valgrind, "--tool=callgrind", f"--callgrind-out-file={out}",
-                f"--dump-before={_MARK}", sys.executable, "-P", "-m", __name__,
-                str(per_turn), json.dumps(list(lengths)),
-            ],
-            capture_output=True, text=True, timeout=_PATIENCE_S, check=False,
-            env=os.environ | {"PYTHONHASHSEED": "0"},
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [
+                    valgrind, "--tool=callgrind", f"--callgrind-out-file={out}",
+                    f"--dump-before={_MARK}", sys.executable, "-P", "-m", __name__,
+                    str(per_turn), json.dumps(list(lengths)),
+                ],
+                capture_output=True, text=True, timeout=_PATIENCE_S, check=False,
+                env=os.environ | {"PYTHONHASHSEED": "0"},
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"valgrind did not end within {_PATIENCE_S:.0f} s") from None
         if done.returncode:
             last = (done.stderr.strip() or "no word of it").splitlines()[-1]
             raise BenchError(f"valgrind ended with {done.returncode}: {last}")

@@ -90,6 +90,7 @@ def setup(plan: Plan, pinning: Pinning) -> dict[str, Any]:
         "connections": plan.connections,
         "queues": len(plan.queues),
         "rx_buf_len": plan.rx_buf_len,
+        "area_bytes": plan.area_bytes,
         "gather_us": plan.gather_us,
         "sender": plan.how,
         "read": plan.read,

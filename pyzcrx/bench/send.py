@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -36,7 +37,10 @@ def _zerocopy() -> Push:
     def push(sock: socket.socket, n: int) -> int:
         try:
             return sock.send(piece[:n], MSG_ZEROCOPY)
-        except OSError:  # ENOBUFS: notifications wait to be read
+        except OSError as error:
+            if error.errno not in (errno.ENOBUFS, errno.EAGAIN):
+                raise
+            # Notifications wait to be read.
             _forget_notifications(sock)
             return 0
 

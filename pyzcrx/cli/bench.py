@@ -48,7 +48,8 @@ from pyzcrx.ring import MAX_GATHER_US
 @click.option("--connections", default=1, show_default=True, type=click.IntRange(1, 10000),
               help="To each queue.")
 @click.option("--rx-buf-len", type=SIZE, default=None,
-              help="Bytes of a zcrx buffer, where the card can choose.  [default: a page]")
+              help="Bytes of a zcrx buffer, where the card can choose."
+              "  [default: a page; with --serve-iperf3 what pays]")
 @click.option("--area", "area_bytes", default="64M", show_default=True, type=SIZE,
               help="Memory of a zcrx receiver, for each queue.")
 @click.option("--gather-us", default=MOST_US, show_default=True,
@@ -187,8 +188,8 @@ def _measure(
     interfaces = [plan.interface] if plan.interface else []
     if plan.netns:
         interfaces += interfaces_in(plan.netns)
-    pinning.pin_interrupts(interfaces)
     try:
+        pinning.pin_interrupts(interfaces)
         report = Report(
             setup(plan, pinning),
             {"pyzcrx": pyzcrx.__version__, "python": platform.python_version()},

@@ -283,7 +283,7 @@ class Server:
         sock.detach()
 
     def _time_out(self, connection: Connection) -> None:
-        self.failures.append(kernel_error(errno.ETIMEDOUT, "receive", f"fd {connection.fd}"))
+        self.failures.append(kernel_error(errno.ETIMEDOUT, "serve", f"fd {connection.fd}"))
         self._close_by_reset(connection.fd)
         self._break(connection)
         self._advance(connection)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Fix, Severity
+from pyzcrx.nic import settings
 from pyzcrx.nic.flow import Flow
+from pyzcrx.nic.plan import without
 from pyzcrx.nic.state import Rule, State
 
 STRANGERS = (
@@ -60,24 +62,16 @@ def _rss(state: State, queue: int) -> Iterator[Finding]:
         yield Finding("steering.rss", Severity.OK, f"RSS leaves queue {queue} alone")
         return
     share = default.table.count(queue) / len(default.table)
-    table = [other for other in range(state.rx_queues) if other != queue]
-    command = f"ethtool -X {state.interface} {_equal(state.rx_queues, queue)}"
-    fitted = tuple(table[i % len(table)] for i in range(len(default.table)))
+    table = list(without(default.table, [queue], state.rx_queues))
+    command = settings.command(state.interface, "rss", table)
     yield Finding(
         "steering.rss",
         Severity.PROBLEM,
         f"RSS spreads packets over queue {queue} too ({100 * share:.0f}% of all flows)",
         STRANGERS,
         command,
-        Fix("rss", list(fitted), command),
+        Fix("rss", table, command),
     )
-
-
-def _equal(queues: int, without: int) -> str:
-    if without == queues - 1:
-        return f"equal {queues - 1}"
-    weights = ["0" if queue == without else "1" for queue in range(queues)]
-    return "weight " + " ".join(weights)
 
 
 def _ntuple(state: State) -> Iterator[Finding]:

@@ -84,6 +84,11 @@ def test_missing_huge_pages_fall_back_aloud(make: object) -> None:
         area.close()
 
 
+def test_an_area_that_was_dropped_keeps_nothing() -> None:
+    with nothing_leaks():
+        assert Area.memfd(PAGE).fd >= 0
+
+
 def test_transparent_huge_pages_are_aligned() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pyzcrx.FallbackWarning)

@@ -68,6 +68,24 @@ def test_a_ring_that_was_dropped_warns_and_frees_its_descriptor() -> None:
         pyzcrx.Ring()
 
 
+def test_nor_does_one_that_could_be_woken_keep_any() -> None:
+    with nothing_leaks(), pytest.warns(ResourceWarning, match="without close"):
+        assert pyzcrx.Ring().wakeup_fd > 0
+
+
+def test_connections_in_a_batch_that_nobody_saw_are_closed_with_the_ring() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, nothing_leaks():
+        ring = pyzcrx.Ring()
+        ring.accept(listener)
+        with socket.create_connection(listener.getsockname()) as client:
+            # As if a signal handler had raised before wait() could give the batch.
+            unseen = ring._wait(10_000_000_000)
+            assert [type(event) for event in unseen.events] == [pyzcrx.Accepted]
+            ring.close()
+            client.settimeout(10)
+            assert client.recv(1) == b""
+
+
 def test_connections_that_nobody_heard_of_are_closed_with_the_ring() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, nothing_leaks():
         ring = pyzcrx.Ring()

@@ -50,7 +50,7 @@ LAYERS = [
     ["registration", "receive", "audit", "debug", "holders", "notices", "pressure"],
     ["buffer", "refill", "area", "ring", "events"],
     ["protocol", "memory", "query", "napi", "columns", "pace", "urgent", "interface",
-     "privilege"],
+     "privilege", "poll"],
     ["fork", "_ffi", "_lease", "uapi", "stats", "caller"],
     ["meanings"],
     ["card_meanings"],

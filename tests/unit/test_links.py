@@ -10,7 +10,7 @@ import pyzcrx
 from pyzcrx import ifq as ifq_module
 from pyzcrx.registration import interface_gone
 from pyzcrx.testing import ModelKernel
-from tests.unit.test_model import receiving, settled
+from tests.unit.test_model import filled, receiving, settled
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
 
@@ -18,6 +18,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
 def test_every_request_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = ModelKernel()
     with receiving(kernel, pages=4) as (ring, ifq):
+        limited = ifq.receive(filled(kernel, 100).fileno(), limit=100)
+        assert [type(event) for event in ring.events()] == [pyzcrx.Data, pyzcrx.Limit]
         busy, idle = kernel.socket(), kernel.socket()
         for page in range(8):  # more than the area: the rest waits for buffers
             busy.send(bytes([page]) * 4096)
@@ -40,6 +42,8 @@ def test_every_request_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "eth9, queue 3" in str(ifq.gone)
         with pytest.raises(pyzcrx.InterfaceGone):
             ifq.receive(idle.fileno())
+        with pytest.raises(pyzcrx.InterfaceGone):
+            limited.resume()
         for buffer in held:
             buffer.release()
         settled(kernel, ring, ifq)

@@ -150,6 +150,21 @@ def test_a_paused_request_fails_where_nobody_can_release() -> None:
         assert isinstance(failed.error, pyzcrx.AreaExhausted)
 
 
+def test_a_socket_is_as_it_was_when_its_ring_is_closed_under_pressure() -> None:
+    kernel = ModelKernel()
+    policy = pyzcrx.Pressure("copy", limit_bytes=4 * PAGE, low_water_bytes=40 * PAGE)
+    with pressed(kernel, policy) as (ring, ifq):
+        sock = filled(kernel, 60 * PAGE)
+        before = sock.rcvbuf_bytes
+        ifq.receive(sock.fileno())
+        held = buffers(ring) + buffers(ring)
+        while not ifq.relief.narrowed:
+            held += buffers(ring)
+        assert sock.rcvbuf_bytes < before
+        ring.close()
+        assert sock.rcvbuf_bytes == before
+
+
 def test_raise_names_the_holder_and_loses_nothing() -> None:
     kernel = ModelKernel()
     policy = pyzcrx.Pressure("raise", low_water_bytes=32 * PAGE)

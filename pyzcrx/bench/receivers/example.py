@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import errno
 import re
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from pyzcrx._ffi import lib
 from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.meter import CLOCK_TICK_S
 from pyzcrx.errors import ZcrxError
@@ -61,6 +63,8 @@ def _started(gate: Gate) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             ["stdbuf", "-oL", *argv],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            # We may be killed ourselves, and it would keep the queue.
+            preexec_fn=lambda: lib.pz_die_with_parent(signal.SIGKILL),
         )  # fmt: skip
         while process.poll() is None:
             if _enters(process.pid):

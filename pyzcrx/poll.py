@@ -1,0 +1,45 @@
+"""Descriptors that the ring itself listens to."""
+
+from __future__ import annotations
+
+import select
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pyzcrx._ffi import check, lib
+from pyzcrx.uapi import CqeFlag
+
+if TYPE_CHECKING:
+    from pyzcrx.ring import RingCore
+
+
+class Poll:
+    """A multishot poll that nobody waits for; calls *readable* whenever *fd* is.
+
+    Armed again where the kernel ends it (a completion queue that ran over). Owner
+    thread only. Keeps neither the ring nor the descriptor open.
+    """
+
+    def __init__(self, ring: RingCore, fd: int, readable: Callable[[], None]) -> None:
+        self._ring = weakref.ref(ring)
+        self._fd = fd
+        self._readable = readable
+        self._arm(ring)
+
+    def _arm(self, ring: RingCore) -> None:
+        self._token = ring.new_token()
+        check(lib.pz_prep_poll(ring.raw, self._fd, select.POLLIN, self._token), "poll")
+        ring.watch(self, self._token)
+
+    def drop(self, res: int) -> None:
+        """Nothing to undo."""
+
+    def complete(self, res: int, flags: int) -> None:
+        ring = self._ring()
+        if ring is None or res < 0:
+            return
+        self._readable()
+        if not flags & CqeFlag.MORE:
+            ring.forget(self._token)
+            self._arm(ring)
