@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, START_S
 
 _SLABS = Path("/sys/kernel/slab")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") >> 10
@@ -178,11 +178,28 @@ def resident_kb(pid: int | None = None) -> int:
     return int(psutil.Process(pid).memory_info().rss) >> 10
 
 
+def settled(pid: int, fds: int) -> Holdings:
+    """Those of a process, once it has no more than so many descriptors, or will not."""
+    deadline = time.monotonic() + START_S
+    while len((now := Holdings.now(pid)).fds) > fds and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return now
+
+
+def _steady() -> Holdings:
+    """Once the kernel has unpinned what was closed before."""
+    now = Holdings.now()
+    while (next_ := Holdings.now()).pinned_kb != now.pinned_kb:
+        now = next_
+        time.sleep(0.02)
+    return now
+
+
 @contextmanager
 def nothing_leaks() -> Iterator[None]:
     """Descriptors, mappings and pinned memory are afterwards what they were before."""
     gc.collect()
-    before = Holdings.now()
+    before = _steady()
     yield
     gc.collect()
     # The kernel unpins in its own time once a ring is closed.

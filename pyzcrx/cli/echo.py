@@ -27,7 +27,7 @@ from pyzcrx.privilege import User
 from pyzcrx.registration import RqMemory
 from pyzcrx.supervisor import become_worker
 
-BOUND_PATIENCE_S = 5.0
+BOUND_PATIENCE_S = 10.0
 """A restart at once meets the queue of the process before, still on its way back."""
 
 

@@ -1,9 +1,11 @@
 """Sets the card up before anything uses it."""
 
+from tests.guest import program
 from tests.guest.books import books_balance
 from tests.guest.card import CARD, Sim
 
 if isinstance(CARD, Sim):
     CARD.set_up()
+program.starter()  # now, or the test that comes first finds that it has opened something
 
 __all__ = ["books_balance"]

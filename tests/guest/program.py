@@ -29,7 +29,8 @@ STARTER = Path(__file__).with_name("starter.py")
 
 
 @cache
-def _starter() -> socket.socket:
+def starter() -> socket.socket:
+    """What takes requests; begun by the first who asks."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(
@@ -50,7 +51,7 @@ class Program:
         message = json.dumps([argv, dict(os.environ), os.getcwd()]).encode()
         with told, open(os.devnull) as nothing:
             fds = [nothing.fileno(), child_out, child_err, told.fileno()]
-            socket.send_fds(_starter(), [message], fds)
+            socket.send_fds(starter(), [message], fds)
         os.close(child_out)
         os.close(child_err)
         self.stdout: IO[str] = open(out)  # noqa: SIM115 - closed by close()

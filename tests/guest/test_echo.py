@@ -17,7 +17,7 @@ import pytest
 
 from tests.guest.card import CARD, ONE_BUFFER
 from tests.guest.echo import START_S, Echo, crowd, exchange
-from tests.leaks import Holdings, resident_kb
+from tests.leaks import Holdings, resident_kb, settled
 from tests.long import rounds
 
 MIB = 1 << 20
@@ -169,6 +169,9 @@ def test_kill_in_mid_stream_then_an_immediate_restart() -> None:
         assert exchange(sock, b"back") == b"back"
 
 
+TRIES = 3
+
+
 def test_a_thousand_connections_one_after_another_grow_nothing() -> None:
     data = os.urandom(5000)
     with Echo("--area", "8M") as echo:
@@ -180,31 +183,28 @@ def test_a_thousand_connections_one_after_another_grow_nothing() -> None:
 
         serve(100)
         pid = echo.process.pid
-        before, resident = Holdings.now(pid), resident_kb(pid)
-        n = rounds(1000, 20_000)
-        serve(n)
-        after = settled(pid, before)
-        assert len(after.fds) == len(before.fds)
-        assert after.mappings <= before.mappings + 1
-        assert after.pinned_kb == before.pinned_kb
-        assert resident_kb(pid) <= resident + 1024
+        n, served = rounds(1000, 20_000), 100
+        # What leaks grows each time; an allocator takes more now and then.
+        for _ in range(TRIES):
+            before, resident = Holdings.now(pid), resident_kb(pid)
+            serve(n)
+            served += n
+            after = settled(pid, len(before.fds))
+            assert len(after.fds) == len(before.fds)
+            assert after.pinned_kb == before.pinned_kb
+            more = after.mappings - before.mappings, resident_kb(pid) - resident
+            if more[0] <= 1 and more[1] <= 1024:
+                break
+        else:
+            pytest.fail(f"mappings and resident kB went on growing, last by {more}")
         stats = echo.stop()
-    assert stats["connections"] == 100 + n
+    assert stats["connections"] == served
 
 
 def exchange_short(sock: socket.socket, data: bytes) -> bool:
     sock.sendall(data)
     sock.shutdown(socket.SHUT_WR)
     return exchange_rest(sock) == data
-
-
-def settled(pid: int, like: Holdings) -> Holdings:
-    """The holdings once the last connection's descriptor is gone."""
-    deadline = time.monotonic() + START_S
-    while True:
-        now = Holdings.now(pid)
-        if len(now.fds) <= len(like.fds) or time.monotonic() > deadline:
-            return now
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -259,10 +259,13 @@ def test_stock_clients(client: str, tmp_path: Path) -> None:
 def test_curl_gets_its_request_back() -> None:
     # No HTTP here: curl's own request comes back, which is all it is asked for.
     with Echo("--once") as echo:
-        back = subprocess.run(
-            [*CARD.client_prefix, "curl", "--silent", "--http0.9", "--max-time", "1",
-             f"http://{CARD.server}:{echo.port}/x"],
-            capture_output=True,
-        )  # fmt: skip
+        with subprocess.Popen(
+            [*CARD.client_prefix, "curl", "--silent", "--no-buffer", "--http0.9",
+             "--max-time", str(START_S), f"http://{CARD.server}:{echo.port}/x"],
+            stdout=subprocess.PIPE,
+        ) as curl:  # fmt: skip
+            assert curl.stdout is not None
+            back = curl.stdout.readline()
+            curl.terminate()
         echo.finish()
-    assert back.stdout.startswith(b"GET /x HTTP/1.1\r\n")
+    assert back == b"GET /x HTTP/1.1\r\n"

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -35,7 +35,7 @@ options = eval(sys.argv[1])
 listener = socket.create_server((sys.argv[2], 0))
 ring = pyzcrx.Ring()
 area = pyzcrx.Area.memfd(8 << 20)
-ifq = ring.register_ifq(area, patience=30, rq_memory="kernel", **options)
+ifq = ring.register_ifq(area, patience=1000, rq_memory="kernel", **options)
 print(listener.getsockname()[1], flush=True)
 sock, _ = listener.accept()
 ifq.receive(sock)
@@ -231,14 +231,22 @@ def test_signals_that_raise_in_mid_stream_lose_nothing(batches: bool) -> None:
         assert received == trickle.sent
 
 
+@contextmanager
+def ctrl_c(seconds: float) -> Iterator[None]:
+    """After so long, while what is within goes on."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+
+
 def test_ctrl_c_is_an_exception_once_and_the_stream_goes_on() -> None:
     with connected() as (client, sock), ifq_of(8 * MIB) as (ring, ifq):
         ifq.receive(sock)
-        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt), ctrl_c(0.2):
             next(ring.events())
-        timer.join()
         client.sendall(b"later")
         event = next(ring.events())
         assert isinstance(event, pyzcrx.Data)

@@ -19,6 +19,7 @@ from tests.guest.echo import send_all
 from tests.guest.test_receive import connected, ifq_of, sending
 from tests.leaks import nothing_leaks
 from tests.long import LONG
+from tests.patience import START_S
 
 MIB = 1 << 20
 AREA_BYTES = 64 * MIB
@@ -107,7 +108,7 @@ class _Crowd:
             yield
             with suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)  # a close would not wake the sender
-            thread.join(60)
+            thread.join(START_S)
             assert not thread.is_alive()
 
     def _send(self, client: socket.socket, hold: bool) -> None:

@@ -39,7 +39,7 @@ def sending(client: socket.socket, data: bytes) -> Iterator[None]:
     thread = threading.Thread(target=send_all, args=(client, data))
     thread.start()
     yield
-    thread.join(60)
+    thread.join(START_S)
     assert not thread.is_alive()
 
 

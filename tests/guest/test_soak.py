@@ -11,11 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tests.guest.echo import Echo, crowd
-from tests.leaks import Holdings, resident_kb
+from tests.leaks import Holdings, resident_kb, settled
 from tests.long import LONG
 from tests.patience import START_S
 
 WARM_S = 60 if LONG else 5
+WARM_ROUNDS = 5
 SOAK_S = 30 * 60 if LONG else 10
 RESIDENT_SLACK_KB = 2048
 """The allocator's; the load is random, so is what it needs at a time."""
@@ -61,26 +62,19 @@ def mixed(echo: Echo, seed: int) -> None:
         assert not thread.is_alive()
 
 
-def settled(pid: int, fds: int) -> Holdings:
-    deadline = time.monotonic() + START_S
-    while len((now := Holdings.now(pid)).fds) > fds and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return now
-
-
 def test_mixed_load_grows_nothing() -> None:
     with Echo("--pressure-limit", "8M") as echo:
         pid = echo.process.pid
         idle_fds = len(Holdings.now(pid).fds)
-        seed, began, resident = 0, time.monotonic(), 0
-        while time.monotonic() < began + WARM_S or not seed:
-            mixed(echo, seed)
-            seed += 1
+        warm, began, resident = 0, time.monotonic(), 0
+        while time.monotonic() < began + WARM_S or warm < WARM_ROUNDS:
+            mixed(echo, warm)
+            warm += 1
             resident = max(resident, resident_kb(pid))
         before = settled(pid, idle_fds)
-        rounds, most = 0, 0
-        while time.monotonic() < began + WARM_S + SOAK_S or not rounds:
-            mixed(echo, seed + rounds)
+        rounds, most, began = 0, 0, time.monotonic()
+        while time.monotonic() < began + SOAK_S or not rounds:
+            mixed(echo, rounds % warm)  # the same load again, so that only growth can differ
             rounds += 1
             most = max(most, resident_kb(pid))
         after = settled(pid, idle_fds)

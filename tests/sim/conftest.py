@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.guest import program
 from tests.guest.books import books_balance
 from tests.guest.card import CARD, Sim, run
 from tests.sim.removal import settle
 
 assert isinstance(CARD, Sim)
 CARD.set_up()
+program.starter()  # now, or the test that comes first finds that it has opened something
 
 __all__ = ["books_balance"]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from tests.guest.card import PATIENCE_S, run
+from tests.guest.card import run
 from tests.leaks import free_deferred_skbs, pinned_pages
+from tests.patience import START_S, until
 
 DRIVER = Path("/sys/bus/platform/drivers/zcrxsim")
 
@@ -35,19 +34,12 @@ def abort(sock: socket.socket) -> None:
     sock.close()
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for *condition*; it must come true."""
-    deadline = time.monotonic() + 2 * PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 def settle() -> None:
     """Wait until the sockets of the dead are gone, and with them every pinned page."""
     until(
         lambda: " orphan 0 " in Path("/proc/net/sockstat").read_text(),
         "sockets that nobody has any more stay",
+        patience_s=START_S,
     )
     free_deferred_skbs()
-    until(lambda: pinned_pages() <= 0, "pages stay pinned")
+    until(lambda: pinned_pages() <= 0, "pages stay pinned", patience_s=START_S)

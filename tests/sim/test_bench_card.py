@@ -12,7 +12,7 @@ import pytest
 
 from tests.guest import program
 from tests.guest.program import Program
-from tests.patience import PATIENCE_S, START_S
+from tests.patience import START_S
 from tests.sim.fresh import Fresh, fresh_pair, untouched
 
 MIB = 1 << 20
@@ -80,10 +80,11 @@ def test_an_error_puts_the_card_back(card: Fresh) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_puts_the_card_back(card: Fresh, number: signal.Signals) -> None:
     with Program(*command(card, "-r", "columns", "--rounds", "1000", "--size", "1M")) as bench:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + 2 * START_S
         while not any(queue.io_uring for queue in card.state().queues):
             assert bench.poll() is None, bench.stderr.read()
             assert time.monotonic() < deadline
+            time.sleep(0.1)
         bench.send_signal(number)
         assert bench.wait(START_S) == 1
         assert "Traceback" not in bench.stderr.read()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from tests.guest.card import PATIENCE_S, Sim, register, run
 from tests.guest.echo import Echo, exchange
 from tests.guest.test_receive import connected
 from tests.leaks import nothing_leaks
+from tests.patience import until
 
 MIB = 1 << 20
 DRIVER = Path("/sys/bus/platform/drivers/zcrxsim")
@@ -25,13 +25,6 @@ DRIVER = Path("/sys/bus/platform/drivers/zcrxsim")
 def _no_leaks() -> Iterator[None]:
     with nothing_leaks():
         yield
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from pyzcrx.doctor.read import read as read_facts
 from pyzcrx.nic import settings, steps
 from tests.guest.card import run
 from tests.guest.echo import exchange
+from tests.patience import START_S
 from tests.sim.fresh import Fresh, fresh_pair, untouched, zcrx_nic
 
 MIB = 1 << 20
@@ -390,7 +391,9 @@ try:
 except pyzcrx.RestoreFailed as error:
     sys.exit(f"{{error}} because {{error.__cause__}}")
 """
-    done = subprocess.run(["python3", "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        ["python3", "-c", script], capture_output=True, text=True, timeout=2 * START_S
+    )
     assert done.returncode == 1
     assert "needs CAP_NET_ADMIN" in done.stderr
     assert f"zcrx-nic restore {card.interface}" in done.stderr

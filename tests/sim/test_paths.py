@@ -10,7 +10,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyzcrx
 from tests.guest.card import PATIENCE_S, Sim, run, socket_in
 from tests.guest.echo import Echo, exchange, send_all
 from tests.guest.test_receive import connected, ifq_of, sending
+from tests.patience import until
 from tests.sim.test_zero_copy import books, grown, received
 
 MIB = 1 << 20
@@ -28,14 +28,6 @@ SO_MEMINFO = 55
 TCP_ULP = 31
 SOL_TLS = 282
 TLS_RX = 2
-
-
-def until(what: Callable[[], object], message: str) -> None:
-    """Poll *what* until it is true."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not what():
-        assert time.monotonic() < deadline, message
-        time.sleep(0.02)
 
 
 def unread(sock: socket.socket) -> int:

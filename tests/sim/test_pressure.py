@@ -16,7 +16,9 @@ from pyzcrx.pressure import Policy
 from pyzcrx.uapi import EventType
 from tests.guest.card import PATIENCE_S, Sim, register, run
 from tests.guest.test_receive import connected, sending
+from tests.patience import until
 from tests.sim.removal import close_by_reset
+from tests.sim.test_paths import unread
 
 MIB = 1 << 20
 
@@ -60,7 +62,8 @@ def test_copied_data_is_a_notice_armed_again() -> None:
         first[0].sendall(early)
         with connected() as second:
             second[0].sendall(early)
-            time.sleep(0.2)  # both have arrived; nothing here can tell
+            for _, sock in (first, second):
+                until(lambda: unread(sock) == len(early), "the data did not arrive")  # noqa: B023
             ifq = register(ring, area)
             for _, sock in (first, second):
                 ifq.receive(sock)
@@ -125,9 +128,10 @@ def all_out_of_order(ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
         requests = {ifq.receive(sock): os.urandom(FIRST + SECOND) for _, sock in pairs}
         subprocess.run(["nft", "-f", "-"], input=HOLD, text=True, check=True)
         try:
-            for part in slice(0, FIRST), slice(FIRST, None):
-                for (client, _), data in zip(pairs, requests.values(), strict=True):
-                    client.sendall(data[part])
+            for (client, _), data in zip(pairs, requests.values(), strict=True):
+                # At once: after a time-out TCP would wait for the first one's acknowledgement.
+                client.sendall(data[:FIRST])
+                client.sendall(data[FIRST:])
         finally:
             run("nft", "delete", "table", "inet", "hold")
         yield requests

@@ -12,7 +12,8 @@ import pyzcrx
 from tests.guest.card import CARD, PATIENCE_S, Sim, register, run
 from tests.guest.echo import START_S, Echo, exchange
 from tests.guest.test_receive import connected
-from tests.sim.removal import DRIVER, abort, unbind, unload, until
+from tests.patience import until
+from tests.sim.removal import DRIVER, abort, unbind, unload
 
 MIB = 1 << 20
 ELSEWHERE = "elsewhere"

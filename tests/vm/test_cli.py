@@ -43,9 +43,9 @@ def test_exit_status(command: list[str], status: int, said: bytes) -> None:
 
 
 def test_time_out() -> None:
-    done = run(*RUN, "--timeout", "0.5", "--", "sh", "-c", "echo begun; sleep 1000")
+    done = run(*RUN, "--timeout", "10", "--", "sh", "-c", "echo begun; sleep 1000")
     assert (done.returncode, done.stdout) == (124, b"begun\n")
-    assert b"vm: error: sh did not end within 0.5 s" in done.stderr
+    assert b"vm: error: sh did not end within 10 s" in done.stderr
 
 
 def test_streams_are_passed_on_exactly() -> None:

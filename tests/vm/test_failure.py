@@ -86,7 +86,7 @@ def test_a_real_report(boot: Boot) -> None:
 
 def test_a_hang(boot: Boot) -> None:
     """QEMU stopped: neither dead nor alive."""
-    guest = boot(Config(wheel="none", hang_seconds=8.0))
+    guest = boot(Config(wheel="none", hang_seconds=20.0))
     process = guest.spawn(["sleep", "1000"])
     assert guest.qemu_pid
     os.kill(guest.qemu_pid, signal.SIGSTOP)

@@ -81,9 +81,9 @@ def test_silence_is_a_hang(start: Start) -> None:
 
 
 def test_heartbeats_are_no_silence(start: Start) -> None:
-    beats = "for _ in range(25): os.write(channel, encode(Kind.BEAT)); time.sleep(0.1)\n"
+    beats = "for _ in range(60): os.write(channel, encode(Kind.BEAT)); time.sleep(0.1)\n"
     answer = "os.write(channel, encode_json(Kind.EXIT, 1, status=5)); time.sleep(1000)"
-    process = begin(start(HELLO + beats + answer, hang_seconds=1.0))
+    process = begin(start(HELLO + beats + answer, hang_seconds=5.0))
     assert process.wait(30).returncode == 5
 
 
