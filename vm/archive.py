@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vm import bootstrap, cache, host, image, kernel
+from vm import bootstrap, cache, host, kernel
 from vm.errors import BadRequest, BuildFailed, NotOffered
 from vm.kernel import Kernel
 
@@ -56,7 +56,7 @@ def find(version: str, *, rebuild: bool = False) -> Kernel:
                 bootstrap.make(folder, [], hook, env={"VERSION": version})
             except BuildFailed as error:
                 if NONE in error.details:
-                    suites = f"{image.SUITE} and {image.BACKPORTS}"
+                    suites = f"{bootstrap.SUITE} and {bootstrap.BACKPORTS}"
                     raise NotOffered(f"{suites} have no kernel {version}") from None
                 raise
             kernel.resolve_modules(folder)

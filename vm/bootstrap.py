@@ -16,17 +16,42 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vm import host, image
+from vm import host
 from vm.errors import BuildFailed
 
+SUITE = "trixie"
+BACKPORTS = f"{SUITE}-backports"
 RECIPE = Path(__file__).parent / "recipe"
+SOURCES = (RECIPE / "sources.sh").read_text()
+DOCS = (
+    "/usr/share/man/*",
+    "/usr/share/doc/*",
+    "/usr/share/locale/*",
+    "/usr/share/info/*",
+)
+
+
+def archive_uri() -> str | None:
+    """The Debian archive this machine uses, None if it uses none."""
+    apt = host.find("apt-get")
+    if apt is None:
+        return None
+    done = subprocess.run(
+        [apt, "indextargets", "--format", "$(REPO_URI)", "Label: Debian", "Component: main"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return next(iter(done.stdout.split()), None)
 
 
 def make(
-    folder: Path, packages: Sequence[str], hook: str, *, env: Mapping[str, str], data: bytes = b""
+    folder: Path, packages: Sequence[str], hook: str, *,
+    env: Mapping[str, str], data: bytes = b"", unwanted: Sequence[str] = DOCS,
 ) -> None:
-    """Run ``hook`` in a tree that has ``packages``; what it writes to $PYZCRX_OUT, a tar,
-    is unpacked in ``folder``. ``data`` is what it finds at /proc/self/fd/$PYZCRX_IN.
+    """Run ``hook`` in a tree that has ``packages``, but for the paths ``unwanted``; what it
+    writes to $PYZCRX_OUT, a tar, is unpacked in ``folder``. ``data`` is what it finds at
+    /proc/self/fd/$PYZCRX_IN.
 
     Without packages the tree holds nothing but apt's lists, which is a matter of seconds.
     """
@@ -36,15 +61,15 @@ def make(
     # If we are killed, mmdebstrap gets a signal that lets it clear its own files away.
     argv = [
         *(host.need("setpriv"), "--pdeathsig", "TERM"),
-        *command(packages, hook, as_root=as_root),
+        *command(archive_uri(), packages, hook, unwanted, as_root=as_root),
     ]
     source = host.memory_file("input", data)
     read, write = os.pipe()
     environment = {
         **os.environ,
         "PATH": host.SEARCH_PATH,
-        "SUITE": image.SUITE,
-        "BACKPORTS": image.BACKPORTS,
+        "SUITE": SUITE,
+        "BACKPORTS": BACKPORTS,
         "PYZCRX_IN": str(source),
         "PYZCRX_OUT": str(write),
         **env,
@@ -72,27 +97,28 @@ def make(
         if build.returncode or unpack.returncode:
             log.seek(0)
             # mmdebstrap prints whole hooks; they would bury the reason.
-            script = {*image.SOURCES.splitlines(), *hook.splitlines()}
+            script = {*SOURCES.splitlines(), *hook.splitlines()}
             text = log.read().decode(errors="replace").splitlines()
             lines = host.last_lines("\n".join(line for line in text if line not in script))
             raise BuildFailed(f"mmdebstrap failed (status {build.returncode})", lines)
 
 
-def command(packages: Sequence[str], hook: str, *, as_root: bool) -> list[str]:
+def command(
+    uri: str | None, packages: Sequence[str], hook: str, unwanted: Sequence[str], *, as_root: bool
+) -> list[str]:
     """The mmdebstrap call."""
-    uri = image.archive_uri()
-    suites = (image.SUITE, image.BACKPORTS)
+    suites = (SUITE, BACKPORTS)
     return [
         "mmdebstrap",
         f"--variant={'minbase' if packages else 'custom'}",
         "--format=null",
         f"--mode={'root' if as_root else 'unshare'}",
         '--aptopt=Acquire::Languages "none"',
-        *(f"--dpkgopt=path-exclude={path}" for path in image.UNWANTED if "share" in path),
+        *(f"--dpkgopt=path-exclude={path}" for path in unwanted),
         *([f"--include={','.join(packages)}"] if packages else []),
-        f"--setup-hook={image.SOURCES}",
+        f"--setup-hook={SOURCES}",
         f"--customize-hook={hook}",
-        image.SUITE,
+        SUITE,
         "-",
         *([f"deb {uri} {suite} main" for suite in suites] if uri else []),
     ]

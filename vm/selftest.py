@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from vm import archive, bootstrap, cache, host, image, ktap, module, wheel
+from vm import archive, bootstrap, cache, host, ktap, module, wheel
 from vm.errors import BadRequest, BuildFailed, CommandTimeout, KernelSplat, LostGuest
 from vm.guest import ENVIRONMENT, Guest
 from vm.ktap import Outcome
@@ -38,14 +38,14 @@ KERNEL_FILES = (
 )
 PACKAGES = (
     "binutils",
-    f"bpftool/{image.BACKPORTS}",
+    f"bpftool/{bootstrap.BACKPORTS}",
     "gcc",
     "gcc-bpf",
     "iputils-ping",
     "jq",
     "libbpf-dev",
     "libc6-dev",
-    f"linux-libc-dev/{image.BACKPORTS}",
+    f"linux-libc-dev/{bootstrap.BACKPORTS}",
     "libmnl0",
     "make",
     "netsniff-ng",
@@ -85,7 +85,7 @@ def obtain(release: str, tree: Path | None = None) -> cache.Entry:
     data = bootstrap.tar([*_liburing(), *(_subset(tree) if tree else ())])
 
     def make(folder: Path) -> None:
-        source = [] if tree else [f"linux-source-{series}/{image.BACKPORTS}"]
+        source = [] if tree else [f"linux-source-{series}/{bootstrap.BACKPORTS}"]
         with host.progress(f"building the kernel's selftests ({tree or series})"):
             bootstrap.make(
                 folder,
