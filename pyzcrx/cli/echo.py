@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import socket
 import time
 from contextlib import ExitStack
 from types import FrameType
@@ -15,10 +14,10 @@ import pyzcrx
 from pyzcrx.area import HugePages
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
+from pyzcrx.cli.listener import BACK_PATIENCE_S, listen
 from pyzcrx.cli.placement import place, placement_options
 from pyzcrx.cli.server import Server
 from pyzcrx.cli.user import user_option
-from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE
 from pyzcrx.pace import MOST_US
 from pyzcrx.placement import Mode, Tally
@@ -26,26 +25,6 @@ from pyzcrx.pressure import POLICIES, Policy
 from pyzcrx.privilege import User
 from pyzcrx.registration import RqMemory
 from pyzcrx.supervisor import become_worker
-
-BOUND_PATIENCE_S = 10.0
-"""A restart at once meets the queue of the process before, still on its way back."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; an empty *host* means every address, IPv6 and IPv4."""
-    try:
-        if not host and socket.has_dualstack_ipv6():
-            return socket.create_server(
-                ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
-            )
-        family, _, _, _, address = socket.getaddrinfo(
-            host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        return socket.create_server(address[:2], family=family, backlog=4096)
-    except socket.gaierror as error:
-        raise pyzcrx.BadArgument(f"--host {host!r} is no address: {error.strerror}") from None
-    except OSError as error:
-        raise kernel_error(error.errno or 0, "listen", f"{host or '*'} port {port}") from None
 
 
 class Stop:
@@ -172,7 +151,7 @@ def main(
             rq_memory=rq_memory,
             rx_buf_len=rx_buf_len,
             pressure=pyzcrx.Pressure(pressure, limit_bytes=pressure_limit),
-            patience=BOUND_PATIENCE_S,
+            patience=BACK_PATIENCE_S,
         )
         if rcvbuf_bytes is None and not (nodev or discard):
             rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)

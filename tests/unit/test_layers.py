@@ -15,7 +15,7 @@ LAYERS = [
     ["bench.callgrind"],
     ["bench.per_buffer"],
     ["cli.echo", "cli.doctor", "cli.nic", "bench.iperf3_server"],
-    ["cli.server", "cli.user", "cli.placement", "cli.card", "bench.table",
+    ["cli.server", "cli.user", "cli.placement", "cli.card", "cli.listener", "bench.table",
      "bench.plot", "bench.rounds", "bench.receive"],
     ["bench.iperf3_sender"],
     ["bench.figures", "bench.card"],

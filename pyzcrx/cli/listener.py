@@ -1,0 +1,58 @@
+"""A server's listening socket, also right after the server before was killed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+
+from pyzcrx.errors import BadArgument
+from pyzcrx.meanings import kernel_error
+from pyzcrx.nic import sockets
+
+BACK_PATIENCE_S = 10.0
+"""For what the ring of a process that was killed still has: the socket that it accepted
+from, the rx queue. The kernel winds rings up after the process is gone
+(``io_uring/io_uring.c:io_ring_exit_work()``)."""
+_RETRY_S = 0.05
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; an empty *host* means every address, IPv6 and IPv4.
+
+    Waits for a port that no living process has. Raises BadArgument (*host*),
+    KernelError (EADDRINUSE and the like).
+    """
+    until = time.monotonic() + BACK_PATIENCE_S
+    while True:
+        try:
+            return _listen(host, port)
+        except socket.gaierror as error:
+            raise BadArgument(f"--host {host!r} is no address: {error.strerror}") from None
+        except OSError as error:
+            busy = error.errno == errno.EADDRINUSE
+            if not busy or time.monotonic() >= until or _has_owner(port):
+                where = f"{host or '*'} port {port}"
+                raise kernel_error(error.errno or 0, "listen", where) from None
+        time.sleep(_RETRY_S)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not host and socket.has_dualstack_ipv6():
+        return socket.create_server(
+            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
+        )
+    family, _, _, _, address = socket.getaddrinfo(
+        host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    return socket.create_server(address[:2], family=family, backlog=4096)
+
+
+def _has_owner(port: int) -> bool:
+    """Whether some process, as far as that can be seen, listens there."""
+    pids = [name for name in os.listdir("/proc") if name.isdecimal()]
+    owned = sockets.inodes_of(pids)
+    return any(
+        sock.inode in owned for sock in sockets.read() if sock.listening and sock.local_port == port
+    )
