@@ -21,8 +21,8 @@ from pyzcrx.bench.iperf3_server import PATIENCE_S
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.ports import Ports
-from pyzcrx.bench.receivers.catalogue import EXAMPLE
-from pyzcrx.bench.rounds import ALL, Rounds, unavailable
+from pyzcrx.bench.receivers.catalogue import EXAMPLE, RECEIVERS
+from pyzcrx.bench.rounds import ALL, C, Rounds, unavailable
 from pyzcrx.bench.send import WAYS
 from pyzcrx.cli import per_buffer
 from pyzcrx.cli.card import CardOptions, card_options, interruptible
@@ -31,8 +31,14 @@ from pyzcrx.cli.serve_iperf3 import serve
 from pyzcrx.pace import MOST_US
 from pyzcrx.ring import MAX_GATHER_US
 
+ABOUT = {C: "our receiver in C, csrc/bench"} | {name: r.about for name, r in RECEIVERS.items()}
+EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about in ABOUT.items())
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(
+    invoke_without_command=True, epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
 @card_options
 @click.option("--queues", default=1, show_default=True, type=click.IntRange(1, 1024),
               help="Each receiver is so many processes, one for each of so many queues.")
