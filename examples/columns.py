@@ -1,6 +1,9 @@
 """The fast path: whole batches as columns, seen by numpy, no object for each packet.
 
-    python examples/columns.py 9999 [INTERFACE QUEUE]      (without a card: NODEV)
+    python examples/columns.py 9999 [INTERFACE QUEUE]
+
+As root; without a card: NODEV. A card is set up before, `zcrx-nic setup INTERFACE -p 9999` does
+it and says which queue.
 
 Prints how many bytes came, in how many chunks, and how large the chunks were.
 """
@@ -30,6 +33,9 @@ def main(port: int, *card: str) -> None:
                 chunks += len(batch)
                 largest = max(largest, int(numpy.asarray(batch.lengths).max()))
             batch.release()
+            for event in batch.events:
+                if isinstance(event, pyzcrx.Failed):
+                    raise event.error
         sock.close()
         print(f"{ifq.stats().bytes} bytes in {chunks} chunks of at most {largest} bytes")
 

@@ -1,6 +1,9 @@
 """Receive one TCP connection without a copy and print what it sent, as SHA-256.
 
-    python examples/receive.py 9999 [INTERFACE QUEUE]      (without a card: NODEV)
+    python examples/receive.py 9999 [INTERFACE QUEUE]
+
+As root; without a card: NODEV. A card is set up before, `zcrx-nic setup INTERFACE -p 9999` does
+it and says which queue.
 """
 
 import hashlib

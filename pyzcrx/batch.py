@@ -99,8 +99,9 @@ class Batch:
     def buffer(self, request: Request, i: int) -> Buffer:
         """Entry *i*, which is of *request*, as a lease that outlives the batch.
 
-        Raises DoubleRelease where it was taken before.
+        Raises DoubleRelease where it was taken before, WrongThread.
         """
+        self._ring.check_usable()
         self._check_mine(request, i)
         columns = self._ring.columns
         off = columns.offs[i]
@@ -113,16 +114,17 @@ class Batch:
     def release(self) -> None:
         """Give every entry back that was not taken as a Buffer.
 
-        Raises DoubleRelease the second time, ClosedError after the next turn.
+        Raises DoubleRelease the second time, ClosedError after the next turn, WrongThread.
         """
         if not self._open:
             if self._expired:
                 raise ClosedError("the batch ended with the ring's next turn")
             raise DoubleRelease("the batch was released before")
+        ring = self._ring
+        ring.check_usable()
         if self._watch is not None:
             self._watch.released()
             self._poison()
-        ring = self._ring
         columns = ring.columns
         if self._n:
             give_back(columns.address, ring.accounts)

@@ -9,7 +9,6 @@ import time
 
 from pyzcrx.errors import BadArgument
 from pyzcrx.meanings import kernel_error
-from pyzcrx.nic import sockets
 
 BACK_PATIENCE_S = 10.0
 """For what the ring of a process that was killed still has: the socket that it accepted
@@ -51,6 +50,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _has_owner(port: int) -> bool:
     """Whether some process, as far as that can be seen, listens there."""
+    from pyzcrx.nic import sockets  # the package's import is slow
+
     pids = [name for name in os.listdir("/proc") if name.isdecimal()]
     owned = sockets.inodes_of(pids)
     return any(

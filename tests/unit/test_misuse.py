@@ -33,6 +33,21 @@ def uses(ring: pyzcrx.Ring, ifq: pyzcrx.Ifq, request: pyzcrx.Request) -> Calls:
     }
 
 
+def test_a_batch_from_another_thread() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel) as (ring, ifq):
+        request = ifq.receive(filled(kernel, 100).fileno())
+        batch = ring.wait(0)
+        calls: Calls = {"release": batch.release, "buffer": lambda: batch.buffer(request, 0)}
+        found: dict[str, str] = {}
+        thread = threading.Thread(target=lambda: found.update(outcomes(calls)))
+        thread.start()
+        thread.join(30)
+        assert found == dict.fromkeys(calls, "WrongThread")
+        batch.release()
+        settled(kernel, ring, ifq)
+
+
 def outcomes(calls: Calls) -> dict[str, str]:
     found = {}
     for name, call in calls.items():
