@@ -12,10 +12,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+import psutil
 import pytest
 
 import pyzcrx
@@ -60,7 +61,7 @@ class Process:
     def __init__(self, code: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", HOLDER + code, repr(CARD.register), CARD.server],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
         self.client = CARD.socket()
         self.client.settimeout(START_S)
@@ -78,7 +79,8 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # its children have its pipes
         self.client.close()
         self.process.communicate()
 
@@ -282,16 +284,11 @@ def test_kill_with_views_mappings_and_a_forked_child_alive() -> None:
     for _ in range(rounds(3, 100)):
         with Process(FORK) as holder:
             assert holder.line() == "held\n"
-            children = f"/proc/{holder.process.pid}/task/{holder.process.pid}/children"
-            with open(children) as file:
-                (child,) = map(int, file.read().split())
-            try:
-                holder.process.kill()
-                holder.process.wait(PATIENCE_S)
-                queue_comes_back()  # while the child lives on
-                os.kill(child, 0)
-            finally:
-                os.kill(child, signal.SIGKILL)
+            (child,) = psutil.Process(holder.process.pid).children()
+            holder.process.kill()
+            holder.process.wait(PATIENCE_S)
+            queue_comes_back()  # while the child lives on
+            assert child.status() == psutil.STATUS_SLEEPING
 
 
 def test_a_forked_child_that_ends_as_python_does_leaves_the_parent_alone() -> None:
