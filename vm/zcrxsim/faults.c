@@ -155,7 +155,7 @@ static void zs_held_count(struct zs_queue *q)
 	spin_unlock(&faults->lock);
 }
 
-static bool zs_hold(struct zs_queue *q, struct sk_buff *skb, u64 delay, u32 after)
+static void zs_hold(struct zs_queue *q, struct sk_buff *skb, u64 delay, u32 after)
 {
 	struct zs_faults *faults = q->faults;
 
@@ -165,7 +165,6 @@ static bool zs_hold(struct zs_queue *q, struct sk_buff *skb, u64 delay, u32 afte
 	__skb_queue_tail(&faults->held, skb);
 	zs_held_start(faults);
 	spin_unlock(&faults->lock);
-	return true;
 }
 
 /* The frame with its payload and its checksum, apart from the sender's skb */
@@ -181,13 +180,25 @@ static struct sk_buff *zs_flat(struct zs_queue *q, const struct zs_frame *f)
 	return skb;
 }
 
-/* One bit of the payload; of a frame without, one of the checksum itself */
+static u32 zs_csum_at(const struct zs_pkt *pkt)
+{
+	switch (pkt->l4) {
+	case IPPROTO_TCP:
+		return pkt->l4_off + offsetof(struct tcphdr, check);
+	case IPPROTO_UDP:
+		return pkt->l4_off + offsetof(struct udphdr, check);
+	default:
+		return 0;
+	}
+}
+
+/* One bit of the payload; of a frame without, one of the checksum or, without that, any */
 static void zs_corrupt(const struct zs_frame *f, struct sk_buff *skb)
 {
 	u32 at = f->hdr_len + f->draw->random % max(f->len, 1);
 
 	if (!f->len)
-		at = f->pkt->l4 ? f->pkt->l4_off + 6 : 0;
+		at = zs_csum_at(f->pkt);
 	if (at < skb->len)
 		skb->data[at] ^= BIT(f->draw->random % 8);
 }
@@ -234,10 +245,14 @@ static bool zs_fault_apply(struct zs_queue *q, struct zs_frame *f, u32 waiter)
 		if (twin)
 			zs_hold(q, twin, 0, 0);
 	}
-	if (draw->mask & BIT(ZS_FAULT_REORDER))
-		return zs_hold(q, skb, ZS_REORDER_NS, 1 + draw->random % 3);
-	if (draw->mask & BIT(ZS_FAULT_DELAY))
-		return zs_hold(q, skb, (u64)READ_ONCE(faults->delay_us) * NSEC_PER_USEC, 0);
+	if (draw->mask & BIT(ZS_FAULT_REORDER)) {
+		zs_hold(q, skb, ZS_REORDER_NS, 1 + draw->random % 3);
+		return true;
+	}
+	if (draw->mask & BIT(ZS_FAULT_DELAY)) {
+		zs_hold(q, skb, (u64)READ_ONCE(faults->delay_us) * NSEC_PER_USEC, 0);
+		return true;
+	}
 
 	done = zs_held_place(q, skb, waiter);
 	if (!done)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The MAC as ethtool sees it: standard statistics, pause frames, FEC. There is no
- * loss between the two ends, so what one has sent the other has received.
+ * The MAC as ethtool sees it: standard statistics, pause frames, FEC. What one
+ * end has sent the other has received, be it that a fault takes it away then.
  */
 #include <linux/etherdevice.h>
 
@@ -39,6 +39,7 @@ void zs_mac_sent(struct zs_txq *tx, const struct sk_buff *skb)
 {
 	const struct ethhdr *eth = (const struct ethhdr *)skb->data;
 	struct zs_mac_stats *mac = &tx->mac;
+	u32 frames = 1;
 
 	if (skb_is_gso(skb)) {
 		u32 hdr_len = tx->pkt.hdr_len, size = skb_shinfo(skb)->gso_size;
@@ -47,14 +48,14 @@ void zs_mac_sent(struct zs_txq *tx, const struct sk_buff *skb)
 		zs_mac_count_size(mac, hdr_len + size + ETH_FCS_LEN, full);
 		if (rest)
 			zs_mac_count_size(mac, hdr_len + rest + ETH_FCS_LEN, 1);
-		return;
+		frames = full + !!rest;
+	} else {
+		zs_mac_count_size(mac, skb->len + ETH_FCS_LEN, 1);
 	}
-
-	zs_mac_count_size(mac, skb->len + ETH_FCS_LEN, 1);
 	if (is_broadcast_ether_addr(eth->h_dest))
-		mac->broadcast++;
+		mac->broadcast += frames;
 	else if (is_multicast_ether_addr(eth->h_dest))
-		mac->multicast++;
+		mac->multicast += frames;
 	if (eth->h_proto == htons(ETH_P_PAUSE)) {
 		mac->control++;
 		if (skb->len >= ETH_HLEN + 2 && get_unaligned_be16(skb->data + ETH_HLEN) == 1)

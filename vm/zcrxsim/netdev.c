@@ -195,12 +195,24 @@ static int zs_set_features(struct net_device *dev, netdev_features_t features)
 	return 0;
 }
 
+/* The card's parser is not told of extension headers that it does not get past */
+static bool zs_can_segment(const struct sk_buff *skb)
+{
+	if (skb_transport_offset(skb) > ZS_HDR_MAX - 15 * 4)
+		return false;
+	if (vlan_get_protocol(skb) != htons(ETH_P_IPV6))
+		return true;
+	return ipv6_hdr(skb)->nexthdr == IPPROTO_TCP || ipv6_hdr(skb)->nexthdr == IPPROTO_UDP;
+}
+
 static netdev_features_t zs_features_check(struct sk_buff *skb, struct net_device *dev,
 					   netdev_features_t features)
 {
 	/* Tunnels are for the stack: the card looks at the outer headers only */
 	if (skb->encapsulation)
 		features &= ~(NETIF_F_CSUM_MASK | NETIF_F_GSO_MASK);
+	else if (skb_is_gso(skb) && !zs_can_segment(skb))
+		features &= ~NETIF_F_GSO_MASK;
 	return vlan_features_check(skb, features);
 }
 
@@ -232,6 +244,8 @@ static void zs_setup(struct net_device *dev)
 			    NETDEV_XDP_ACT_NDO_XMIT_SG;
 	dev->netmem_tx = NETMEM_TX_DMA;
 	dev->priv_flags |= IFF_LIVE_ADDR_CHANGE;
+	/* An skb waits in a list of ours until the other end has room */
+	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
 	dev->min_mtu = ETH_MIN_MTU;
 	dev->max_mtu = ETH_MAX_MTU;
 	dev->hw_features = ZS_HW_FEATURES;

@@ -16,10 +16,8 @@ static void zs_rules_put(struct zs_port *port, struct zs_rules *rules)
 		kvfree_rcu(old, rcu);
 }
 
-static u32 zs_rules_count(struct zs_port *port)
+static u32 zs_rules_count(const struct zs_rules *rules)
 {
-	const struct zs_rules *rules = zs_rules_get(port);
-
 	return rules ? rules->count : 0;
 }
 
@@ -160,7 +158,7 @@ static bool zs_rule_same(const struct zs_rule *a, const struct ethtool_rxnfc *b)
 /* Any place will do: that of an equal rule, else the last free one */
 static int zs_rule_locate(const struct zs_rules *rules, const struct ethtool_rxnfc *info)
 {
-	u32 count = rules ? rules->count : 0, i, loc;
+	u32 count = zs_rules_count(rules), i, loc;
 
 	for (i = 0; i < count; i++)
 		if (zs_rule_same(&rules->rule[i], info))
@@ -185,8 +183,9 @@ static int zs_rule_insert(struct net_device *dev, struct ethtool_rxnfc *info)
 {
 	struct zs_port *port = zs_port(dev);
 	struct zs_rules *old = zs_rules_get(port), *new;
-	u32 count = old ? old->count : 0, i, at;
+	u32 count = zs_rules_count(old), i, at;
 	bool replace;
+	u64 last;
 	int err;
 
 	if (!(dev->features & NETIF_F_NTUPLE))
@@ -194,6 +193,13 @@ static int zs_rule_insert(struct net_device *dev, struct ethtool_rxnfc *info)
 	err = zs_rule_check(dev, &info->fs);
 	if (err)
 		return err;
+	if (info->fs.flow_type & FLOW_RSS) {
+		/* Its own queue is added to the table's */
+		last = zs_rss_last(port, info->rss_context) +
+		       ethtool_get_flow_spec_ring(info->fs.ring_cookie);
+		if (last >= dev->real_num_rx_queues)
+			return -EINVAL;
+	}
 
 	if (info->fs.location & RX_CLS_LOC_SPECIAL) {
 		if (info->fs.location != RX_CLS_LOC_ANY)
@@ -268,7 +274,7 @@ int zs_get_rxnfc(struct net_device *dev, struct ethtool_rxnfc *info, u32 *locs)
 {
 	struct zs_port *port = zs_port(dev);
 	const struct zs_rules *rules = zs_rules_get(port);
-	u32 count = zs_rules_count(port), i;
+	u32 count = zs_rules_count(rules), i;
 	int at;
 
 	switch (info->cmd) {

@@ -7,31 +7,30 @@
 
 static void zs_parse_l4(const u8 *data, u32 len, u32 off, struct zs_pkt *pkt)
 {
-	const struct tcphdr *th;
-	const struct udphdr *uh;
+	const struct tcphdr *th = (const struct tcphdr *)(data + off);
+	const struct udphdr *uh = (const struct udphdr *)(data + off);
+	u32 end;
 
-	pkt->l4_off = off;
 	switch (pkt->proto) {
 	case IPPROTO_TCP:
-		th = (const struct tcphdr *)(data + off);
-		if (len < off + sizeof(*th) || th->doff < 5 ||
-		    len < off + th->doff * 4)
+		if (len < off + sizeof(*th) || th->doff < 5)
 			return;
-		pkt->sport = th->source;
-		pkt->dport = th->dest;
-		pkt->hdr_len = off + th->doff * 4;
+		end = off + th->doff * 4;
 		break;
 	case IPPROTO_UDP:
-		uh = (const struct udphdr *)(data + off);
-		if (len < off + sizeof(*uh))
-			return;
-		pkt->sport = uh->source;
-		pkt->dport = uh->dest;
-		pkt->hdr_len = off + sizeof(*uh);
+		end = off + sizeof(*uh);
 		break;
 	default:
 		return;
 	}
+	/* Headers that a slot has no room for are none that the card knows */
+	if (end > len || end > ZS_HDR_MAX)
+		return;
+	/* The ports come first in both */
+	pkt->sport = uh->source;
+	pkt->dport = uh->dest;
+	pkt->l4_off = off;
+	pkt->hdr_len = end;
 	pkt->l4 = pkt->proto;
 }
 

@@ -83,7 +83,7 @@ static void zs_lay_out(const struct zs_queue *q, const struct zs_ring *ring,
 {
 	lay->split = ring->split && f->pkt->l4 == IPPROTO_TCP;
 	if (!ring->split) {
-		/* One buffer holds all; the driver pulls the first bytes of it */
+		/* Buffers hold all of it; the driver pulls the first bytes out */
 		lay->linear = min(f->len, ZS_HDR_MAX - f->hdr_len);
 	} else if (!lay->split || f->len <= ring->hds_thresh) {
 		lay->linear = f->len;
@@ -91,8 +91,12 @@ static void zs_lay_out(const struct zs_queue *q, const struct zs_ring *ring,
 		lay->linear = zs_fault_linear(f);
 	}
 	lay->rest = f->len - lay->linear;
-	/* What is held gets more payload behind its own */
-	lay->pack = ring->split && !hold && q->port->priv_flags & ZS_PRIV_PACK;
+	/*
+	 * What is held gets more payload behind its own. A program may write
+	 * behind what it is shown.
+	 */
+	lay->pack = ring->split && !hold && q->port->priv_flags & ZS_PRIV_PACK &&
+		    !READ_ONCE(q->port->xdp_prog);
 
 	if (lay->pack && lay->rest <= ring->buf_size - ring->open.len && ring->open.netmem)
 		lay->need = 0;
@@ -189,11 +193,8 @@ static u8 *zs_take(struct zs_ring *ring, struct zs_slot *slot, u32 len, bool pac
 	return buf->va;
 }
 
-/*
- * A bad checksum is the stack's business, as with real cards, as long as the
- * stack can look. What it cannot read it would only warn of.
- */
-static bool zs_unreadable(const struct zs_slot *slot)
+/* Is there payload that the kernel cannot read? */
+bool zs_unreadable(const struct zs_slot *slot)
 {
 	int i;
 
@@ -333,7 +334,12 @@ static void zs_fill(struct zs_queue *q, struct zs_ring *ring, const struct zs_fr
 		slot->csum_offset = offsetof(struct tcphdr, check);
 	} else if (!zs_csum(f, &slot->ip_summed, hdr, csum)) {
 		q->wire.csum_bad++;
+		/*
+		 * That is the stack's business, as with real cards, as long as
+		 * it can look. What it cannot read it would only warn of.
+		 */
 		if (zs_unreadable(slot) && !zs_fault_pass_bad(q)) {
+			q->wire.drop_csum++;
 			zs_slot_put(ring, slot);
 			good = false;
 		}
@@ -378,6 +384,10 @@ bool zs_place(struct zs_queue *q, const struct zs_frame *f, u32 waiter)
 	zs_gro_age(ring);
 
 	zs_lay_out(q, ring, f, hold, &lay);
+	if (lay.need > MAX_SKB_FRAGS) {
+		q->wire.drop_frags++;
+		goto out;
+	}
 	if (!zs_reserve(q, ring, lay.need, waiter, &wait)) {
 		if (wait)
 			q->wire.waits++;

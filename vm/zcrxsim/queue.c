@@ -49,8 +49,8 @@ static u32 zs_room(const struct zs_ring *ring)
 	return ring->size - (ring->post_head - smp_load_acquire(&ring->post_tail));
 }
 
-/* Post what is missing. Returns false if there is no memory. */
-static bool zs_refill(struct zs_queue *q, struct zs_ring *ring)
+/* Post what is missing, as far as there is memory */
+static void zs_refill(struct zs_queue *q, struct zs_ring *ring)
 {
 	struct device *dma = q->port->dev->dev.parent;
 	u32 room = zs_room(ring);
@@ -61,10 +61,9 @@ static bool zs_refill(struct zs_queue *q, struct zs_ring *ring)
 		if (zs_fault_post(q) ||
 		    !zs_post(dma, ring, GFP_ATOMIC | __GFP_NOWARN)) {
 			q->rx.alloc_fail++;
-			return false;
+			return;
 		}
 	}
-	return true;
 }
 
 static struct page_pool *zs_pool_create(struct zs_port *port, int idx, struct zs_ring *ring)
@@ -89,7 +88,7 @@ static struct page_pool *zs_pool_create(struct zs_port *port, int idx, struct zs
 
 struct zs_ring *zs_ring_alloc(struct zs_port *port, int idx, u32 rx_size, u32 buf_size)
 {
-	u32 slots = roundup_pow_of_two(rx_size);
+	u32 slots = roundup_pow_of_two(rx_size), room;
 	struct zs_ring *ring;
 	int err = -ENOMEM;
 
@@ -124,7 +123,8 @@ struct zs_ring *zs_ring_alloc(struct zs_port *port, int idx, u32 rx_size, u32 bu
 	 * Not all may be there: the queue's last ring may still hold them. The
 	 * NAPI posts the rest.
 	 */
-	while (zs_room(ring))
+	room = zs_fault_room(&port->queue[idx], 0, rx_size);
+	while (room--)
 		if (!zs_post(port->dev->dev.parent, ring, GFP_KERNEL | __GFP_NOWARN))
 			break;
 	return ring;
@@ -169,7 +169,8 @@ static void zs_rx_csum(struct zs_queue *q, const struct zs_slot *slot, struct sk
 		skb->csum_offset = slot->csum_offset;
 		q->rx.csum_ok++;
 	} else if (slot->ip_summed == CHECKSUM_UNNECESSARY &&
-		   q->port->dev->features & NETIF_F_RXCSUM) {
+		   (q->port->dev->features & NETIF_F_RXCSUM || zs_unreadable(slot))) {
+		/* What the stack cannot read it cannot verify, whatever was asked for */
 		skb->ip_summed = CHECKSUM_UNNECESSARY;
 		q->rx.csum_ok++;
 	} else {
@@ -465,6 +466,7 @@ struct zs_mem {
 	struct zs_port	*port;
 	struct zs_ring	*ring;
 	int		idx;
+	bool		old;	/* was in use: back it goes if the new one cannot start */
 };
 
 static int zs_mem_alloc(struct net_device *dev, struct netdev_queue_config *qcfg,
@@ -504,7 +506,7 @@ static int zs_mem_start(struct net_device *dev, struct netdev_queue_config *qcfg
 	struct zs_mem *mem = per_queue_mem;
 	int err;
 
-	err = zs_fault_start(q);
+	err = mem->old ? 0 : zs_fault_start(q);
 	if (err)
 		return err;
 	zs_queue_start(q, mem->ring);
@@ -518,6 +520,7 @@ static int zs_mem_stop(struct net_device *dev, void *per_queue_mem, int idx)
 	mem->port = zs_port(dev);
 	mem->ring = zs_queue_stop(&mem->port->queue[idx]);
 	mem->idx = idx;
+	mem->old = true;
 	return 0;
 }
 

@@ -8,6 +8,9 @@
 /* The stack calls all of these under the device's lock or its rss_lock */
 static struct zs_rss *zs_rss_get(struct zs_port *port, u32 context)
 {
+	/* The stack asks for fields before it looks whether there is such a context */
+	if (context >= ARRAY_SIZE(port->rss))
+		return NULL;
 	return rcu_dereference_protected(port->rss[context], true);
 }
 
@@ -75,6 +78,17 @@ void zs_rss_spread(struct zs_port *port, u32 queues)
 		return;
 	zs_rss_default_table(rss, queues);
 	zs_rss_put(port, 0, rss);
+}
+
+/* The last queue that a context leads to */
+u32 zs_rss_last(struct zs_port *port, u32 context)
+{
+	const struct zs_rss *rss = zs_rss_get(port, context);
+	u32 last = 0, i;
+
+	for (i = 0; rss && i < ZS_RSS_ENTRIES; i++)
+		last = max(last, rss->indir[i]);
+	return last;
 }
 
 u32 zs_get_rxfh_key_size(struct net_device *dev)

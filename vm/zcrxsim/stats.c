@@ -33,6 +33,8 @@ static const struct zs_stat zs_stats[] = {
 	ZS_WIRE(drop_down),
 	ZS_WIRE(drop_rule),
 	ZS_WIRE(drop_nomem),
+	ZS_WIRE(drop_frags),
+	ZS_WIRE(drop_csum),
 	ZS_WIRE(csum_bad),
 	ZS_WIRE(waits),
 	ZS_TX(packets),
@@ -89,7 +91,8 @@ void zs_stats_values(struct net_device *dev, u64 *data)
 static u64 zs_wire_drops(const struct zs_wire_stats *wire)
 {
 	return READ_ONCE(wire->drop_nobuf) + READ_ONCE(wire->drop_down) +
-	       READ_ONCE(wire->drop_rule) + READ_ONCE(wire->drop_nomem);
+	       READ_ONCE(wire->drop_rule) + READ_ONCE(wire->drop_nomem) +
+	       READ_ONCE(wire->drop_frags) + READ_ONCE(wire->drop_csum);
 }
 
 void zs_get_stats64(struct net_device *dev, struct rtnl_link_stats64 *sum)
@@ -104,12 +107,10 @@ void zs_get_stats64(struct net_device *dev, struct rtnl_link_stats64 *sum)
 		sum->rx_bytes += READ_ONCE(q->rx.bytes);
 		sum->rx_dropped += READ_ONCE(q->rx.skb_alloc_fail);
 		sum->rx_missed_errors += zs_wire_drops(&q->wire);
-		sum->rx_crc_errors += READ_ONCE(q->wire.csum_bad);
 		sum->tx_packets += READ_ONCE(q->tx.stats.packets);
 		sum->tx_bytes += READ_ONCE(q->tx.stats.bytes);
 		sum->tx_dropped += READ_ONCE(q->tx.stats.drops);
 	}
-	sum->rx_errors = sum->rx_crc_errors;
 }
 
 static void zs_add_rx(const struct zs_queue *q, struct netdev_queue_stats_rx *stats)
@@ -117,7 +118,7 @@ static void zs_add_rx(const struct zs_queue *q, struct netdev_queue_stats_rx *st
 	stats->packets += q->rx.packets;
 	stats->bytes += q->rx.bytes;
 	stats->alloc_fail += q->rx.alloc_fail + q->rx.skb_alloc_fail;
-	stats->hw_drops += zs_wire_drops(&q->wire) + q->wire.csum_bad;
+	stats->hw_drops += zs_wire_drops(&q->wire);
 	stats->hw_drop_overruns += q->wire.drop_nobuf;
 	stats->csum_unnecessary += q->rx.csum_ok;
 	stats->csum_none += q->rx.csum_none;

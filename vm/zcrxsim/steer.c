@@ -23,7 +23,8 @@ static u32 zs_xor(const u8 *data, u32 len)
 {
 	u32 hash = 0, i;
 
-	for (i = 0; i + 4 <= len; i += 4)
+	/* What is behind the end is zero */
+	for (i = 0; i < len; i += 4)
 		hash ^= get_unaligned_be32(data + i);
 	return hash;
 }
@@ -58,7 +59,7 @@ static u32 zs_rss_hash(const struct zs_rss *rss, const struct zs_pkt *pkt,
 	u32 words = pkt->l3 == 6 ? 4 : 1, len = 0;
 	__be32 saddr[4], daddr[4];
 	__be16 sport, dport;
-	u8 data[ZS_RSS_KEY - 4];
+	u8 data[ZS_RSS_KEY - 4] = {};
 	u32 fields;
 
 	*type = PKT_HASH_TYPE_NONE;

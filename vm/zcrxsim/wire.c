@@ -154,12 +154,8 @@ static bool zs_send(struct zs_queue *txq, struct sk_buff *skb)
 
 	if (!tx->parsed) {
 		zs_parse(skb->data, skb_headlen(skb), &tx->pkt);
-		if (tx->pkt.hdr_len > ZS_HDR_MAX)
-			tx->pkt.l4 = 0;
 		tx->rxq = zs_steer(peer, &tx->pkt, &tx->hash, &tx->hash_type);
 		zs_parse_tunnel(skb->data, skb_headlen(skb), &tx->pkt);
-		if (tx->pkt.hdr_len > ZS_HDR_MAX)
-			tx->pkt.l4 = 0;
 		tx->sent = 0;
 		tx->segs = 0;
 		tx->draw.drawn = false;
@@ -207,13 +203,16 @@ static void zs_tx_run(struct zs_queue *q)
 {
 	struct netdev_queue *txq = netdev_get_tx_queue(q->port->dev, q->idx);
 	struct zs_txq *tx = &q->tx;
+	u64 drops = tx->stats.drops;
 	u32 packets = 0, bytes = 0;
 	struct sk_buff *skb;
 
 	while ((skb = skb_peek(&tx->ring)) && zs_send(q, skb)) {
 		__skb_unlink(skb, &tx->ring);
 		tx->parsed = false;
-		zs_tx_sent(tx, skb);
+		if (tx->stats.drops == drops)
+			zs_tx_sent(tx, skb);
+		drops = tx->stats.drops;
 		packets++;
 		bytes += skb->len;
 		dev_consume_skb_any(skb);
@@ -256,8 +255,6 @@ static void zs_parse_skb(struct sk_buff *skb, struct zs_pkt *pkt)
 	if (!pkt->l4 && skb_is_nonlinear(skb) &&
 	    pskb_may_pull(skb, min(skb->len, ZS_HDR_MAX)))
 		zs_parse(skb->data, skb_headlen(skb), pkt);
-	if (pkt->hdr_len > ZS_HDR_MAX)
-		pkt->l4 = 0;
 }
 
 /* Does the card know how to segment and to sum this? It sums itself if not. */

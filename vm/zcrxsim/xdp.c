@@ -156,6 +156,14 @@ struct sk_buff *zs_xdp_run(struct zs_queue *q, struct zs_ring *ring, struct zs_s
 		return NULL;
 	}
 
+	/* The other end may send longer frames than this one's MTU tells */
+	if (xdp_buff_has_frags(&ctx.buff) && !prog->aux->xdp_has_frags) {
+		trace_xdp_exception(dev, prog, XDP_ABORTED);
+		xdp_return_buff(&ctx.buff);
+		kfree(slot->big);
+		return NULL;
+	}
+
 	act = bpf_prog_run_xdp(prog, &ctx.buff);
 	switch (act) {
 	case XDP_PASS:

@@ -141,6 +141,8 @@ struct zs_wire_stats {
 	u64	drop_down;
 	u64	drop_rule;
 	u64	drop_nomem;
+	u64	drop_frags;		/* longer than an skb takes */
+	u64	drop_csum;		/* of csum_bad those that are not passed on */
 	u64	csum_bad;
 	u64	waits;
 };
@@ -357,6 +359,7 @@ void zs_copy(struct device *dma, const struct sk_buff *skb, u32 off,
 bool zs_has_room(const struct zs_ring *ring, u32 slots, u32 bufs);
 void zs_add_frag(struct zs_slot *slot, netmem_ref netmem, u32 off, u32 len, u32 truesize);
 bool zs_csum(const struct zs_frame *f, u8 *ip_summed, u8 *hdr, __wsum payload);
+bool zs_unreadable(const struct zs_slot *slot);
 void zs_slot_put(struct zs_ring *ring, struct zs_slot *slot);
 void zs_flatten(struct zs_queue *q, const struct zs_frame *f, u8 *dst);
 bool zs_place(struct zs_queue *q, const struct zs_frame *f, u32 waiter);
@@ -409,6 +412,7 @@ int zs_steer(struct zs_port *port, const struct zs_pkt *pkt, u32 *hash,
 int zs_rss_init(struct zs_port *port);
 void zs_rss_free(struct zs_port *port);
 void zs_rss_spread(struct zs_port *port, u32 queues);
+u32 zs_rss_last(struct zs_port *port, u32 context);
 u32 zs_get_rxfh_key_size(struct net_device *dev);
 u32 zs_get_rxfh_indir_size(struct net_device *dev);
 int zs_get_rxfh(struct net_device *dev, struct ethtool_rxfh_param *rxfh);
