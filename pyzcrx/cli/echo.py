@@ -14,7 +14,7 @@ import pyzcrx
 from pyzcrx.area import HugePages
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
-from pyzcrx.cli.listener import BACK_PATIENCE_S, listen
+from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
 from pyzcrx.cli.placement import place, placement_options
 from pyzcrx.cli.server import Server
 from pyzcrx.cli.user import user_option
@@ -151,7 +151,7 @@ def main(
             rq_memory=rq_memory,
             rx_buf_len=rx_buf_len,
             pressure=pyzcrx.Pressure(pressure, limit_bytes=pressure_limit),
-            patience=BACK_PATIENCE_S,
+            patience=QUEUE_PATIENCE_S,
         )
         if rcvbuf_bytes is None and not (nodev or discard):
             rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)

@@ -10,10 +10,11 @@ import time
 from pyzcrx.errors import BadArgument
 from pyzcrx.meanings import kernel_error
 
-BACK_PATIENCE_S = 10.0
-"""For what the ring of a process that was killed still has: the socket that it accepted
-from, the rx queue. The kernel winds rings up after the process is gone
-(``io_uring/io_uring.c:io_ring_exit_work()``)."""
+PORT_PATIENCE_S = 30.0
+"""For the socket that a dead process accepted from. The kernel winds its ring up once it
+is gone (``io_uring/io_uring.c:io_ring_exit_work()``), one that checks itself in 17 s."""
+QUEUE_PATIENCE_S = 10.0
+"""For the rx queue, which comes back a moment later. A living process may have it."""
 _RETRY_S = 0.05
 
 
@@ -23,7 +24,7 @@ def listen(host: str, port: int) -> socket.socket:
     Waits for a port that no living process has. Raises BadArgument (*host*),
     KernelError (EADDRINUSE and the like).
     """
-    until = time.monotonic() + BACK_PATIENCE_S
+    until = time.monotonic() + PORT_PATIENCE_S
     while True:
         try:
             return _listen(host, port)

@@ -13,7 +13,7 @@ from pyzcrx.bench.iperf3_server import Iperf3Server, TestResult
 from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import size_text, stats_json, stats_text
 from pyzcrx.cli.echo import Stop
-from pyzcrx.cli.listener import BACK_PATIENCE_S, listen
+from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
 
 
 def _tell(result: TestResult, *, as_json: bool) -> None:
@@ -44,7 +44,7 @@ def serve(
             queue = setup.queue
         ifq = ring.register_ifq(
             area, interface=setup.ifindex if setup is not None else interface, rx_queue=queue,
-            rx_buf_len=rx_buf_len, patience=BACK_PATIENCE_S,
+            rx_buf_len=rx_buf_len, patience=QUEUE_PATIENCE_S,
         )  # fmt: skip
         server = Iperf3Server(
             ring, ifq, listener,

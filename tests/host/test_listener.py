@@ -10,6 +10,7 @@ import time
 import pytest
 
 import pyzcrx
+import pyzcrx.nic.sockets  # now: what it imports maps libraries
 from pyzcrx.cli import listener
 from tests.leaks import nothing_leaks
 
