@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import subprocess
-from pathlib import Path
 
 import pytest
 
 import pyzcrx
+from pyzcrx import nic
 from tests.guest.card import Sim, register, run
 from tests.guest.echo import Echo, exchange
 from tests.sim.test_zero_copy import books, grown
@@ -33,7 +33,7 @@ def test_a_rule_that_leads_beyond_the_queues(sim: Sim) -> None:
     context = made.split()[-1]
     rule = ("flow-type", "tcp4", "dst-port", "9", "context", context)
     try:
-        queues = len(list(Path(f"/sys/class/net/{sim.interface}/queues").glob("rx-*")))
+        queues = nic.read(sim.interface).rx_queues
         refused("ethtool", "-N", sim.interface, *rule, "action", str(queues - 1))
         run("ethtool", "-N", sim.interface, *rule, "action", str(queues - 2), "loc", "900")
         run("ethtool", "-N", sim.interface, "delete", "900")
