@@ -41,6 +41,17 @@ def test_a_rule_that_leads_beyond_the_queues(sim: Sim) -> None:
         run("ethtool", "-X", sim.interface, "context", context, "delete")
 
 
+def test_a_rule_for_the_same_frames_is_replaced(sim: Sim) -> None:
+    rule = ("ethtool", "-N", sim.interface, "flow-type", "tcp4", "dst-port", "9", "action")
+    first, second = (run(*rule, queue).split()[-1] for queue in ("0", "2"))
+    try:
+        assert first == second
+        [found] = nic.read(sim.interface).rules or ()
+        assert (str(found.location), found.queue) == (first, 2)
+    finally:
+        run("ethtool", "-N", sim.interface, "delete", first)
+
+
 @pytest.mark.parametrize("times", [1, 3])
 def test_starts_that_fail_leave_the_queue_as_it_was(sim: Sim, times: int) -> None:
     sim.fault(fail_start=times)

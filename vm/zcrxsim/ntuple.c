@@ -149,13 +149,12 @@ static int zs_rule_check(struct net_device *dev, const struct ethtool_rx_flow_sp
 static bool zs_rule_same(const struct zs_rule *a, const struct ethtool_rxnfc *b)
 {
 	return a->fs.flow_type == b->fs.flow_type &&
-	       a->fs.ring_cookie == b->fs.ring_cookie &&
 	       (!(a->fs.flow_type & FLOW_RSS) || a->context == b->rss_context) &&
 	       !memcmp(&a->fs.h_u, &b->fs.h_u, sizeof(a->fs.h_u)) &&
 	       !memcmp(&a->fs.m_u, &b->fs.m_u, sizeof(a->fs.m_u));
 }
 
-/* Any place will do: that of an equal rule, else the last free one */
+/* Any place will do: that of a rule for the same frames, else the last free one */
 static int zs_rule_locate(const struct zs_rules *rules, const struct ethtool_rxnfc *info)
 {
 	u32 count = zs_rules_count(rules), i, loc;
