@@ -15,10 +15,10 @@ import json
 import select
 import socket
 import subprocess
-from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from pyzcrx.bench.begin import begin
 from pyzcrx.bench.iperf3 import (
     COOKIE_BYTES,
     MAX_STREAMS,
@@ -40,25 +40,28 @@ _LOOK_S = 0.2
 class Iperf3Sender:
     """One run of ``iperf3 -c`` as *plan* has it: stopped before its first byte until :meth:`run`.
 
-    No ifq may be bound to the queue that it comes by. *prepare* runs in its process before
-    it does.
+    No ifq may be bound to the queue that it comes by. *cpu*: where it runs.
     """
 
-    def __init__(self, plan: Plan, prepare: Callable[[], None] | None) -> None:
+    def __init__(self, plan: Plan, cpu: int | None) -> None:
         family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
         self._listener = socket.create_server(
             (plan.host, plan.ports[0]), family=family, backlog=MAX_STREAMS + 1
         )
         port = self._listener.getsockname()[1]
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
-        self._process = subprocess.Popen(
-            [*prefix, IPERF3, "-c", plan.host, "-p", str(port), "-P", str(plan.connections),
-             "-n", str(plan.size_bytes), "-J"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=prepare,
-        )  # fmt: skip
+        argv = [*prefix, IPERF3, "-c", plan.host, "-p", str(port), "-P", str(plan.connections),
+                "-n", str(plan.size_bytes), "-J"]  # fmt: skip
         self._control: socket.socket | None = None
         self._streams: list[socket.socket] = []
         self._go = b""
+        self._begun: list[subprocess.Popen[str]] = []
+        try:
+            begin(self._begun, argv, cpu, stderr=subprocess.STDOUT)
+        except BaseException:
+            self.close()
+            raise
+        [self._process] = self._begun
 
     def streams(self) -> list[int]:
         """Descriptors of its connections, for the receiver to inherit before :meth:`run`."""
@@ -129,10 +132,13 @@ class Iperf3Sender:
 
     def _end(self) -> str:
         """Have it end, and give what it printed."""
-        self._process.kill()
-        assert self._process.stdout is not None
-        with self._process:
-            return "" if self._process.stdout.closed else self._process.stdout.read()
+        said = ""
+        for process in self._begun:
+            process.kill()
+            assert process.stdout is not None
+            with process:
+                said += "" if process.stdout.closed else process.stdout.read()
+        return said
 
     def close(self) -> None:
         """End it, wherever it is."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pyzcrx.bench import card
 from pyzcrx.bench.bandwidth import Traffic
+from pyzcrx.bench.begin import begin
 from pyzcrx.bench.figures import added_up
 from pyzcrx.bench.iperf3_sender import IPERF3, Iperf3Sender
 from pyzcrx.bench.job import ReceiveJob, SendJob
@@ -48,10 +47,6 @@ def _no_example(plan: Plan) -> str:
     if plan.connections != 1 or plan.rx_buf_len or plan.read or plan.how == IPERF3:
         return "liburing's example takes one connection of our sender's, in pages, unread"
     return ""
-
-
-def _pinned(cpu: int | None) -> Callable[[], None] | None:
-    return None if cpu is None else lambda: os.sched_setaffinity(0, {cpu})
 
 
 class Rounds:
@@ -142,26 +137,30 @@ class Rounds:
         """What our sender told, having sent to *receivers*, which begin here."""
         for i in range(processes):
             argv = self._receiver(name, i, mark, echo=echo)
-            _begin(receivers, argv, self._pinning.receivers[i])
+            begin(receivers, argv, self._pinning.receivers[i])
         said = [_said(name, receiver, "listening on ") for receiver in receivers]
-        sender = subprocess.run(
-            self._sender([int(line.split()[-1]) for line in said], echo=echo),
-            capture_output=True, text=True, check=False,
-            timeout=PATIENCE_S, preexec_fn=_pinned(self._pinning.sender),
-        )  # fmt: skip
-        if sender.returncode:
-            raise SenderFailed(sender.stderr.strip() or "the sender failed")
-        told: dict[str, Any] = json.loads(sender.stdout)
+        argv = self._sender([int(line.split()[-1]) for line in said], echo=echo)
+        sender: list[subprocess.Popen[str]] = []
+        try:
+            begin(sender, argv, self._pinning.sender)
+            out, err = sender[0].communicate(timeout=PATIENCE_S)
+        finally:
+            for process in sender:
+                process.kill()
+                process.wait()
+        if sender[0].returncode:
+            raise SenderFailed(err.strip() or "the sender failed")
+        told: dict[str, Any] = json.loads(out)
         return told
 
     def _sent_by_iperf3(
         self, name: str, receivers: list[subprocess.Popen[str]], mark: int
     ) -> dict[str, Any]:
         card.wait_free(self._plan)
-        with Iperf3Sender(self._plan, _pinned(self._pinning.sender)) as sender:
+        with Iperf3Sender(self._plan, self._pinning.sender) as sender:
             fds = tuple(sender.streams())
             argv = self._receiver(name, 0, mark, echo=False, fds=fds)
-            _begin(receivers, argv, self._pinning.receivers[0], fds)
+            begin(receivers, argv, self._pinning.receivers[0], fds=fds)
             _said(name, receivers[0], "ready")
             return {"bytes": sender.run()}
 
@@ -198,27 +197,6 @@ class Rounds:
         )  # fmt: skip
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
         return [*prefix, sys.executable, "-P", "-m", "pyzcrx.bench.send", job.to_json()]
-
-
-def _begin(
-    receivers: list[subprocess.Popen[str]], argv: list[str], cpu: int | None,
-    fds: tuple[int, ...] = (),
-) -> None:
-    """One more of them, which no signal can make us forget: it would keep its queue."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-
-    def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if cpu is not None:
-            os.sched_setaffinity(0, {cpu})
-
-    try:
-        receivers.append(subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare,
-            pass_fds=fds,
-        ))  # fmt: skip
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _said(name: str, receiver: subprocess.Popen[str], what: str) -> str:

@@ -12,7 +12,7 @@ from pyzcrx.nic.ntuple import Ntuple
 from pyzcrx.nic.read import Reader
 from pyzcrx.nic.steps import Set
 
-FREE_PATIENCE_S = 10.0
+FREE_PATIENCE_S = 30.0
 """The kernel gives a queue back a moment after its last user went."""
 
 

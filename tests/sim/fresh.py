@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from pyzcrx import nic
@@ -84,7 +85,9 @@ def untouched(card: Fresh) -> Iterator[Fresh]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield card
-    assert card.state() == before
+    was, now = asdict(before), asdict(card.state())
+    changed = {name: (value, now[name]) for name, value in was.items() if now[name] != value}
+    assert not changed, changed
 
 
 def zcrx_nic(*options: str, check: bool = True) -> subprocess.CompletedProcess[str]:

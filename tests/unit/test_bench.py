@@ -19,7 +19,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx.bench import card, figures, marks, rounds, table
+from pyzcrx.bench import card, figures, marks, table
+from pyzcrx.bench.begin import begin
 from pyzcrx.bench.figures import Report, Spread, percentile, ratio
 from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
@@ -386,17 +387,17 @@ def test_a_process_is_known_before_a_signal_is_heard() -> None:
     begun: list[subprocess.Popen[str]] = []
     show = "import os, signal; print(signal.pthread_sigmask(0, []), os.sched_getaffinity(0))"
     cpu = min(os.sched_getaffinity(0))
-    begin = subprocess.Popen
+    popen = subprocess.Popen
 
     def interrupted(*args: Any, **options: Any) -> subprocess.Popen[str]:
         signal.raise_signal(signal.SIGTERM)
-        return begin(*args, **options)
+        return popen(*args, **options)
 
     with (
         mock.patch("subprocess.Popen", interrupted), pytest.raises(KeyboardInterrupt),
         interruptible(),
     ):  # fmt: skip
-        rounds._begin(begun, [sys.executable, "-c", show], cpu)
+        begin(begun, [sys.executable, "-c", show], cpu)
     [process] = begun
     # Nothing stays blocked, neither there nor here.
     assert process.communicate() == (f"set() {{{cpu}}}\n", "")

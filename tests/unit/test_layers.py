@@ -25,7 +25,7 @@ LAYERS = [
      "bench.receivers.mapped", "bench.receivers.example"],
     ["bench.gate"],
     ["bench.meter", "bench.pinning", "bench.ports", "bench.send", "bench.iperf3"],
-    ["bench.job", "bench.marks", "bench.bandwidth"],
+    ["bench.job", "bench.marks", "bench.bandwidth", "bench.begin"],
     ["doctor.trial", "doctor.report"],
     ["doctor.explain", "doctor.steering", "doctor.queue", "doctor.card", "doctor.kernel",
      "doctor.privilege", "doctor.placement", "doctor.urgent", "doctor.journal", "doctor.read",

@@ -1,0 +1,35 @@
+"""The processes of a run, begun so that none is forgotten and no signal is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+_INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
+
+
+def begin(
+    begun: list[subprocess.Popen[str]], argv: list[str], cpu: int | None, *,
+    stderr: int = subprocess.PIPE, fds: tuple[int, ...] = (),
+) -> None:
+    """Start *argv*, on *cpu* if there is one, as the last of *begun*; its output is piped.
+
+    Signals wait meanwhile. What one raises between the fork and the append would lose the
+    process, and what it raises in a hook of ``os.register_at_fork()``, logging's for one,
+    is lost itself.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+
+    def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
+
+    try:
+        begun.append(subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=prepare,
+            pass_fds=fds,
+        ))  # fmt: skip
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
