@@ -11,9 +11,15 @@ START_S = 60 * SLOW
 """For a program to begin or to end."""
 
 
-def until(what: Callable[[], object], message: str, *, patience_s: float = PATIENCE_S) -> None:
-    """Poll *what* until it is true, which it must become."""
+def until(
+    what: Callable[[], object],
+    message: str | Callable[[], str],
+    *,
+    patience_s: float = PATIENCE_S,
+) -> None:
+    """Poll *what* until it is true, which it must become, or fail with *message*."""
     deadline = time.monotonic() + patience_s
     while not what():
-        assert time.monotonic() < deadline, message
+        if time.monotonic() >= deadline:
+            raise AssertionError(message if isinstance(message, str) else message())
         time.sleep(0.02)

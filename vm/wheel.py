@@ -16,7 +16,7 @@ SOURCE_FOLDERS = ("csrc", "pyzcrx")
 
 
 def sources(root: Path) -> list[Path]:
-    """The files that decide what the wheel holds."""
+    """The files that decide what the wheel holds, beside liburing, which is linked in."""
     files = [root / name for name in SOURCES if (root / name).is_file()]
     for folder in SOURCE_FOLDERS:
         files += sorted(
@@ -38,20 +38,21 @@ def obtain(wanted: str) -> tuple[Path, cache.Entry | None] | None:
         return path.absolute(), None
     files = sources(ROOT)
     parts = [part for file in files for part in (str(file.relative_to(ROOT)), file.read_bytes())]
-    key = cache.key("wheel", sys.version, *parts)
+    environment = dict(os.environ)
+    if "PKG_CONFIG_PATH" not in environment:
+        environment["PKG_CONFIG_PATH"] = liburing()
+    linked = _run(["pkg-config", "--modversion", "liburing"], "finding liburing", environment)
+    key = cache.key("wheel", sys.version, linked, *parts)
 
     def make(folder: Path) -> None:
         with host.progress("building pyzcrx's wheel"):
-            _build(folder)
+            _build(folder, environment)
 
     entry = cache.obtain("wheel", key, make, keep=4)
     return next(entry.path.glob("*.whl")), entry
 
 
-def _build(folder: Path) -> None:
-    environment = dict(os.environ)
-    if "PKG_CONFIG_PATH" not in environment:
-        environment["PKG_CONFIG_PATH"] = liburing()
+def _build(folder: Path, environment: dict[str, str]) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     _run(
         [*pip, "wheel", "--no-deps", "-q", "-w", str(folder), str(ROOT)],

@@ -28,12 +28,18 @@ def books(plan: Plan) -> dict[str, int]:
 
 
 def wait_free(plan: Plan) -> None:
-    """Until no ifq is bound to our queues: what comes by one then cannot be read by us."""
+    """Until no ifq is bound to our queues: what comes by one then cannot be read by us.
+
+    Nothing to wait for without a card, or where it is gone.
+    """
     if plan.interface is None:
         return
     from pyzcrx.nic.read import Reader  # pyroute2's import is slow
 
-    index = socket.if_nametoindex(plan.interface)
+    try:
+        index = socket.if_nametoindex(plan.interface)
+    except OSError:
+        return
     with Reader() as kernel:
         held = kernel.netdev.wait_unbound(index, plan.queues, PATIENCE_S) if kernel.netdev else ()
     if held:

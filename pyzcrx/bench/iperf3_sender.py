@@ -61,7 +61,11 @@ class Iperf3Sender:
         except BaseException:
             self.close()
             raise
-        [self._process] = self._begun
+
+    @property
+    def _process(self) -> subprocess.Popen[str]:
+        """The only one that is begun, once it is."""
+        return self._begun[0]
 
     def streams(self) -> list[int]:
         """Descriptors of its connections, for the receiver to inherit before :meth:`run`."""

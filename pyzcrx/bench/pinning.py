@@ -86,7 +86,7 @@ class Pinning:
                 self.problems.append(f"NAPI of {interface} runs in threads, which are not pinned")
 
     def restore(self) -> None:
-        """The interrupts as they were."""
+        """The interrupts as they were. When no queue restarts any more: see ``undo_order``."""
         for path, before in self._before.items():
             try:
                 path.write_text(before)

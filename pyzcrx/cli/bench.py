@@ -14,6 +14,7 @@ import click
 import pyzcrx
 from pyzcrx.bench import plot, table
 from pyzcrx.bench.bandwidth import Traffic, counted
+from pyzcrx.bench.card import wait_free
 from pyzcrx.bench.figures import Report
 from pyzcrx.bench.iperf3 import MAX_STREAMS
 from pyzcrx.bench.iperf3_sender import IPERF3
@@ -169,8 +170,11 @@ def main(
             if why:
                 pinning.problems.append(why)
         names = _runnable(plan, pinning)
+        # After the card: a queue that restarts gets the interrupt's CPUs of before.
+        stack.callback(pinning.restore)
         ports = stack.enter_context(Ports(host, queues)).numbers
         plan = replace(plan, ports=ports, queues=card.for_ports(host, ports, stack))
+        stack.callback(wait_free, plan)
         report = _measure(plan, names, pinning, traffic)
     if picture:
         plot.draw([report], picture)
@@ -194,24 +198,21 @@ def _measure(
     interfaces = [plan.interface] if plan.interface else []
     if plan.netns:
         interfaces += interfaces_in(plan.netns)
-    try:
-        pinning.pin_interrupts(interfaces)
-        report = Report(
-            setup(plan, pinning),
-            {"pyzcrx": pyzcrx.__version__, "python": platform.python_version()},
-            pinning.problems,
-        )
-        rounds = Rounds(plan, pinning, traffic)
-        with click.progressbar(
-            length=plan.rounds * len(names), label="zcrx-bench", file=sys.stderr
-        ) as progress:
-            for name, figures in rounds.runs(names):
-                report.runs.setdefault(name, []).append(figures)
-                progress.update(1)
-        if plan.echo_rounds:
-            report.echo_ns = {name: rounds.echo(name) for name in names if name != EXAMPLE}
-    finally:
-        pinning.restore()
+    pinning.pin_interrupts(interfaces)
+    report = Report(
+        setup(plan, pinning),
+        {"pyzcrx": pyzcrx.__version__, "python": platform.python_version()},
+        pinning.problems,
+    )
+    rounds = Rounds(plan, pinning, traffic)
+    with click.progressbar(
+        length=plan.rounds * len(names), label="zcrx-bench", file=sys.stderr
+    ) as progress:
+        for name, figures in rounds.runs(names):
+            report.runs.setdefault(name, []).append(figures)
+            progress.update(1)
+    if plan.echo_rounds:
+        report.echo_ns = {name: rounds.echo(name) for name in names if name != EXAMPLE}
     return report
 
 

@@ -10,7 +10,7 @@ from pyzcrx.errors import KernelError, NoSuchInterface, RestoreFailed
 from pyzcrx.nic.journal import Journal, Store, stores
 from pyzcrx.nic.ntuple import Ntuple
 from pyzcrx.nic.read import Reader
-from pyzcrx.nic.steps import Set
+from pyzcrx.nic.steps import Set, undo_order
 
 FREE_PATIENCE_S = 30.0
 """The kernel gives a queue back a moment after its last user went."""
@@ -51,7 +51,7 @@ def leave(store: Store, journal: Journal, kernel: Reader) -> Report:
     report.notes += wrong
     later = [other for other in journals if other.since_ns > journal.since_ns]
     left: list[int] = []
-    for at in reversed(range(len(journal.steps))):
+    for at in undo_order(journal.steps):
         step = journal.steps[at]
         try:
             if isinstance(step, Set) and _bequeath(store, step, later):

@@ -125,6 +125,11 @@ def command(interface: str, key: str, value: Value) -> str:
     raise BadArgument(f"no setting is called {key!r}")
 
 
+def is_interrupt(key: str) -> bool:
+    """Whether it is the CPUs of an interrupt."""
+    return key.startswith("irq:")
+
+
 def on_off(value: bool) -> str:
     """In the words of ``ethtool``."""
     return "on" if value else "off"

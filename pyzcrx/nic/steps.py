@@ -8,6 +8,7 @@ meantime is left and said.
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -165,6 +166,21 @@ KINDS: dict[str, type[Any]] = {"set": Set, "context": Context, "steer": Steer}
 def kind_of(step: Step) -> str:
     """Its name in a journal."""
     return next(name for name, kind in KINDS.items() if type(step) is kind)
+
+
+def undo_order(steps: Sequence[Step]) -> list[int]:
+    """The steps' places as they are to be undone: the last first, but interrupts after all.
+
+    The stack learns of an interrupt's new CPUs a moment later; a queue that restarts
+    before that, as for header split, gets the old ones again (7.3, ``net/core/dev.c``:
+    ``netif_napi_set_irq_locked()`` drops the news, ``napi_restore_config()`` sets them).
+    """
+
+    def turn(at: int) -> tuple[bool, int]:
+        step = steps[at]
+        return isinstance(step, Set) and settings.is_interrupt(step.key), -at
+
+    return sorted(range(len(steps)), key=turn)
 
 
 def _text(value: Value) -> str:

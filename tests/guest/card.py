@@ -31,10 +31,14 @@ FAULTS = (
 )  # fmt: skip
 """Rates of a million frames, but for the last two."""
 PATIENT_TCP = (f"net.ipv4.tcp_rto_max_ms={int(min(5 * SLOW, 120) * 1000)}",
-               "net.ipv4.tcp_retries2=255")  # fmt: skip
+               "net.ipv4.tcp_retries2=255",
+               "net.ipv4.tcp_fin_timeout=5")  # fmt: skip
 """Frames are lost on purpose: tried again every few seconds, and never given up. Not sooner:
 who has data under way to a peer with a shut window, and hears nothing for twice as long, is
-given up all the same (``net/ipv4/tcp_timer.c:tcp_rtx_probe0_timed_out()``)."""
+given up all the same (``net/ipv4/tcp_timer.c:tcp_rtx_probe0_timed_out()``).
+
+A socket whose FIN was acknowledged while it was being closed waits so long for its peer's as
+an orphan, 60 s by default (``net/ipv4/tcp_input.c:tcp_rcv_state_process()``)."""
 
 
 def run(*argv: str) -> str:

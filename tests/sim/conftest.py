@@ -35,7 +35,9 @@ def put_back(sim: Sim) -> Iterator[None]:
     before = retries.read_text()
     retries.write_text("1\n")  # sockets without a process still want to send
     yield
-    settle()
-    retries.write_text(before)
-    sim.take_down()
-    sim.set_up()
+    try:
+        settle()
+    finally:
+        retries.write_text(before)
+        sim.take_down()
+        sim.set_up()

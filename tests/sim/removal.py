@@ -6,7 +6,8 @@ import socket
 import struct
 from pathlib import Path
 
-from tests.guest.card import run
+from tests.guest.card import Sim, run
+from tests.guest.stuck import stuck
 from tests.leaks import free_deferred_skbs, pinned_pages
 from tests.patience import START_S, until
 
@@ -38,7 +39,7 @@ def settle() -> None:
     """Wait until the sockets of the dead are gone, and with them every pinned page."""
     until(
         lambda: " orphan 0 " in Path("/proc/net/sockstat").read_text(),
-        "sockets that nobody has any more stay",
+        lambda: f"sockets that nobody has any more stay\n{stuck(Sim.netns)}",
         patience_s=START_S,
     )
     free_deferred_skbs()

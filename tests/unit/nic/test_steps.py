@@ -9,9 +9,11 @@ import pytest
 
 import pyzcrx
 from pyzcrx.nic import settings
+from pyzcrx.nic.plan import Wanted, plan
 from pyzcrx.nic.read import Reader
 from pyzcrx.nic.settings import Value, command, spread
-from pyzcrx.nic.steps import Set
+from pyzcrx.nic.steps import Set, undo_order
+from tests.unit.nic import cards
 
 KERNEL = cast(Reader, None)
 
@@ -136,3 +138,12 @@ def test_unknown_settings() -> None:
 def test_shares() -> None:
     assert spread([]) == "default"
     assert spread([3, 3]) == "weight 0 0 0 1"
+
+
+def test_interrupts_are_undone_after_all_that_restarts_their_queues() -> None:
+    steps = plan(cards.card(), Wanted((), queues=2, irq_cpus="1", napi={"threaded": 1})).steps
+    order = [steps[at] for at in undo_order(steps)]
+    interrupts = [step for step in steps if isinstance(step, Set) and step.key.startswith("irq:")]
+    assert len(interrupts) == 2
+    assert order[-2:] == interrupts[::-1]
+    assert order[:-2] == [step for step in reversed(steps) if step not in interrupts]

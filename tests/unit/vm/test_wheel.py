@@ -22,14 +22,23 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "pyzcrx/__pycache__/ring.pyc").touch()
     (root / "csrc/shim.c").touch()
     monkeypatch.setattr(wheel, "ROOT", root)
+    install_liburing(tmp_path, "2.14")
+    monkeypatch.setenv("PKG_CONFIG_PATH", str(tmp_path))
     return root
+
+
+def install_liburing(folder: Path, version: str) -> None:
+    """As far as pkg-config can tell."""
+    text = f"Name: liburing\nDescription: io_uring\nVersion: {version}\n"
+    (folder / "liburing.pc").write_text(text)
 
 
 class Pip:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, folder: Path) -> None:
+    def __call__(self, folder: Path, environment: dict[str, str]) -> None:
+        del environment
         self.calls += 1
         (folder / "pyzcrx-0.whl").touch()
 
@@ -69,6 +78,18 @@ def test_built_anew_when_a_source_changes(
     (checkout / change).write_text("changed")
     wheel.obtain("auto")
     assert pip.calls == builds
+
+
+def test_built_anew_when_liburing_changes(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del checkout
+    pip = Pip()
+    monkeypatch.setattr(wheel, "_build", pip)
+    for version, builds in (("2.14", 1), ("2.15", 2), ("2.14", 2)):
+        install_liburing(tmp_path, version)
+        wheel.obtain("auto")
+        assert pip.calls == builds
 
 
 def test_a_failed_build_shows_its_last_lines(
