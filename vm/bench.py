@@ -81,7 +81,8 @@ def c_receivers() -> cache.Entry:
                 host.run(["cmake", "--build", build, "--target", name], what=f"building {name}")
                 (Path(build) / name).rename(folder / name)
 
-    return cache.obtain("bench", cache.key(*parts), make, keep=2)
+    key = cache.key(wheel.liburing_version(pkg_config), *parts)
+    return cache.obtain("bench", key, make, keep=2)
 
 
 def set_up_card(guest: Guest, mtu: int, pack: bool) -> None:

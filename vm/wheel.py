@@ -38,26 +38,25 @@ def obtain(wanted: str) -> tuple[Path, cache.Entry | None] | None:
         return path.absolute(), None
     files = sources(ROOT)
     parts = [part for file in files for part in (str(file.relative_to(ROOT)), file.read_bytes())]
-    environment = dict(os.environ)
-    if "PKG_CONFIG_PATH" not in environment:
-        environment["PKG_CONFIG_PATH"] = liburing()
-    linked = _run(["pkg-config", "--modversion", "liburing"], "finding liburing", environment)
-    key = cache.key("wheel", sys.version, linked, *parts)
+    pkg_config = os.environ.get("PKG_CONFIG_PATH")
+    if pkg_config is None:
+        pkg_config = liburing()
+    key = cache.key("wheel", sys.version, liburing_version(pkg_config), *parts)
 
     def make(folder: Path) -> None:
         with host.progress("building pyzcrx's wheel"):
-            _build(folder, environment)
+            _build(folder, pkg_config)
 
     entry = cache.obtain("wheel", key, make, keep=4)
     return next(entry.path.glob("*.whl")), entry
 
 
-def _build(folder: Path, environment: dict[str, str]) -> None:
+def _build(folder: Path, pkg_config: str) -> None:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     _run(
         [*pip, "wheel", "--no-deps", "-q", "-w", str(folder), str(ROOT)],
         "building the wheel",
-        environment,
+        {**os.environ, "PKG_CONFIG_PATH": pkg_config},
     )
     if not any(folder.glob("*.whl")):
         raise BuildFailed("pip made no wheel")
@@ -67,6 +66,13 @@ def liburing() -> str:
     """The folder for PKG_CONFIG_PATH, made by scripts/get-liburing."""
     lines = _run([str(ROOT / "scripts/get-liburing")], "getting liburing", dict(os.environ))
     return lines.split("\n")[-1]
+
+
+def liburing_version(pkg_config: str) -> str:
+    """Of the one found by that PKG_CONFIG_PATH: what is built with it holds it."""
+    query = ["pkg-config", "--modversion", "liburing"]
+    said = host.run(query, what="finding liburing", env={"PKG_CONFIG_PATH": pkg_config})
+    return said.decode().strip()
 
 
 def _run(argv: list[str], what: str, environment: dict[str, str]) -> str:

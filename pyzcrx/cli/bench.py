@@ -174,6 +174,7 @@ def main(
         stack.callback(pinning.restore)
         ports = stack.enter_context(Ports(host, queues)).numbers
         plan = replace(plan, ports=ports, queues=card.for_ports(host, ports, stack))
+        # A killed receiver's queue restarts a moment later, and the card may not be ours to set.
         stack.callback(wait_free, plan)
         report = _measure(plan, names, pinning, traffic)
     if picture:

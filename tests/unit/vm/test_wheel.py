@@ -37,8 +37,8 @@ class Pip:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, folder: Path, environment: dict[str, str]) -> None:
-        del environment
+    def __call__(self, folder: Path, pkg_config: str) -> None:
+        del pkg_config
         self.calls += 1
         (folder / "pyzcrx-0.whl").touch()
 
