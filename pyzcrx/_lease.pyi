@@ -78,8 +78,14 @@ class Span:
 
 class Lease(Span):
     def __new__(
-        cls, account: Account, memory: Span, address: int, length: int, off: int,
-        token: int = 0, /,
+        cls,
+        account: Account,
+        memory: Span,
+        address: int,
+        length: int,
+        off: int,
+        token: int = 0,
+        /,
     ) -> Self: ...
     def give_back(self) -> int: ...
     def release(self) -> None: ...
@@ -118,8 +124,11 @@ class Receiver:
     protocol: Any
 
 def take(
-    columns: int, operations: Mapping[int, object], accounts: list[Account],
-    receivers: list[Any], /,
+    columns: int,
+    operations: Mapping[int, object],
+    accounts: list[Account],
+    receivers: list[Any],
+    /,
 ) -> bool: ...
 def give_back(columns: int, accounts: list[Account], /) -> None: ...
 

@@ -192,8 +192,11 @@ class Area:
             raise
         try:
             os.ftruncate(fd, size_bytes)
-            return cls(Mapping.of_file(fd, 0, size_bytes), fd=fd,
-                       page_bytes=1 << huge_shift if huge_shift else PAGE)
+            return cls(
+                Mapping.of_file(fd, 0, size_bytes),
+                fd=fd,
+                page_bytes=1 << huge_shift if huge_shift else PAGE,
+            )
         except KernelError:
             os.close(fd)
             raise
@@ -245,7 +248,9 @@ class Area:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self.close()

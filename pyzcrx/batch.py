@@ -22,6 +22,7 @@ from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
 if TYPE_CHECKING:
     from pyzcrx.loop import Ring
 
+
 class Run(NamedTuple):
     """Neighbouring completions ``start`` to ``stop`` of a batch that belong to one request."""
 
@@ -45,8 +46,14 @@ class Batch:
     """
 
     __slots__ = (
-        "_expired", "_n", "_open", "_ring", "_watch", "events", "size_bytes",
-    )  # fmt: skip
+        "_expired",
+        "_n",
+        "_open",
+        "_ring",
+        "_watch",
+        "events",
+        "size_bytes",
+    )
 
     def __init__(self, ring: Ring, events: list[Event]) -> None:
         """Use :meth:`pyzcrx.Ring.wait`."""

@@ -59,9 +59,14 @@ class Columns:
     def refresh(self) -> None:
         """Take over the counts of a turn."""
         (
-            self.n_data, self.n_runs, self.n_other, self.n_bytes,
-            self.overflow, self.now_ns, _,
-        ) = self.counts.tolist()  # fmt: skip
+            self.n_data,
+            self.n_runs,
+            self.n_other,
+            self.n_bytes,
+            self.overflow,
+            self.now_ns,
+            _,
+        ) = self.counts.tolist()
 
     def forget(self) -> None:
         """As after a turn that brought no data."""

@@ -23,7 +23,6 @@ POISON = 0xA5
 """What released memory holds."""
 
 
-
 def wanted(debug: bool | None) -> bool:
     """What the caller says, else what the environment says."""
     if debug is not None:
@@ -69,8 +68,7 @@ def report_leaks(account: Account, known: set[int]) -> None:
     for lease in account.oldest(-1):
         if isinstance(lease, DebugBuffer) and id(lease) not in known:
             warnings.warn(
-                f"a Buffer of {len(lease)} bytes is out while its ring closes"
-                f"{lease.story()}",
+                f"a Buffer of {len(lease)} bytes is out while its ring closes{lease.story()}",
                 LeakWarning,
                 stacklevel=5,
             )

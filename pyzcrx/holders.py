@@ -60,6 +60,9 @@ def held_by_request(ifq: Ifq, *, copies: bool = True) -> list[Held]:
             continue
         buffers, size_bytes = sums.get(lease.token, (0, 0))
         sums[lease.token] = buffers + 1, size_bytes + len(lease)
-    found = [Held(request, *amounts) for token, amounts in sums.items()
-             if (request := ifq.request(token)) is not None]
+    found = [
+        Held(request, *amounts)
+        for token, amounts in sums.items()
+        if (request := ifq.request(token)) is not None
+    ]
     return sorted(found, key=lambda held: -held.size_bytes)

@@ -58,7 +58,11 @@ class Ifq:
     """
 
     def __init__(
-        self, ring: RingCore, slot: int, area: Area, wanted: Wanted,
+        self,
+        ring: RingCore,
+        slot: int,
+        area: Area,
+        wanted: Wanted,
         pressure: Pressure | None = None,
     ) -> None:
         """Use :meth:`pyzcrx.Ring.register_ifq`."""
@@ -205,9 +209,7 @@ class Ifq:
         """The buffer of one completion. Raises CorruptRing where the area has no such place."""
         memory, at = self.locate(off, length)
         self.relief.measure(self.request(token))
-        buffer = self._buffer_type(
-            self.account, memory, memory.address + at, length, off, token
-        )
+        buffer = self._buffer_type(self.account, memory, memory.address + at, length, off, token)
         if isinstance(buffer, debug.DebugBuffer):
             buffer.leased_at = caller()
         return buffer
@@ -217,9 +219,17 @@ class Ifq:
         columns = self.ring.columns
         self.relief.measure(request)
         done = self.account.lease_run(
-            into, self._make_data, request, self._buffer_type, self._memories,
-            columns.offs, columns.lengths, start, stop, request.token,
-        )  # fmt: skip
+            into,
+            self._make_data,
+            request,
+            self._buffer_type,
+            self._memories,
+            columns.offs,
+            columns.lengths,
+            start,
+            stop,
+            request.token,
+        )
         if done < stop:
             self.locate(columns.offs[done], columns.lengths[done])
 
@@ -291,8 +301,11 @@ class Ifq:
         given = account.given if self._starved else 0
         if account.settle(self._act_at, relief.most):
             if not (
-                self.notices.fired or self._starved or self._postponed
-                or relief.paused or relief.narrowed
+                self.notices.fired
+                or self._starved
+                or self._postponed
+                or relief.paused
+                or relief.narrowed
             ):
                 return -1
         else:

@@ -86,13 +86,19 @@ class Ring(RingCore):
     """
 
     def __init__(
-        self, *, sq_entries: int = 256, cq_entries: int = 4096, gather_us: int = MOST_US,
+        self,
+        *,
+        sq_entries: int = 256,
+        cq_entries: int = 4096,
+        gather_us: int = MOST_US,
         debug: bool | None = None,
     ) -> None:
         super().__init__(
-            sq_entries=sq_entries, cq_entries=cq_entries, gather_us=gather_us,
+            sq_entries=sq_entries,
+            cq_entries=cq_entries,
+            gather_us=gather_us,
             debug=debug_wanted(debug),
-        )  # fmt: skip
+        )
         self.ifqs: list[Ifq] = []
         self._unseen: Batch | None = None
         """A batch that was drained and not handed on."""
@@ -155,9 +161,7 @@ class Ring(RingCore):
             ifq.check_interface()  # it may have gone before we listened
         return ifq
 
-    def _register(
-        self, area: Area, wanted: Wanted, relief: Pressure | None, until: float
-    ) -> Ifq:
+    def _register(self, area: Area, wanted: Wanted, relief: Pressure | None, until: float) -> Ifq:
         while True:
             try:
                 return Ifq(self, len(self.ifqs), area, wanted, relief)
@@ -188,7 +192,10 @@ class Ring(RingCore):
         return Accept(self, listener, context)
 
     def send(
-        self, sock: socket.socket | int, buffers: Sequence[Buffer | bytes], *,
+        self,
+        sock: socket.socket | int,
+        buffers: Sequence[Buffer | bytes],
+        *,
         context: object = None,
     ) -> Send:
         """Send up to 1024 buffers in order; a Sent event says that they are yours again.

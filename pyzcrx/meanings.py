@@ -273,9 +273,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
 }
 
 
-def kernel_error(
-    errno: int, operation: str, subject: str = "", *, extack: str = ""
-) -> KernelError:
+def kernel_error(errno: int, operation: str, subject: str = "", *, extack: str = "") -> KernelError:
     """The typed error of an errno: *operation* names a row above, *subject* whom it met.
 
     ``errno`` may be given as the negative number that the shim returns. extack: the
@@ -298,6 +296,4 @@ def kernel_error(
 
 def meanings() -> dict[str, dict[int, _Meaning]]:
     """A copy of the table: operation, errno, (class, cause, mend)."""
-    return {
-        operation: dict(row) for operation, row in (*_MEANINGS.items(), *CARD_MEANINGS.items())
-    }
+    return {operation: dict(row) for operation, row in (*_MEANINGS.items(), *CARD_MEANINGS.items())}

@@ -82,7 +82,10 @@ class Send:
     __slots__ = ("_iov", "_msg", "_views", "buffers", "context", "fd", "size_bytes", "token")
 
     def __init__(
-        self, ring: RingCore, sock: socket.socket | int, buffers: Sequence[Buffer | bytes],
+        self,
+        ring: RingCore,
+        sock: socket.socket | int,
+        buffers: Sequence[Buffer | bytes],
         context: object,
     ) -> None:
         """Use :meth:`pyzcrx.Ring.send`."""
@@ -101,9 +104,7 @@ class Send:
             iov.base = int(ffi.cast("uintptr_t", view))
             iov.len = len(view)
             self.size_bytes += len(view)
-        result = lib.pz_prep_send(
-            ring.raw, self.fd, self._msg, self._iov, len(buffers), self.token
-        )
+        result = lib.pz_prep_send(ring.raw, self.fd, self._msg, self._iov, len(buffers), self.token)
         ring.submit(self, self.token, result, "send")
 
     def drop(self, res: int) -> None:

@@ -109,9 +109,11 @@ def area_advice(
     frame = mtu or (mtu_of(interface) if interface else None) or _USUAL_MTU
     buffer = rx_buf_len or PAGE
     for name, value in (
-        ("rx_ring_entries", entries), ("mtu", frame), ("rx_buf_len", buffer),
+        ("rx_ring_entries", entries),
+        ("mtu", frame),
+        ("rx_buf_len", buffer),
         ("held_bytes", held_bytes + 1),
-    ):  # fmt: skip
+    ):
         if value <= 0:
             raise BadArgument(f"{name} is negative")
     posted = entries * -(-frame // buffer)

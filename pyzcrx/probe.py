@@ -87,9 +87,15 @@ def probe() -> Probe:
         ring = Ring(sq_entries=1, cq_entries=8)
     except KernelError as error:
         return Probe(
-            kernel, liburing, Presence.NO_IO_URING, None, None, False,
-            ring_errno=error.errno, notes=(str(error),),
-        )  # fmt: skip
+            kernel,
+            liburing,
+            Presence.NO_IO_URING,
+            None,
+            None,
+            False,
+            ring_errno=error.errno,
+            notes=(str(error),),
+        )
     try:
         presence, permitted, notes = _attempt(ring)
         if presence is not Presence.PRESENT:
@@ -105,8 +111,9 @@ def probe() -> Probe:
             register_flags=_flags(RegisterFlag, found and found.register_flags),
             area_flags=_flags(AreaFlag, found and found.area_flags),
             features=_flags(Feature, found and found.features),
-            ctrl_ops=None if found is None else
-            tuple(op for op in CtrlOp if op < found.nr_ctrl_opcodes),
+            ctrl_ops=None
+            if found is None
+            else tuple(op for op in CtrlOp if op < found.nr_ctrl_opcodes),
             stats=_stats(ring, found),
             notes=notes,
         )
@@ -118,8 +125,10 @@ def _attempt(ring: Ring) -> tuple[Presence, bool, tuple[str, ...]]:
     reg = ffi.new("struct pz_ifq_reg *")
     number = -lib.pz_register_ifq(ring.raw, reg)
     if number == errno.EPERM:
-        return Presence.PRESENT, False, (
-            "registration needs CAP_NET_ADMIN in the initial user namespace: run as root",
+        return (
+            Presence.PRESENT,
+            False,
+            ("registration needs CAP_NET_ADMIN in the initial user namespace: run as root",),
         )
     if number == errno.EFAULT:
         return Presence.PRESENT, True, ()
@@ -127,8 +136,10 @@ def _attempt(ring: Ring) -> tuple[Presence, bool, tuple[str, ...]]:
         return Presence.COMPILED_OUT, False, ("the kernel lacks CONFIG_IO_URING_ZCRX",)
     if number == errno.EINVAL:
         return Presence.UNKNOWN_TO_KERNEL, False, ("zcrx needs Linux 6.15 or newer",)
-    return Presence.PRESENT, False, (
-        f"a zeroed registration was answered with {errno_name(number)}",
+    return (
+        Presence.PRESENT,
+        False,
+        (f"a zeroed registration was answered with {errno_name(number)}",),
     )
 
 

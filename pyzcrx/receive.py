@@ -34,9 +34,18 @@ class Request(Receiver):
     """
 
     __slots__ = (
-        "__weakref__", "_drained_at", "_over", "_pause_at", "_rcvbuf", "_stopping",
-        "context", "fd", "greedy", "ifq", "token",
-    )  # fmt: skip
+        "__weakref__",
+        "_drained_at",
+        "_over",
+        "_pause_at",
+        "_rcvbuf",
+        "_stopping",
+        "context",
+        "fd",
+        "greedy",
+        "ifq",
+        "token",
+    )
 
     def __init__(self, ifq: Ifq, fd: int, limit: int | None, context: object) -> None:
         """Use :meth:`Ifq.receive`."""

@@ -119,7 +119,11 @@ class RingCore:
     """
 
     def __init__(
-        self, *, sq_entries: int = 256, cq_entries: int = 4096, gather_us: int = MOST_US,
+        self,
+        *,
+        sq_entries: int = 256,
+        cq_entries: int = 4096,
+        gather_us: int = MOST_US,
         debug: bool = False,
     ) -> None:
         self.debug = debug
@@ -148,9 +152,7 @@ class RingCore:
         self._cq = ffi.new("struct pz_cq *")
         lib.pz_ring_cq(self.raw, self._cq)
         self.columns = Columns(min(int(self._cq.entries), 4096))
-        self.pace = Pace(
-            gather_us if lib.pz_ring_gathers(self.raw) else 0, int(self._cq.entries)
-        )
+        self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0, int(self._cq.entries))
         self._serial = 0
         self._operations: dict[int, Operation] = {}
         self.looked_at: Expiring | None = None
@@ -185,9 +187,7 @@ class RingCore:
             what = "belongs to the parent process" if self._state is ForkedChild else "was closed"
             raise self._state(f"the ring {what}")
         if get_ident() != self._owner:
-            raise WrongThread(
-                "the ring belongs to the thread that made it; make one ring a thread"
-            )
+            raise WrongThread("the ring belongs to the thread that made it; make one ring a thread")
 
     @property
     def closed(self) -> bool:

@@ -25,10 +25,14 @@ from pyzcrx.privilege import User, drop
 
 FORWARDED = frozenset(
     {
-        signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM,
-        signal.SIGUSR1, signal.SIGUSR2,
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
     }
-)  # fmt: skip
+)
 _FROM_KERNEL = 0x80
 """si_code of a terminal's Ctrl-C: the worker, of the same process group, has got it too."""
 

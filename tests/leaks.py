@@ -18,9 +18,18 @@ from tests.patience import PATIENCE_S, START_S
 _SLABS = Path("/sys/kernel/slab")
 _PAGE_KB = os.sysconf("SC_PAGE_SIZE") >> 10
 _NAMED = (
-    "MemFree", "Buffers", "Cached", "SwapCached", "AnonPages", "Slab", "KernelStack",
-    "PageTables", "SecPageTables", "Percpu", "VmallocUsed",
-)  # fmt: skip
+    "MemFree",
+    "Buffers",
+    "Cached",
+    "SwapCached",
+    "AnonPages",
+    "Slab",
+    "KernelStack",
+    "PageTables",
+    "SecPageTables",
+    "Percpu",
+    "VmallocUsed",
+)
 _WATCHERS = ("debug_objects_cache",)
 """Of a kernel that checks itself: what it notes of others, some more at each look."""
 _PINNED = ("VmPin", "VmLck")

@@ -64,19 +64,27 @@ def c_receivers() -> cache.Entry:
     found = sorted(Path(pkg_config).parents[2].glob("share/doc/liburing-dev/examples/zcrx.c"))
     example = found[0] if found else None
     files = [path for path in wheel.sources(ROOT) if (ROOT / "csrc") in path.parents]
-    parts = [
-        part for file in (*files, *found) for part in (str(file), file.read_bytes())
-    ]
+    parts = [part for file in (*files, *found) for part in (str(file), file.read_bytes())]
 
     def make(folder: Path) -> None:
         with host.progress("building the C receiver"), tempfile.TemporaryDirectory() as build:
             host.run(
-                ["cmake", "-G", "Ninja", "-S", ROOT / "csrc", "-B", build, "-DPYZCRX_BENCH=ON",
-                 f"-DPYZCRX_EXAMPLE={example or ''}", "--log-level=WARNING",
-                 "-DCMAKE_BUILD_TYPE=Release"],
+                [
+                    "cmake",
+                    "-G",
+                    "Ninja",
+                    "-S",
+                    ROOT / "csrc",
+                    "-B",
+                    build,
+                    "-DPYZCRX_BENCH=ON",
+                    f"-DPYZCRX_EXAMPLE={example or ''}",
+                    "--log-level=WARNING",
+                    "-DCMAKE_BUILD_TYPE=Release",
+                ],
                 what="configuring the C receiver",
                 env={"PKG_CONFIG_PATH": pkg_config},
-            )  # fmt: skip
+            )
             for name in (C_RECEIVER, *([EXAMPLE] if example else [])):
                 host.run(["cmake", "--build", build, "--target", name], what=f"building {name}")
                 (Path(build) / name).rename(folder / name)
@@ -112,9 +120,10 @@ class Measured:
     def counted(self, name: str) -> list[tuple[dict[str, Any], dict[str, int]]]:
         """Each run of a receiver with what was counted in it; none of one that marks nothing."""
         return [
-            (run, self.counts[run["mark"]]) for run in self.report["runs"][name]
+            (run, self.counts[run["mark"]])
+            for run in self.report["runs"][name]
             if run["mark"] in self.counts
-        ]  # fmt: skip
+        ]
 
 
 @contextmanager
@@ -135,9 +144,12 @@ def booted(options: Options, folder: Path) -> Iterator[Guest]:
         plugin = counting.plugin()
         plugins = (",".join([str(plugin / "count.so"), *arguments]),)
     config = Config(
-        shares=tuple(shares), cpus=options.cpus, plugins=plugins, kvm=options.no_counting,
+        shares=tuple(shares),
+        cpus=options.cpus,
+        plugins=plugins,
+        kvm=options.no_counting,
         append="norandmaps",
-    )  # fmt: skip
+    )
     with Guest(config) as guest:
         if not options.nodev:
             set_up_card(guest, options.mtu, options.pack)
@@ -146,8 +158,14 @@ def booted(options: Options, folder: Path) -> Iterator[Guest]:
 
 def measure(guest: Guest, options: Options, arguments: Sequence[str], folder: Path) -> Measured:
     """Run it once, and join what the plugin counted."""
-    argv = ["zcrx-bench", "--json", "--c-receiver", f"{C_FOLDER}/{C_RECEIVER}",
-            *options.card, *arguments]  # fmt: skip
+    argv = [
+        "zcrx-bench",
+        "--json",
+        "--c-receiver",
+        f"{C_FOLDER}/{C_RECEIVER}",
+        *options.card,
+        *arguments,
+    ]
     if guest.run(["test", "-x", f"{C_FOLDER}/{EXAMPLE}"]).returncode == 0:
         argv[1:1] = ["--example", f"{C_FOLDER}/{EXAMPLE}"]
     if not options.no_counting:
@@ -232,13 +250,15 @@ def touches(measured: Measured) -> Iterator[str]:
     ours = [name for what, names in TOUCHES.items() if what != "card's DMA" for name in names]
     sums = {
         name: statistics.median(touched(run, n, *ours) for run, n in measured.counted(name))
-        for name in measured.report["runs"] if measured.counted(name)
-    }  # fmt: skip
+        for name in measured.report["runs"]
+        if measured.counted(name)
+    }
     copying = [n for name, n in sums.items() if name.startswith("recv_into")]
     yield (
-        f"{'touches':14} " + " ".join(f"{what:>12}" for what in TOUCHES)
+        f"{'touches':14} "
+        + " ".join(f"{what:>12}" for what in TOUCHES)
         + f" {'sum, no DMA':>12} {'of recv_into':>12}"
-    )  # fmt: skip
+    )
     for name in sums:
         runs = measured.counted(name)
         cells = " ".join(
@@ -252,8 +272,10 @@ def touches(measured: Measured) -> Iterator[str]:
 def run(options: Options, arguments: Sequence[str]) -> None:
     """Measure and print."""
     if options.queues != 1 and not options.no_counting:
-        raise VmError("several queues have a process each, and one's instructions are counted: "
-                      "give --no-counting, too")  # fmt: skip
+        raise VmError(
+            "several queues have a process each, and one's instructions are counted: "
+            "give --no-counting, too"
+        )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with booted(options, folder) as guest:
@@ -267,10 +289,15 @@ def run(options: Options, arguments: Sequence[str]) -> None:
 def show(guest: Guest, options: Options, measured: Measured) -> None:
     """The tables: times by zcrx-bench itself, then what was counted."""
     shown = guest.run(
-        ["python3", "-c", "import sys; from pyzcrx.bench import figures, table;"
-         "print(table.table(figures.Report.from_json(sys.stdin.read())))"],
-        input=json.dumps(measured.report).encode(), timeout=120,
-    )  # fmt: skip
+        [
+            "python3",
+            "-c",
+            "import sys; from pyzcrx.bench import figures, table;"
+            "print(table.table(figures.Report.from_json(sys.stdin.read())))",
+        ],
+        input=json.dumps(measured.report).encode(),
+        timeout=120,
+    )
     click.echo(shown.stdout.decode() + shown.stderr.decode())
     if options.no_counting:
         return
@@ -282,6 +309,6 @@ def show(guest: Guest, options: Options, measured: Measured) -> None:
         if not runs:
             raise VmError(f"--profile {options.profiled}: it did not run")
         where = profile.Where(guest, runs[-1].get("maps", []))
-        click.echo("\n" + "\n".join(
-            profile.show(measured.profiles[runs[-1]["mark"]], where, runs[-1])
-        ))  # fmt: skip
+        click.echo(
+            "\n" + "\n".join(profile.show(measured.profiles[runs[-1]["mark"]], where, runs[-1]))
+        )

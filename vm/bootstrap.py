@@ -46,8 +46,13 @@ def archive_uri() -> str | None:
 
 
 def make(
-    folder: Path, packages: Sequence[str], hook: str, *,
-    env: Mapping[str, str], data: bytes = b"", unwanted: Sequence[str] = DOCS,
+    folder: Path,
+    packages: Sequence[str],
+    hook: str,
+    *,
+    env: Mapping[str, str],
+    data: bytes = b"",
+    unwanted: Sequence[str] = DOCS,
 ) -> None:
     """Run ``hook`` in a tree that has ``packages``, but for the paths ``unwanted``; what it
     writes to $PYZCRX_OUT, a tar, is unpacked in ``folder``. ``data`` is what it finds at

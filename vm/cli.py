@@ -48,8 +48,12 @@ def build(*, rebuild: bool, traceback: bool, **options: Any) -> None:
 # Options end where CMD begins, so that its own need no `--`.
 @main.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_STATUSES)
 @guest_options
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="Kill CMD, with all that it started, after so long.")  # fmt: skip
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Kill CMD, with all that it started, after so long.",
+)
 @click.argument("command", metavar="CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(*, command: tuple[str, ...], timeout: float | None, **options: Any) -> None:
     """Boot the guest, run CMD in it, power off.
@@ -83,8 +87,13 @@ def shell(*, command: tuple[str, ...], **options: Any) -> None:
 @click.option(
     "--mib", default=64, show_default=True, type=click.IntRange(1, 1024), help="How much to send."
 )
-@click.option("--took", "took", multiple=True, metavar="STEP=SECONDS",
-              help="A step that was done before, for the list.")  # fmt: skip
+@click.option(
+    "--took",
+    "took",
+    multiple=True,
+    metavar="STEP=SECONDS",
+    help="A step that was done before, for the list.",
+)
 def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
     """Random bytes from a stock client through zcrx-echo and back, compared."""
     steps = demo.Steps([(step, float(s)) for step, s in (text.split("=") for text in took)])
@@ -95,17 +104,33 @@ def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
 
 @main.command("bench")
 @click.option("--nodev", is_flag=True, help="Over loopback, without the simulated card.")
-@click.option("--mtu", default=9000, show_default=True, type=click.IntRange(1280, 65535),
-              help="Of the simulated cards.")
-@click.option("--pack", is_flag=True,
-              help="Have the card put several frames into one buffer (see --rx-buf-len).")
-@click.option("--touches", is_flag=True,
-              help="Count how often payload is read and written, too: every byte is read then.")
+@click.option(
+    "--mtu",
+    default=9000,
+    show_default=True,
+    type=click.IntRange(1280, 65535),
+    help="Of the simulated cards.",
+)
+@click.option(
+    "--pack",
+    is_flag=True,
+    help="Have the card put several frames into one buffer (see --rx-buf-len).",
+)
+@click.option(
+    "--touches",
+    is_flag=True,
+    help="Count how often payload is read and written, too: every byte is read then.",
+)
 @click.option("--profile", "profiled", metavar="RECEIVER", help="Show where its instructions go.")
 @click.option("--no-counting", is_flag=True, help="Without the plugin: times, no instructions.")
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON on standard output.")
-@click.option("--queues", default=1, show_default=True, type=click.IntRange(1, 64),
-              help="A process and a queue each, with --no-counting.")
+@click.option(
+    "--queues",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="A process and a queue each, with --no-counting.",
+)
 @click.option("--cpus", default=2, show_default=True, type=click.IntRange(2, 64))
 @click.argument("arguments", metavar="[ZCRX-BENCH ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def run_bench(*, arguments: tuple[str, ...], **options: Any) -> None:
@@ -118,8 +143,12 @@ def run_bench(*, arguments: tuple[str, ...], **options: Any) -> None:
 
 
 @main.command("perf")
-@click.option("--record", "recording", is_flag=True,
-              help="Write the ratios to tests/perf/recorded.json instead of comparing.")
+@click.option(
+    "--record",
+    "recording",
+    is_flag=True,
+    help="Write the ratios to tests/perf/recorded.json instead of comparing.",
+)
 def count_perf(*, recording: bool) -> None:
     """Count what receivers cost, as ratios; what `test --tier perf` compares."""
     with reported():
@@ -195,11 +224,20 @@ def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...], **op
     help="For each test file.",
 )
 @click.option("--all", "every", is_flag=True, help="Every test below drivers/net and its hw.")
-@click.option("--json", "figures", type=click.Path(path_type=Path, dir_okay=False),
-              metavar="FILE", help="Write counts, seconds and reasons there.")  # fmt: skip
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False),
-              metavar="FILE", help="Write them there as a table.")  # fmt: skip
-@click.argument("tests", metavar="[TEST]...", nargs=-1)  # fmt: skip
+@click.option(
+    "--json",
+    "figures",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write counts, seconds and reasons there.",
+)
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write them there as a table.",
+)
+@click.argument("tests", metavar="[TEST]...", nargs=-1)
 def run_selftests(
     *,
     tests: tuple[str, ...],
@@ -230,8 +268,10 @@ def run_selftests(
         outcomes = selftest.run(
             lambda: boot(options | {"kernel": kernel, "wheel": "none", "sim": False}, extra),
             () if every else tests or (selftest.DEFAULT_TEST,),
-            times=times, timeout=timeout, queues=queues,
-        )  # fmt: skip
+            times=times,
+            timeout=timeout,
+            queues=queues,
+        )
         if figures:
             figures.write_text(json.dumps([each.as_json() for each in outcomes], indent=1) + "\n")
         if markdown:

@@ -12,8 +12,16 @@ from vm.config import Config
 from vm.guest import Guest
 
 SOURCE = Path(__file__).parent / "plugin"
-COMPILER = ["gcc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-fPIC", "-shared",
-            "-fvisibility=hidden"]  # fmt: skip
+COMPILER = [
+    "gcc",
+    "-O2",
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-fPIC",
+    "-shared",
+    "-fvisibility=hidden",
+]
 KALLSYMS = "kallsyms"
 KINDS = {
     "handle_softirqs": "softirq",
@@ -45,9 +53,10 @@ def kallsyms() -> cache.Entry:
     they are the same at every boot. Read once an image."""
 
     def make(folder: Path) -> None:
-        with host.progress("reading the guest kernel's symbols"), Guest(
-            Config(wheel="none")
-        ) as guest:
+        with (
+            host.progress("reading the guest kernel's symbols"),
+            Guest(Config(wheel="none")) as guest,
+        ):
             (folder / KALLSYMS).write_text(guest.read_text("/proc/kallsyms"))
 
     return cache.obtain("kallsyms", cache.key(image.obtain().key), make, keep=2)

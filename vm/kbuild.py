@@ -151,9 +151,7 @@ def _state(tree: Path) -> str | None:
     """A text that changes with the tree; None if only make can tell, as without git."""
 
     def git(*argv: str) -> bytes:
-        done = subprocess.run(
-            ["git", "-C", str(tree), *argv], capture_output=True, check=False
-        )  # fmt: skip
+        done = subprocess.run(["git", "-C", str(tree), *argv], capture_output=True, check=False)
         if done.returncode:
             raise BadRequest(done.stderr.decode(errors="replace").strip())
         return done.stdout

@@ -17,10 +17,12 @@ SHELL_VERDICTS = {" OK ": "pass", "FAIL": "fail", "SKIP": "skip", "XFAIL": "xfai
 # Of the lines before a failed case, and of a test that ended without results.
 REASONS = (
     re.compile(r"# Check failed (?P<reason>.+)"),
-    re.compile(r"(?:# Exception\| )?(?:[\w.]+\.)?(?P<kind>\w+(?:Ex|Error|Exception|Failure)): "
-               r"(?P<reason>.+)"),
+    re.compile(
+        r"(?:# Exception\| )?(?:[\w.]+\.)?(?P<kind>\w+(?:Ex|Error|Exception|Failure)): "
+        r"(?P<reason>.+)"
+    ),
     re.compile(r"(?:# )?SKIP:? (?P<reason>.+)"),
-)  # fmt: skip
+)
 
 
 @dataclass

@@ -21,15 +21,25 @@ from vm.kernel import Kernel
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 KERNEL = [
-    click.option("--kernel", metavar="WHICH",
-                 help="Boot this: a source tree, a folder with a kernel, an image, a .deb,"
-                 " debian:VERSION from the archive, or stock.  [default: stock]"),
-    click.option("--modules", type=click.Path(path_type=Path), metavar="DIR",
-                 help="Its modules, where they are not found beside it; or a .deb."),
-    click.option("--debug", is_flag=True,
-                 help="Build it with KASAN, lockdep and DEBUG_NET, from the tree that --kernel"
-                 " names or from the distribution's source."),
-]  # fmt: skip
+    click.option(
+        "--kernel",
+        metavar="WHICH",
+        help="Boot this: a source tree, a folder with a kernel, an image, a .deb,"
+        " debian:VERSION from the archive, or stock.  [default: stock]",
+    ),
+    click.option(
+        "--modules",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Its modules, where they are not found beside it; or a .deb.",
+    ),
+    click.option(
+        "--debug",
+        is_flag=True,
+        help="Build it with KASAN, lockdep and DEBUG_NET, from the tree that --kernel"
+        " names or from the distribution's source.",
+    ),
+]
 TRACEBACK = click.option("--traceback", is_flag=True, help="Show a traceback for errors.")
 
 
@@ -56,29 +66,59 @@ def guest_options(command: Command) -> Command:
     """The options that ``run`` and ``shell`` share."""
     options = [
         *KERNEL,
-        click.option("--share", "shares", multiple=True, metavar="HOST[:GUEST][:rw]",
-                     help="Show a folder in the guest (read-only by default)."),
-        click.option("--wheel", default="auto", metavar="PATH|auto|none",
-                     help="pyzcrx for the guest; auto builds it from this checkout."),
-        click.option("--memory", default=2048, metavar="MIB", show_default=True,
-                     type=click.IntRange(min=256)),
-        click.option("--cpus", default=default_cpus(), show_default=True,
-                     type=click.IntRange(1, 64)),
+        click.option(
+            "--share",
+            "shares",
+            multiple=True,
+            metavar="HOST[:GUEST][:rw]",
+            help="Show a folder in the guest (read-only by default).",
+        ),
+        click.option(
+            "--wheel",
+            default="auto",
+            metavar="PATH|auto|none",
+            help="pyzcrx for the guest; auto builds it from this checkout.",
+        ),
+        click.option(
+            "--memory", default=2048, metavar="MIB", show_default=True, type=click.IntRange(min=256)
+        ),
+        click.option(
+            "--cpus", default=default_cpus(), show_default=True, type=click.IntRange(1, 64)
+        ),
         click.option("--append", default="", metavar="ARGS", help="More kernel parameters."),
-        click.option("--sim", is_flag=True,
-                     help="With a pair of simulated cards, zcrx0 and, in netns peer, zcrx1."),
-        click.option("--netdevsim", is_flag=True,
-                     help="With the kernel's netdevsim loaded (see docs/guest.md)."),
-        click.option("--vfio", multiple=True, metavar="BDF",
-                     help="Pass this PCI device through (see docs/guest.md)."),
-        click.option("--plugin", "plugins", multiple=True, metavar="FILE.so[,ARG=VALUE]...",
-                     help="Load this QEMU TCG plugin (no KVM then); see docs/guest.md."),
-        click.option("--console", type=click.Path(path_type=Path, dir_okay=False),
-                     metavar="FILE", help="Keep the kernel's log here."),
+        click.option(
+            "--sim",
+            is_flag=True,
+            help="With a pair of simulated cards, zcrx0 and, in netns peer, zcrx1.",
+        ),
+        click.option(
+            "--netdevsim",
+            is_flag=True,
+            help="With the kernel's netdevsim loaded (see docs/guest.md).",
+        ),
+        click.option(
+            "--vfio",
+            multiple=True,
+            metavar="BDF",
+            help="Pass this PCI device through (see docs/guest.md).",
+        ),
+        click.option(
+            "--plugin",
+            "plugins",
+            multiple=True,
+            metavar="FILE.so[,ARG=VALUE]...",
+            help="Load this QEMU TCG plugin (no KVM then); see docs/guest.md.",
+        ),
+        click.option(
+            "--console",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Keep the kernel's log here.",
+        ),
         click.option("--no-kvm", is_flag=True, help="Do not even try KVM."),
         click.option("-v", "--verbose", is_flag=True, help="Say what was booted, and how fast."),
         TRACEBACK,
-    ]  # fmt: skip
+    ]
     return _with(command, options)
 
 

@@ -29,8 +29,17 @@ HERE_TOLERANCE = 0.25
 HERE = "instructions a buffer, here"
 RATIOS = (("columns", "c"), ("buffers", "c"), ("columns", "recv_into-1M"))
 ARGUMENTS = (
-    "-r", "c", "-r", "columns", "-r", "buffers", "-r", "recv_into-1M", "--gather-us", "5000",
-)  # fmt: skip
+    "-r",
+    "c",
+    "-r",
+    "columns",
+    "-r",
+    "buffers",
+    "-r",
+    "recv_into-1M",
+    "--gather-us",
+    "5000",
+)
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,23 @@ def here(report: dict[str, Any]) -> dict[str, float]:
 def per_buffer() -> dict[str, float]:
     """The same, counted now."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "pyzcrx.cli.bench", "per-buffer", "--per-turn", "1024",
-         "--rounds", "1", "--instructions", "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "pyzcrx.cli.bench",
+            "per-buffer",
+            "--per-turn",
+            "1024",
+            "--rounds",
+            "1",
+            "--instructions",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         said = (done.stderr.strip() or "no word of it").splitlines()[-1]
         raise VmError(f"zcrx-bench per-buffer ended with {done.returncode}: {said}")
@@ -112,9 +134,12 @@ def count() -> tuple[dict[str, float], dict[str, str]]:
     ratios |= per_buffer()
     setup = counted.report["setup"]
     versions = {
-        "kernel": setup["kernel"], "python": setup["python"], "qemu": qemu.version(),
-        "pyzcrx": counted.report["versions"]["pyzcrx"], "python here": platform.python_version(),
-    }  # fmt: skip
+        "kernel": setup["kernel"],
+        "python": setup["python"],
+        "qemu": qemu.version(),
+        "pyzcrx": counted.report["versions"]["pyzcrx"],
+        "python here": platform.python_version(),
+    }
     return ratios, versions
 
 
@@ -136,11 +161,13 @@ def judge(ratios: dict[str, float], recorded: dict[str, Any]) -> list[Judged]:
     """Each ratio beside its recorded one."""
     return [
         Judged(
-            name, recorded["ratios"].get(name), now,
+            name,
+            recorded["ratios"].get(name),
+            now,
             _tolerance(name),
         )
         for name, now in ratios.items()
-    ]  # fmt: skip
+    ]
 
 
 def check(path: Path = RECORDED) -> list[Judged]:

@@ -98,19 +98,28 @@ def _steps(result: Result, steps: Iterable[tuple[str, Sequence[str | Path]]]) ->
 
 
 def lint(result: Result, _arguments: Sequence[str], _kernel: Kernel | None) -> None:
-    """ruff, mypy --strict, and the C code with -Wall -Wextra -Werror."""
+    """ruff (lint and format), mypy --strict, and the C code with -Wall -Wextra -Werror."""
     bin_folder = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as folder:
         configure: list[str | Path] = [
-            "cmake", "-G", "Ninja", "-S", ROOT / "csrc", "-B", folder,
-            "-DPYZCRX_WERROR=ON", "-DPYZCRX_BENCH=ON", f"-DPython_EXECUTABLE={sys.executable}",
+            "cmake",
+            "-G",
+            "Ninja",
+            "-S",
+            ROOT / "csrc",
+            "-B",
+            folder,
+            "-DPYZCRX_WERROR=ON",
+            "-DPYZCRX_BENCH=ON",
+            f"-DPython_EXECUTABLE={sys.executable}",
             "--log-level=WARNING",
-        ]  # fmt: skip
+        ]
         os.environ.setdefault("PKG_CONFIG_PATH", wheel.liburing())
         _steps(
             result,
             [
                 ("ruff", [bin_folder / "ruff", "check", "-q", "."]),
+                ("ruff format", [bin_folder / "ruff", "format", "-q", "--check", "."]),
                 ("mypy --strict", [bin_folder / "mypy", "--no-error-summary"]),
                 ("C, configure", configure),
                 ("C, -Wall -Wextra -Werror", ["cmake", "--build", folder]),
@@ -127,10 +136,17 @@ def on_this_machine(folder: str) -> Tier:
             argv = [sys.executable, "-P", "-m", "pytest", *PYTEST, str(junit), "-q"]
             # Not from the checkout's folder, where pyzcrx/ has no compiled modules.
             done = subprocess.run(
-                [*argv, f"--rootdir={ROOT}", "-c", str(ROOT / "pyproject.toml"),
-                 str(ROOT / "tests" / folder), *arguments],
-                cwd=reports, check=False,
-            )  # fmt: skip
+                [
+                    *argv,
+                    f"--rootdir={ROOT}",
+                    "-c",
+                    str(ROOT / "pyproject.toml"),
+                    str(ROOT / "tests" / folder),
+                    *arguments,
+                ],
+                cwd=reports,
+                check=False,
+            )
             result.read(junit, done.returncode)
 
     return run
@@ -153,13 +169,26 @@ def in_guest(folder: str, *, card: str) -> Tier:
             with Guest(Config(kernel=kernel, shares=tuple(shares))) as guest:
                 done = terminal.run(
                     guest,
-                    ["env", f"PYZCRX_TEST_CARD={card}", f"{LONG}={os.environ.get(LONG, '0')}",
-                     f"{SLOW}={slow}",
-                     "python3", "-m", "pytest", *PYTEST, "/reports/junit.xml", "-q",
-                     "--rootdir=/src", "--import-mode=importlib", "-o", "xfail_strict=true",
-                     f"/src/tests/{folder}", *arguments],
+                    [
+                        "env",
+                        f"PYZCRX_TEST_CARD={card}",
+                        f"{LONG}={os.environ.get(LONG, '0')}",
+                        f"{SLOW}={slow}",
+                        "python3",
+                        "-m",
+                        "pytest",
+                        *PYTEST,
+                        "/reports/junit.xml",
+                        "-q",
+                        "--rootdir=/src",
+                        "--import-mode=importlib",
+                        "-o",
+                        "xfail_strict=true",
+                        f"/src/tests/{folder}",
+                        *arguments,
+                    ],
                     timeout=GUEST_TIMEOUT_S * slow * (20 if os.environ.get(LONG) == "1" else 1),
-                )  # fmt: skip
+                )
                 if card == "sim" and guest.run(["rmmod", "zcrxsim"]).returncode:
                     result.trouble = "the card's module cannot be unloaded"
             result.read(Path(reports) / "junit.xml", done.returncode)
@@ -171,9 +200,7 @@ def beside_each_other(*tiers: Tier) -> Tier:
     """One tier of several: in guests they wait more than they work."""
 
     def run(result: Result, arguments: Sequence[str], kernel: Kernel | None) -> None:
-        parts = [
-            partial(_guarded, tier, Result(result.tier), arguments, kernel) for tier in tiers
-        ]
+        parts = [partial(_guarded, tier, Result(result.tier), arguments, kernel) for tier in tiers]
         if os.environ.get(LONG) == "1":  # what is measured is alone
             for part in parts:
                 result.add(part())
@@ -248,9 +275,7 @@ def _landed(lane: Lane[Result], tier: str) -> Result:
         return Result(tier, trouble=str(error))
 
 
-def _guarded(
-    tier: Tier, result: Result, arguments: Sequence[str], kernel: Kernel | None
-) -> Result:
+def _guarded(tier: Tier, result: Result, arguments: Sequence[str], kernel: Kernel | None) -> Result:
     """What came of it, be that the loss of the guest."""
     try:
         tier(result, arguments, kernel)

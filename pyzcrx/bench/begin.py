@@ -10,8 +10,12 @@ _INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
 def begin(
-    begun: list[subprocess.Popen[str]], argv: list[str], cpu: int | None, *,
-    stderr: int = subprocess.PIPE, fds: tuple[int, ...] = (),
+    begun: list[subprocess.Popen[str]],
+    argv: list[str],
+    cpu: int | None,
+    *,
+    stderr: int = subprocess.PIPE,
+    fds: tuple[int, ...] = (),
 ) -> None:
     """Start *argv*, on *cpu* if there is one, as the last of *begun*; its output is piped.
 
@@ -27,9 +31,15 @@ def begin(
             os.sched_setaffinity(0, {cpu})
 
     try:
-        begun.append(subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=stderr, text=True, preexec_fn=prepare,
-            pass_fds=fds,
-        ))  # fmt: skip
+        begun.append(
+            subprocess.Popen(
+                argv,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                preexec_fn=prepare,
+                pass_fds=fds,
+            )
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -103,13 +103,23 @@ def count(per_turn: int, lengths: Sequence[int]) -> dict[str, Counts]:
         try:
             done = subprocess.run(
                 [
-                    valgrind, "--tool=callgrind", f"--callgrind-out-file={out}",
-                    f"--dump-before={_MARK}", sys.executable, "-P", "-m", __name__,
-                    str(per_turn), json.dumps(list(lengths)),
+                    valgrind,
+                    "--tool=callgrind",
+                    f"--callgrind-out-file={out}",
+                    f"--dump-before={_MARK}",
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    __name__,
+                    str(per_turn),
+                    json.dumps(list(lengths)),
                 ],
-                capture_output=True, text=True, timeout=_PATIENCE_S, check=False,
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE_S,
+                check=False,
                 env=os.environ | {"PYTHONHASHSEED": "0"},
-            )  # fmt: skip
+            )
         except subprocess.TimeoutExpired:
             raise BenchError(f"valgrind did not end within {_PATIENCE_S:.0f} s") from None
         if done.returncode:
@@ -134,7 +144,8 @@ def table(
     yield f"{'':17} " + "".join(f"{part:>9}" for part in (*PARTS, "total", "slices", "k/MiB"))
     for name, counts in ways.items():
         yield (
-            f"{name:17} " + "".join(f"{counts[part]:9.1f}" for part in (*PARTS, "total"))
+            f"{name:17} "
+            + "".join(f"{counts[part]:9.1f}" for part in (*PARTS, "total"))
             + f"{counts['total'] / unit:9.2f}{counts['total_per_mib'] / 1000:9.1f}"
             + (f"   goal {goals[name]}" if name in goals else "")
         )

@@ -74,8 +74,12 @@ class Parameters:
         """Raises ProtocolError for what we do not serve or understand."""
         if not isinstance(told, dict):
             raise ProtocolError("its parameters are no object")
-        for kind, word in (("udp", "UDP"), ("sctp", "SCTP"), ("reverse", "-R"),
-                           ("bidirectional", "--bidir")):  # fmt: skip
+        for kind, word in (
+            ("udp", "UDP"),
+            ("sctp", "SCTP"),
+            ("reverse", "-R"),
+            ("bidirectional", "--bidir"),
+        ):
             if told.get(kind):
                 raise ProtocolError(f"{word} is not served", NOT_IMPLEMENTED)
 
@@ -135,9 +139,15 @@ Event = Reply | Started | Ended | ResultsWanted | Over
 def stream_result(number: int, size_bytes: int, seconds: float = 0) -> dict[str, Any]:
     """What :meth:`Session.results` wants of a stream; *number* is the client's."""
     return {
-        "id": number, "bytes": size_bytes, "retransmits": -1, "jitter": 0, "errors": 0,
-        "packets": 0, "start_time": 0, "end_time": seconds,
-    }  # fmt: skip
+        "id": number,
+        "bytes": size_bytes,
+        "retransmits": -1,
+        "jitter": 0,
+        "errors": 0,
+        "packets": 0,
+        "start_time": 0,
+        "end_time": seconds,
+    }
 
 
 def framed(message: Any) -> bytes:
@@ -203,9 +213,12 @@ class Session:
         """Answer ResultsWanted: a dictionary each stream, user and system time in per cent."""
         user, system = cpu_percent
         message = {
-            "cpu_util_total": user + system, "cpu_util_user": user, "cpu_util_system": system,
-            "sender_has_retransmits": -1, "streams": list(streams),
-        }  # fmt: skip
+            "cpu_util_total": user + system,
+            "cpu_util_user": user,
+            "cpu_util_system": system,
+            "sender_has_retransmits": -1,
+            "streams": list(streams),
+        }
         self.state = State.DISPLAY_RESULTS
         return [Reply(framed(message) + bytes([State.DISPLAY_RESULTS]))]
 

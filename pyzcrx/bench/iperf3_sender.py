@@ -50,8 +50,19 @@ class Iperf3Sender:
         )
         port = self._listener.getsockname()[1]
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
-        argv = [*prefix, IPERF3, "-c", plan.host, "-p", str(port), "-P", str(plan.connections),
-                "-n", str(plan.size_bytes), "-J"]  # fmt: skip
+        argv = [
+            *prefix,
+            IPERF3,
+            "-c",
+            plan.host,
+            "-p",
+            str(port),
+            "-P",
+            str(plan.connections),
+            "-n",
+            str(plan.size_bytes),
+            "-J",
+        ]
         self._control: socket.socket | None = None
         self._streams: list[socket.socket] = []
         self._go = b""

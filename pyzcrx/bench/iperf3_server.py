@@ -75,8 +75,13 @@ class Iperf3Server:
     """
 
     def __init__(
-        self, ring: Ring, ifq: Ifq, listener: socket.socket, *,
-        told: Callable[[TestResult], None], patience_s: float = PATIENCE_S,
+        self,
+        ring: Ring,
+        ifq: Ifq,
+        listener: socket.socket,
+        *,
+        told: Callable[[TestResult], None],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._ring = ring
         self._ifq = ifq

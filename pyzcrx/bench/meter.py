@@ -89,10 +89,13 @@ class Meter:
             more["maps"] = _code()
         now = self._now()
         self.figures = {
-            "bytes": size_bytes, "chunks": chunks, "turns": turns, **more,
+            "bytes": size_bytes,
+            "chunks": chunks,
+            "turns": turns,
+            **more,
             **{name: now[name] - self._first[name] for name in now},
             "began_s": self._first["seconds"],
-        }  # fmt: skip
+        }
 
     def tell(self) -> None:
         """One line of JSON on standard output."""

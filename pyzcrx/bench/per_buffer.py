@@ -35,8 +35,7 @@ class Work:
     @classmethod
     def of(cls, replay: Replay) -> Work:
         places = [
-            (off, off + length)
-            for off, length in zip(replay.offs, replay.lengths, strict=True)
+            (off, off + length) for off, length in zip(replay.offs, replay.lengths, strict=True)
         ]
         return cls(replay, replay.area.view, places)
 
@@ -120,8 +119,9 @@ def receive(work: Work, name: str, measure: Callable[[Callable[[], None]], int])
     replay.fill()
     measured = measure(lambda: way(work))
     if replay.ifq.total_bytes - before != replay.size_bytes:
-        raise BenchError(f"{name} received {replay.ifq.total_bytes - before} of "
-                         f"{replay.size_bytes} bytes")  # fmt: skip
+        raise BenchError(
+            f"{name} received {replay.ifq.total_bytes - before} of {replay.size_bytes} bytes"
+        )
     replay.take_refill()
     return measured
 
@@ -145,9 +145,8 @@ class Cost:
             "ns": statistics.median(self.ns),
             "ns_least": min(self.ns),
             "slices": statistics.median(self.slices),
-            "slices_of_leasts": min(self.ns) / min(
-                ns / ratio for ns, ratio in zip(self.ns, self.slices, strict=True)
-            ),
+            "slices_of_leasts": min(self.ns)
+            / min(ns / ratio for ns, ratio in zip(self.ns, self.slices, strict=True)),
         }
 
 

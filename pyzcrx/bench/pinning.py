@@ -25,9 +25,12 @@ class Pinning:
 
     @classmethod
     def choose(
-        cls, receiver: int | None = None, sender: int | None = None, napi: int | None = None,
+        cls,
+        receiver: int | None = None,
+        sender: int | None = None,
+        napi: int | None = None,
         processes: int = 1,
-    ) -> Pinning:  # fmt: skip
+    ) -> Pinning:
         """The CPUs asked for, else: the receiver alone on the last, NAPI beside the sender.
 
         A receiver of several *processes* has that CPU and those before it; when all but

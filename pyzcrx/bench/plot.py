@@ -80,9 +80,13 @@ def draw(reports: Sequence[Report], path: Path) -> None:
     styles = _styles(names)
     if axes:
         figure, grid = plt.subplots(
-            2, len(axes), figsize=(3 + 4 * len(axes), 7.5), squeeze=False, sharex="col",
+            2,
+            len(axes),
+            figsize=(3 + 4 * len(axes), 7.5),
+            squeeze=False,
+            sharex="col",
             layout="constrained",
-        )  # fmt: skip
+        )
         for row, (label, value) in enumerate(ROWS.items()):
             for plot, axis in zip(grid[row], axes, strict=True):
                 # Along one axis, all others as in the first report.
@@ -100,9 +104,13 @@ def draw(reports: Sequence[Report], path: Path) -> None:
         _legend(figure, grid, names)
     else:
         figure, grid = plt.subplots(
-            1, 2, figsize=(11, 1.6 + 0.4 * len(names)), squeeze=False, sharey="row",
+            1,
+            2,
+            figsize=(11, 1.6 + 0.4 * len(names)),
+            squeeze=False,
+            sharey="row",
             layout="constrained",
-        )  # fmt: skip
+        )
         for plot, (label, value) in zip(grid[0], ROWS.items(), strict=True):
             found = curves(reports, "queues", value)
             _bars(plot, {name: found[name][0][1] for name in names}, styles)
@@ -148,12 +156,17 @@ def _styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The reference black and dashed; others a colour and a marker each."""
     others = [name for name in names if name != REFERENCE]
     return {
-        REFERENCE: {"color": "black", "linestyle": "--", "linewidth": 2.2, "marker": "s",
-                    "zorder": 3},
+        REFERENCE: {
+            "color": "black",
+            "linestyle": "--",
+            "linewidth": 2.2,
+            "marker": "s",
+            "zorder": 3,
+        },
     } | {
         name: {"color": f"C{i}", "marker": MARKERS[i % len(MARKERS)], "linewidth": 1.6}
         for i, name in enumerate(others)
-    }  # fmt: skip
+    }
 
 
 def _around(spreads: Sequence[Spread]) -> list[list[float]]:
@@ -164,9 +177,15 @@ def _lines(plot: Any, found: dict[str, Curve], styles: dict[str, dict[str, Any]]
     for name, curve in found.items():
         spreads = [spread for _, spread in curve]
         plot.errorbar(
-            [at for at, _ in curve], [spread.median for spread in spreads], _around(spreads),
-            elinewidth=0.8, capsize=2, markersize=6, label=name, **styles[name],
-        )  # fmt: skip
+            [at for at, _ in curve],
+            [spread.median for spread in spreads],
+            _around(spreads),
+            elinewidth=0.8,
+            capsize=2,
+            markersize=6,
+            label=name,
+            **styles[name],
+        )
     ticks = sorted({at for curve in found.values() for at, _ in curve})
     plot.set_xscale("log", base=2)
     plot.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
@@ -176,10 +195,13 @@ def _lines(plot: Any, found: dict[str, Curve], styles: dict[str, dict[str, Any]]
 def _bars(plot: Any, found: dict[str, Spread], styles: dict[str, dict[str, Any]]) -> None:
     medians = [spread.median for spread in found.values()]
     plot.barh(
-        [title(name) for name in found], medians, xerr=_around(list(found.values())),
-        color=[styles[name]["color"] for name in found], alpha=0.85,
+        [title(name) for name in found],
+        medians,
+        xerr=_around(list(found.values())),
+        color=[styles[name]["color"] for name in found],
+        alpha=0.85,
         error_kw={"elinewidth": 0.8, "capsize": 2},
-    )  # fmt: skip
+    )
     # Beyond the thin bars, which would run through the numbers.
     most = max(spread.most for spread in found.values())
     for i, spread in enumerate(found.values()):
@@ -196,9 +218,11 @@ def _legend(figure: Any, grid: Any, names: Sequence[str]) -> None:
         found |= dict(zip(labels, handles, strict=True))
     shown = [name for name in names if name in found]
     figure.legend(
-        [found[name] for name in shown], [title(name) for name in shown],
-        loc="outside right center", frameon=False,
-    )  # fmt: skip
+        [found[name] for name in shown],
+        [title(name) for name in shown],
+        loc="outside right center",
+        frameon=False,
+    )
 
 
 def _others_equal(report: Report, first: Report, axis: str) -> bool:

@@ -85,8 +85,9 @@ class Rounds:
         for who, cpus in of.items():
             spent = [
                 after[cpu]["softirq"] - before[cpu]["softirq"]
-                for cpu in map(str, cpus) if cpu in after
-            ]  # fmt: skip
+                for cpu in map(str, cpus)
+                if cpu in after
+            ]
             if spent:
                 figures[f"softirq_of_{who}_s"] = round(sum(spent), 6)
         figures["copied"] = card.copied(plan, name, figures, books, books_after)
@@ -131,7 +132,12 @@ class Rounds:
         return [json.loads(out) for out, _ in said], sent
 
     def _sent_by_us(
-        self, name: str, receivers: list[subprocess.Popen[str]], processes: int, mark: int, *,
+        self,
+        name: str,
+        receivers: list[subprocess.Popen[str]],
+        processes: int,
+        mark: int,
+        *,
         echo: bool,
     ) -> dict[str, Any]:
         """What our sender told, having sent to *receivers*, which begin here."""
@@ -172,12 +178,21 @@ class Rounds:
         connections = 1 if echo else plan.connections
         if name != C:
             job = ReceiveJob(
-                name, plan.host, port, connections=connections, interface=plan.interface,
-                queue=queue, rx_buf_len=plan.rx_buf_len, area_bytes=plan.area_bytes,
+                name,
+                plan.host,
+                port,
+                connections=connections,
+                interface=plan.interface,
+                queue=queue,
+                rx_buf_len=plan.rx_buf_len,
+                area_bytes=plan.area_bytes,
                 gather_us=plan.gather_us,
-                read=plan.read, echo=echo, fds=[*fds], mark=mark,
+                read=plan.read,
+                echo=echo,
+                fds=[*fds],
+                mark=mark,
                 program=plan.example if name == EXAMPLE else None,
-            )  # fmt: skip
+            )
             return [sys.executable, "-P", "-m", "pyzcrx.bench.receive", job.to_json()]
         assert plan.c_receiver
         argv = [plan.c_receiver, "-p", str(port), "-a", plan.host, "-c", str(connections)]
@@ -191,10 +206,13 @@ class Rounds:
     def _sender(self, ports: list[int], *, echo: bool) -> list[str]:
         plan = self._plan
         job = SendJob(
-            plan.host, ports, connections=1 if echo else plan.connections,
-            size_bytes=plan.size_bytes, how=plan.how,
+            plan.host,
+            ports,
+            connections=1 if echo else plan.connections,
+            size_bytes=plan.size_bytes,
+            how=plan.how,
             echo_rounds=plan.echo_rounds if echo else 0,
-        )  # fmt: skip
+        )
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
         return [*prefix, sys.executable, "-P", "-m", "pyzcrx.bench.send", job.to_json()]
 

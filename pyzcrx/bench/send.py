@@ -65,8 +65,9 @@ WAYS: dict[str, Callable[[], Push]] = {
 def _connect(job: SendJob) -> list[socket.socket]:
     return [
         socket.create_connection((job.host, port))
-        for _ in range(job.connections) for port in job.ports
-    ]  # fmt: skip
+        for _ in range(job.connections)
+        for port in job.ports
+    ]
 
 
 def send(job: SendJob) -> dict[str, float]:

@@ -37,60 +37,154 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
 
 
 @click.group(
-    invoke_without_command=True, epilog=EPILOG,
+    invoke_without_command=True,
+    epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+)
 @card_options
-@click.option("--queues", default=1, show_default=True, type=click.IntRange(1, 1024),
-              help="Each receiver is so many processes, one for each of so many queues.")
-@click.option("--host", help="Address that receivers listen on and the sender connects to."
-              "  [default: the card's first, or 127.0.0.1; with --serve-iperf3 all]")
-@click.option("--sender-netns", "netns", metavar="NAME",
-              help="The sender's network namespace.  [default: ours]")
-@click.option("-r", "--receiver", "receivers", multiple=True, type=click.Choice(ALL),
-              help="May be given several times; the first is the reference.  [default: all]")
+@click.option(
+    "--queues",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 1024),
+    help="Each receiver is so many processes, one for each of so many queues.",
+)
+@click.option(
+    "--host",
+    help="Address that receivers listen on and the sender connects to."
+    "  [default: the card's first, or 127.0.0.1; with --serve-iperf3 all]",
+)
+@click.option(
+    "--sender-netns",
+    "netns",
+    metavar="NAME",
+    help="The sender's network namespace.  [default: ours]",
+)
+@click.option(
+    "-r",
+    "--receiver",
+    "receivers",
+    multiple=True,
+    type=click.Choice(ALL),
+    help="May be given several times; the first is the reference.  [default: all]",
+)
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000))
-@click.option("--size", "size_bytes", default="256M", show_default=True, type=SIZE,
-              help="What each receiver gets in a round, over all queues.")
-@click.option("--connections", default=1, show_default=True, type=click.IntRange(1, 10000),
-              help="To each queue.")
-@click.option("--rx-buf-len", type=SIZE, default=None,
-              help="Bytes of a zcrx buffer, where the card can choose."
-              "  [default: a page; with --serve-iperf3 what pays]")
-@click.option("--area", "area_bytes", default="64M", show_default=True, type=SIZE,
-              help="Memory of a zcrx receiver, for each queue.")
-@click.option("--gather-us", default=MOST_US, show_default=True,
-              type=click.IntRange(0, MAX_GATHER_US),
-              help="How long a turn of pyzcrx may gather while much arrives.")
-@click.option("--sender", "how", default="sendfile", show_default=True,
-              type=click.Choice([*WAYS, IPERF3]),
-              help="A way of our sender's, or stock iperf3.")
+@click.option(
+    "--size",
+    "size_bytes",
+    default="256M",
+    show_default=True,
+    type=SIZE,
+    help="What each receiver gets in a round, over all queues.",
+)
+@click.option(
+    "--connections",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 10000),
+    help="To each queue.",
+)
+@click.option(
+    "--rx-buf-len",
+    type=SIZE,
+    default=None,
+    help="Bytes of a zcrx buffer, where the card can choose."
+    "  [default: a page; with --serve-iperf3 what pays]",
+)
+@click.option(
+    "--area",
+    "area_bytes",
+    default="64M",
+    show_default=True,
+    type=SIZE,
+    help="Memory of a zcrx receiver, for each queue.",
+)
+@click.option(
+    "--gather-us",
+    default=MOST_US,
+    show_default=True,
+    type=click.IntRange(0, MAX_GATHER_US),
+    help="How long a turn of pyzcrx may gather while much arrives.",
+)
+@click.option(
+    "--sender",
+    "how",
+    default="sendfile",
+    show_default=True,
+    type=click.Choice([*WAYS, IPERF3]),
+    help="A way of our sender's, or stock iperf3.",
+)
 @click.option("--read", is_flag=True, help="Receivers read every byte.")
-@click.option("--echo-rounds", default=0, show_default=True, type=click.IntRange(0),
-              help="Measure so many round trips of 1 KiB, too.")
-@click.option("--c-receiver", type=click.Path(exists=True, dir_okay=False),
-              help="The receiver in C (csrc/bench).  [default: zcrx-c-receiver in PATH]")
-@click.option("--example", type=click.Path(exists=True, dir_okay=False),
-              help="liburing's examples/zcrx.c, built.  [default: zcrx in PATH]")
-@click.option("--receiver-cpu", type=click.IntRange(0),
-              help="[default: the last; further queues take those before]")
+@click.option(
+    "--echo-rounds",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Measure so many round trips of 1 KiB, too.",
+)
+@click.option(
+    "--c-receiver",
+    type=click.Path(exists=True, dir_okay=False),
+    help="The receiver in C (csrc/bench).  [default: zcrx-c-receiver in PATH]",
+)
+@click.option(
+    "--example",
+    type=click.Path(exists=True, dir_okay=False),
+    help="liburing's examples/zcrx.c, built.  [default: zcrx in PATH]",
+)
+@click.option(
+    "--receiver-cpu",
+    type=click.IntRange(0),
+    help="[default: the last; further queues take those before]",
+)
 @click.option("--sender-cpu", type=click.IntRange(0), help="[default: the first]")
-@click.option("--napi-cpu", type=click.IntRange(0),
-              help="For the card's interrupts.  [default: the second, if there are three]")
-@click.option("--mark-from", default=0, type=click.IntRange(0, 1 << 19), hidden=True,
-              help="Number the runs for an emulator that counts instructions.")
-@click.option("--serve-iperf3", is_flag=True,
-              help="No comparison: be an iperf3 server that receives by zcrx, until SIGINT.")
-@click.option("-p", "--port", default=5201, show_default=True, type=click.IntRange(0, 65535),
-              help="With --serve-iperf3: where to listen; 0: any free port.")
+@click.option(
+    "--napi-cpu",
+    type=click.IntRange(0),
+    help="For the card's interrupts.  [default: the second, if there are three]",
+)
+@click.option(
+    "--mark-from",
+    default=0,
+    type=click.IntRange(0, 1 << 19),
+    hidden=True,
+    help="Number the runs for an emulator that counts instructions.",
+)
+@click.option(
+    "--serve-iperf3",
+    is_flag=True,
+    help="No comparison: be an iperf3 server that receives by zcrx, until SIGINT.",
+)
+@click.option(
+    "-p",
+    "--port",
+    default=5201,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="With --serve-iperf3: where to listen; 0: any free port.",
+)
 @click.option("--once", is_flag=True, help="With --serve-iperf3: end after one test.")
-@click.option("--patience", "patience_s", default=PATIENCE_S, show_default=True, metavar="SECONDS",
-              type=click.FloatRange(0, min_open=True),
-              help="With --serve-iperf3: for what a client should say next.")
-@click.option("--memory-bandwidth", is_flag=True,
-              help="Traffic between caches and memory too, where this machine counts it.")
-@click.option("--plot", "picture", type=click.Path(path_type=Path, dir_okay=False),
-              metavar="FILE.png", help="Draw it, too (matplotlib: pip install pyzcrx[bench]).")
+@click.option(
+    "--patience",
+    "patience_s",
+    default=PATIENCE_S,
+    show_default=True,
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    help="With --serve-iperf3: for what a client should say next.",
+)
+@click.option(
+    "--memory-bandwidth",
+    is_flag=True,
+    help="Traffic between caches and memory too, where this machine counts it.",
+)
+@click.option(
+    "--plot",
+    "picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Draw it, too (matplotlib: pip install pyzcrx[bench]).",
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-bench")
 @one_line_errors("zcrx-bench")
@@ -137,9 +231,15 @@ def main(
         if queues != 1:
             raise click.UsageError("--serve-iperf3 receives on one queue, leave --queues out")
         serve(
-            host or "", port, card, rx_buf_len, area_bytes,
-            patience_s=patience_s, once=once, as_json=as_json,
-        )  # fmt: skip
+            host or "",
+            port,
+            card,
+            rx_buf_len,
+            area_bytes,
+            patience_s=patience_s,
+            once=once,
+            as_json=as_json,
+        )
         return
     if mark_from and queues != 1:
         raise click.UsageError("--mark-from numbers runs of one process, leave --queues out")
@@ -151,13 +251,24 @@ def main(
         stack.enter_context(interruptible())
         host = host or card.address() or "127.0.0.1"
         plan = Plan(
-            receivers=receivers or ALL, rounds=rounds, size_bytes=size_bytes,
-            connections=connections, interface=card.interface, queues=tuple(range(queues)),
-            rx_buf_len=rx_buf_len or 0, area_bytes=area_bytes, gather_us=gather_us, host=host,
-            netns=netns, how=how, read=read, echo_rounds=echo_rounds,
+            receivers=receivers or ALL,
+            rounds=rounds,
+            size_bytes=size_bytes,
+            connections=connections,
+            interface=card.interface,
+            queues=tuple(range(queues)),
+            rx_buf_len=rx_buf_len or 0,
+            area_bytes=area_bytes,
+            gather_us=gather_us,
+            host=host,
+            netns=netns,
+            how=how,
+            read=read,
+            echo_rounds=echo_rounds,
             c_receiver=c_receiver or shutil.which("zcrx-c-receiver"),
-            example=example or shutil.which("zcrx"), mark_from=mark_from,
-        )  # fmt: skip
+            example=example or shutil.which("zcrx"),
+            mark_from=mark_from,
+        )
         pinning = Pinning.choose(receiver_cpu, sender_cpu, napi_cpu, queues)
         if card.interface and not netns:
             pinning.problems.append(
@@ -193,9 +304,7 @@ def _runnable(plan: Plan, pinning: Pinning) -> list[str]:
     return names
 
 
-def _measure(
-    plan: Plan, names: list[str], pinning: Pinning, traffic: Traffic | None
-) -> Report:
+def _measure(plan: Plan, names: list[str], pinning: Pinning, traffic: Traffic | None) -> Report:
     interfaces = [plan.interface] if plan.interface else []
     if plan.netns:
         interfaces += interfaces_in(plan.netns)

@@ -94,9 +94,7 @@ class CardOptions:
 
         state = read(self.prepared)
         flows = [flow for port in ports for flow in listening_flows(state, port, host)]
-        wanted = Wanted(
-            tuple(flows), self.queue, len(ports), in_turn=True, force=self.force
-        )
+        wanted = Wanted(tuple(flows), self.queue, len(ports), in_turn=True, force=self.force)
         return stack.enter_context(Setup(self.prepared, wanted)).queues
 
 
@@ -104,17 +102,29 @@ def card_options(command: Callable[..., None]) -> Callable[..., None]:
     """The four options, as ``card``."""
 
     @click.option("-i", "--interface", help="Network card to receive on.")
-    @click.option("-q", "--queue", type=click.IntRange(0),
-                  help="Its rx queue.  [default: the last that is free]")
-    @click.option("--no-setup-nic", is_flag=True,
-                  help="The card is set up already: leave it alone. Needs --queue.")
-    @click.option("--force", is_flag=True,
-                  help="Steer the port to us although others listen on it.")
+    @click.option(
+        "-q",
+        "--queue",
+        type=click.IntRange(0),
+        help="Its rx queue.  [default: the last that is free]",
+    )
+    @click.option(
+        "--no-setup-nic",
+        is_flag=True,
+        help="The card is set up already: leave it alone. Needs --queue.",
+    )
+    @click.option(
+        "--force", is_flag=True, help="Steer the port to us although others listen on it."
+    )
     @functools.wraps(command)
     def wrapped(
-        *args: object, interface: str | None, queue: int | None, no_setup_nic: bool,
-        force: bool, **kwargs: object,
-    ) -> None:  # fmt: skip
+        *args: object,
+        interface: str | None,
+        queue: int | None,
+        no_setup_nic: bool,
+        force: bool,
+        **kwargs: object,
+    ) -> None:
         card = CardOptions(interface, queue, not no_setup_nic, force)
         command(*args, card=card, **kwargs)
 

@@ -27,15 +27,33 @@ _MAX_WIDTH = 100
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-i", "--interface", help="The network card to receive on.")
-@click.option("-q", "--queue", type=click.IntRange(0), metavar="N",
-              help="Its rx queue.  [default: the last that is free]")
-@click.option("--flow", "flow_text", metavar="FLOW",
-              help="What is to arrive there, as 'tcp4 dst 192.0.2.1:9999'.")
-@click.option("--area", "area_bytes", type=SIZE, default="64M", show_default=True,
-              help="Memory that the program will use.")
+@click.option(
+    "-q",
+    "--queue",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Its rx queue.  [default: the last that is free]",
+)
+@click.option(
+    "--flow",
+    "flow_text",
+    metavar="FLOW",
+    help="What is to arrive there, as 'tcp4 dst 192.0.2.1:9999'.",
+)
+@click.option(
+    "--area",
+    "area_bytes",
+    type=SIZE,
+    default="64M",
+    show_default=True,
+    help="Memory that the program will use.",
+)
 @click.option("--rx-buf-len", type=SIZE, default=None, help="Bytes of a buffer.  [default: a page]")
-@click.option("--trial", is_flag=True,
-              help="Try a registration too. Restarts the queue, with one driver all queues.")
+@click.option(
+    "--trial",
+    is_flag=True,
+    help="Try a registration too. Restarts the queue, with one driver all queues.",
+)
 @click.option("--fix", is_flag=True, help="Mend what a setting mends, asking before each.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON on standard output.")

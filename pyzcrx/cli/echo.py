@@ -49,41 +49,111 @@ class Stop:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--host", default="", help="Address to listen on.  [default: all]")
-@click.option("-p", "--port", default=9999, show_default=True, type=click.IntRange(0, 65535),
-              help="Port to listen on; 0: any free one.")
+@click.option(
+    "-p",
+    "--port",
+    default=9999,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port to listen on; 0: any free one.",
+)
 @card_options
-@click.option("--nodev", is_flag=True,
-              help="No card: the kernel copies. All of zcrx but its gain, on any interface.")
+@click.option(
+    "--nodev",
+    is_flag=True,
+    help="No card: the kernel copies. All of zcrx but its gain, on any interface.",
+)
 @click.option("--discard", is_flag=True, help="Receive only, send nothing back.")
 @click.option("--once", is_flag=True, help="Serve one connection, then end.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on standard output.")
-@click.option("--stats-interval", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Print figures that often.")
-@click.option("--area", "area_bytes", type=SIZE, default="64M", show_default=True,
-              help="Memory for received data.")
-@click.option("--huge", type=click.Choice(["2M", "1G", "thp", "none"]),
-              help="Huge pages for the area.  [default: transparent ones, if there are any]")
-@click.option("--rq-entries", type=click.IntRange(1, 32768), default=4096, show_default=True,
-              help="Size of the refill queue.")
-@click.option("--rq-memory", type=click.Choice(["user", "kernel"]), default="user",
-              show_default=True, help="Who supplies its pages.")
-@click.option("--cq-entries", type=click.IntRange(1, 65536), default=4096, show_default=True,
-              help="Size of the completion queue.")
-@click.option("--rx-buf-len", type=SIZE, default=None,
-              help="Bytes of a buffer, where the card can choose.  [default: what pays]")
-@click.option("--pressure", type=click.Choice(POLICIES), default="copy", show_default=True,
-              help="What to do while little of the area is left.")
-@click.option("--pressure-limit", type=SIZE, default=None,
-              help="Most memory for copies, or for areas.  [default: see pyzcrx.Pressure]")
-@click.option("--rcvbuf", "rcvbuf_bytes", type=SIZE, default=None,
-              help="SO_RCVBUF of connections: what one that is not read may hold of the area.  "
-              "[default: on a card, a 64th of the area, 4K to 1M; else the kernel's choice]")
-@click.option("--max-backlog", "backlog_bytes", type=SIZE, default="256K", show_default=True,
-              help="Bytes of a connection that may wait to be echoed; then it is not read on.")
-@click.option("--max-connections", type=click.IntRange(1), default=20_000, show_default=True,
-              help="Connections at a time; more are refused.")
-@click.option("--idle-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Reset a connection that neither sent nor took anything for so long.")
+@click.option(
+    "--stats-interval",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Print figures that often.",
+)
+@click.option(
+    "--area",
+    "area_bytes",
+    type=SIZE,
+    default="64M",
+    show_default=True,
+    help="Memory for received data.",
+)
+@click.option(
+    "--huge",
+    type=click.Choice(["2M", "1G", "thp", "none"]),
+    help="Huge pages for the area.  [default: transparent ones, if there are any]",
+)
+@click.option(
+    "--rq-entries",
+    type=click.IntRange(1, 32768),
+    default=4096,
+    show_default=True,
+    help="Size of the refill queue.",
+)
+@click.option(
+    "--rq-memory",
+    type=click.Choice(["user", "kernel"]),
+    default="user",
+    show_default=True,
+    help="Who supplies its pages.",
+)
+@click.option(
+    "--cq-entries",
+    type=click.IntRange(1, 65536),
+    default=4096,
+    show_default=True,
+    help="Size of the completion queue.",
+)
+@click.option(
+    "--rx-buf-len",
+    type=SIZE,
+    default=None,
+    help="Bytes of a buffer, where the card can choose.  [default: what pays]",
+)
+@click.option(
+    "--pressure",
+    type=click.Choice(POLICIES),
+    default="copy",
+    show_default=True,
+    help="What to do while little of the area is left.",
+)
+@click.option(
+    "--pressure-limit",
+    type=SIZE,
+    default=None,
+    help="Most memory for copies, or for areas.  [default: see pyzcrx.Pressure]",
+)
+@click.option(
+    "--rcvbuf",
+    "rcvbuf_bytes",
+    type=SIZE,
+    default=None,
+    help="SO_RCVBUF of connections: what one that is not read may hold of the area.  "
+    "[default: on a card, a 64th of the area, 4K to 1M; else the kernel's choice]",
+)
+@click.option(
+    "--max-backlog",
+    "backlog_bytes",
+    type=SIZE,
+    default="256K",
+    show_default=True,
+    help="Bytes of a connection that may wait to be echoed; then it is not read on.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(1),
+    default=20_000,
+    show_default=True,
+    help="Connections at a time; more are refused.",
+)
+@click.option(
+    "--idle-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Reset a connection that neither sent nor took anything for so long.",
+)
 @user_option
 @placement_options
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-echo")
@@ -159,11 +229,17 @@ def main(
         if worker is not None:
             worker.drop()
         server = Server(
-            ring, ifq, listener, discard=discard, once=once, ending=tally.note,
+            ring,
+            ifq,
+            listener,
+            discard=discard,
+            once=once,
+            ending=tally.note,
             # A connection must not take the area from all others.
             backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
             rcvbuf_bytes=rcvbuf_bytes,
-            max_connections=max_connections, idle_timeout_s=idle_timeout,
+            max_connections=max_connections,
+            idle_timeout_s=idle_timeout,
         )
         address, bound_port = listener.getsockname()[:2]
         how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"

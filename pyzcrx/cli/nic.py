@@ -48,23 +48,50 @@ def show(interface: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("interface")
-@click.option("-f", "--flow", "flows", multiple=True, metavar="FLOW",
-              help="Steer this to the queue, such as 'tcp4 dst 192.0.2.1:9999'; repeatable.")
-@click.option("-p", "--port", type=click.IntRange(1, 65535),
-              help="Steer this TCP port, at each of the interface's addresses.")
-@click.option("-q", "--queue", type=click.IntRange(0),
-              help="The rx queue.  [default: the last that is free]")
-@click.option("--queues", type=click.IntRange(1), default=1, show_default=True,
-              help="Share the flows among so many queues.")
+@click.option(
+    "-f",
+    "--flow",
+    "flows",
+    multiple=True,
+    metavar="FLOW",
+    help="Steer this to the queue, such as 'tcp4 dst 192.0.2.1:9999'; repeatable.",
+)
+@click.option(
+    "-p",
+    "--port",
+    type=click.IntRange(1, 65535),
+    help="Steer this TCP port, at each of the interface's addresses.",
+)
+@click.option(
+    "-q", "--queue", type=click.IntRange(0), help="The rx queue.  [default: the last that is free]"
+)
+@click.option(
+    "--queues",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Share the flows among so many queues.",
+)
 @click.option("--rx-ring", type=click.IntRange(1), help="Entries of the rx rings.")
 @click.option("--irq-cpus", metavar="CPUS", help="Where the queues' interrupts go, such as 2,3.")
-@click.option("--napi", "napi", multiple=True, metavar="NAME=VALUE",
-              help=f"A setting of the queues' NAPI instances: {', '.join(NAPI_FIELDS)}.")
-@click.option("--pid", "pids", multiple=True, type=click.IntRange(1),
-              help="The program that the flows are for, if it listens already.")
+@click.option(
+    "--napi",
+    "napi",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help=f"A setting of the queues' NAPI instances: {', '.join(NAPI_FIELDS)}.",
+)
+@click.option(
+    "--pid",
+    "pids",
+    multiple=True,
+    type=click.IntRange(1),
+    help="The program that the flows are for, if it listens already.",
+)
 @click.option("--force", is_flag=True, help="Take other sockets' data too, if the flows do.")
-@click.option("-n", "--dry-run", is_flag=True,
-              help="Change nothing; print the equal ethtool lines.")
+@click.option(
+    "-n", "--dry-run", is_flag=True, help="Change nothing; print the equal ethtool lines."
+)
 @AS_JSON
 @one_line_errors(PROGRAM)
 def setup(
@@ -88,8 +115,13 @@ def setup(
     """
     wanted = Wanted(
         (*map(Flow.parse, flows), *(listening_flows(read(interface), port) if port else ())),
-        queue, queues, rx_ring, irq_cpus, dict(map(_napi_setting, napi)), force,
-    )  # fmt: skip
+        queue,
+        queues,
+        rx_ring,
+        irq_cpus,
+        dict(map(_napi_setting, napi)),
+        force,
+    )
     own = sockets.inodes_of(("self", *pids))
     if dry_run:
         made = plan(read(interface), wanted, sockets.read(), own)

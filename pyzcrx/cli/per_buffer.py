@@ -28,16 +28,35 @@ def _lengths(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[i
 
 
 @click.command("per-buffer")
-@click.option("--per-turn", "turns", multiple=True, type=click.IntRange(2, MOST_PER_TURN),
-              default=per_buffer.PER_TURN, show_default=True,
-              help="Buffers that a turn brings; may be given several times.")
-@click.option("--lengths", default=str(PAGE), show_default=True, callback=_lengths,
-              metavar="BYTES[,BYTES...]", help="Bytes of the buffers, over and over.")
+@click.option(
+    "--per-turn",
+    "turns",
+    multiple=True,
+    type=click.IntRange(2, MOST_PER_TURN),
+    default=per_buffer.PER_TURN,
+    show_default=True,
+    help="Buffers that a turn brings; may be given several times.",
+)
+@click.option(
+    "--lengths",
+    default=str(PAGE),
+    show_default=True,
+    callback=_lengths,
+    metavar="BYTES[,BYTES...]",
+    help="Bytes of the buffers, over and over.",
+)
 @click.option("--rounds", default=25, show_default=True, type=click.IntRange(1, 10000))
-@click.option("--instructions", is_flag=True,
-              help="Count instructions too, by valgrind: those are repeatable.")
-@click.option("--profile", "profiled", type=click.Choice(list(per_buffer.WAYS)),
-              help="With --instructions: where those of this way are.")
+@click.option(
+    "--instructions",
+    is_flag=True,
+    help="Count instructions too, by valgrind: those are repeatable.",
+)
+@click.option(
+    "--profile",
+    "profiled",
+    type=click.Choice(list(per_buffer.WAYS)),
+    help="With --instructions: where those of this way are.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 @one_line_errors("zcrx-bench")
 def command(

@@ -42,14 +42,19 @@ def placement_options(command: Callable[..., None]) -> Callable[..., None]:
     """The two options, as ``cpu`` and ``busy_poll_us``."""
     for option in (
         click.option(
-            "--busy-poll", "busy_poll_us", type=click.IntRange(0, MAX_BUSY_POLL_US), default=0,
-            metavar="US", help="Poll the card that many microseconds before sleeping.",
+            "--busy-poll",
+            "busy_poll_us",
+            type=click.IntRange(0, MAX_BUSY_POLL_US),
+            default=0,
+            metavar="US",
+            help="Poll the card that many microseconds before sleeping.",
         ),
         click.option(
-            "--cpu", type=Cpu(),
+            "--cpu",
+            type=Cpu(),
             help="Run on the CPU of the queue's interrupt, on others, or on that one.",
         ),
-    ):  # fmt: skip
+    ):
         command = option(command)
     return command
 

@@ -26,9 +26,16 @@ def _tell(result: TestResult, *, as_json: bool) -> None:
 
 
 def serve(
-    host: str, port: int, card: CardOptions, rx_buf_len: int | None, area_bytes: int,
-    *, patience_s: float, once: bool, as_json: bool,
-) -> None:  # fmt: skip
+    host: str,
+    port: int,
+    card: CardOptions,
+    rx_buf_len: int | None,
+    area_bytes: int,
+    *,
+    patience_s: float,
+    once: bool,
+    as_json: bool,
+) -> None:
     """Until SIGINT or SIGTERM, or with *once* until a test is over."""
     with ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
@@ -43,13 +50,19 @@ def serve(
         if setup is not None:
             queue = setup.queue
         ifq = ring.register_ifq(
-            area, interface=setup.ifindex if setup is not None else interface, rx_queue=queue,
-            rx_buf_len=rx_buf_len, patience=QUEUE_PATIENCE_S,
-        )  # fmt: skip
+            area,
+            interface=setup.ifindex if setup is not None else interface,
+            rx_queue=queue,
+            rx_buf_len=rx_buf_len,
+            patience=QUEUE_PATIENCE_S,
+        )
         server = Iperf3Server(
-            ring, ifq, listener,
-            told=lambda r: _tell(r, as_json=as_json), patience_s=patience_s,
-        )  # fmt: skip
+            ring,
+            ifq,
+            listener,
+            told=lambda r: _tell(r, as_json=as_json),
+            patience_s=patience_s,
+        )
         address, bound_port = listener.getsockname()[:2]
         how = f"{interface} queue {queue}" if interface else "NODEV: the kernel copies"
         click.echo(f"zcrx-bench: listening on {address} port {bound_port} ({how})", err=True)

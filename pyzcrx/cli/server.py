@@ -38,9 +38,16 @@ class Connection:
     """One client: what it sent and was not yet sent back."""
 
     __slots__ = (
-        "broken", "ended", "fd", "paused", "queue", "receiving", "request", "sending",
+        "broken",
+        "ended",
+        "fd",
+        "paused",
+        "queue",
+        "receiving",
+        "request",
+        "sending",
         "unsent_bytes",
-    )  # fmt: skip
+    )
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

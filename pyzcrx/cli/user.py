@@ -20,9 +20,7 @@ class UserType(ParamType):
 
     name = "user"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> User:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> User:
         if isinstance(value, User):
             return value
         try:
@@ -32,6 +30,8 @@ class UserType(ParamType):
 
 
 user_option = click.option(
-    "--user", type=UserType(), metavar="NAME[:GROUP]",
+    "--user",
+    type=UserType(),
+    metavar="NAME[:GROUP]",
     help="Receive as that user, without any privilege; a supervisor stays root.",
-)  # fmt: skip
+)

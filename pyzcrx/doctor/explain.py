@@ -15,8 +15,11 @@ from pyzcrx.errors import KernelError, errno_name
 
 CAUSES: dict[int, tuple[str, ...]] = {
     errno.EPERM: (
-        "kernel.io_uring_disabled", "kernel.seccomp", "privilege.user_namespace",
-        "privilege.net_admin", "privilege.security_module",
+        "kernel.io_uring_disabled",
+        "kernel.seccomp",
+        "privilege.user_namespace",
+        "privilege.net_admin",
+        "privilege.security_module",
     ),
     errno.ENOSYS: ("kernel.io_uring",),
     errno.EINVAL: ("kernel.zcrx", "card.split", "card.hds_thresh"),
@@ -26,7 +29,7 @@ CAUSES: dict[int, tuple[str, ...]] = {
     errno.ERANGE: ("queue.exists",),
     errno.ENOMEM: ("memory.memlock", "memory.available"),
     errno.ENODATA: ("card.driver",),
-}  # fmt: skip
+}
 """Findings that explain an errno, in the order in which the kernel looks."""
 
 
@@ -38,9 +41,12 @@ def explain(error: KernelError, facts: Facts, findings: Sequence[Finding]) -> Fi
         found = Finding("trial", Severity.PROBLEM, error.cause, mend=error.mend)
     # Why, and what --fix may do, stand with the finding itself.
     return Finding(
-        "trial", Severity.PROBLEM, f"a registration fails with {name}: {found.what}",
-        found.why if found.id == "trial" else "", found.mend,
-    )  # fmt: skip
+        "trial",
+        Severity.PROBLEM,
+        f"a registration fails with {name}: {found.what}",
+        found.why if found.id == "trial" else "",
+        found.mend,
+    )
 
 
 def _cause(number: int, facts: Facts, findings: Sequence[Finding]) -> Finding | None:

@@ -74,9 +74,10 @@ def _node(machine: Machine, state: State) -> Iterator[Finding]:
         return
     if machine.cpus & near:
         yield Finding(
-            "placement.node", Severity.OK, f"this process may run on the card's node "
-            f"{state.numa_node}",
-        )  # fmt: skip
+            "placement.node",
+            Severity.OK,
+            f"this process may run on the card's node {state.numa_node}",
+        )
     else:
         yield Finding(
             "placement.node",

@@ -87,9 +87,10 @@ def _config() -> tuple[Mapping[str, str] | None, str]:
 
 def _privilege() -> Privilege:
     status = dict(
-        line.split(":", 1) for line in (PROC / "self/status").read_text().splitlines()
+        line.split(":", 1)
+        for line in (PROC / "self/status").read_text().splitlines()
         if ":" in line
-    )  # fmt: skip
+    )
     effective = int(status["CapEff"], 16)
     return Privilege(
         net_admin=bool(effective >> _CAP_NET_ADMIN & 1),

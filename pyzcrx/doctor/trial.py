@@ -57,9 +57,7 @@ def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
 def _register(facts: Facts, rx_buf_len: int) -> None:
     interface = facts.card.state.ifindex if facts.card is not None else None
     with Ring() as ring, Area.anonymous(facts.wanted.area_bytes) as area:
-        ring.register_ifq(
-            area, interface=interface, rx_queue=facts.queue, rx_buf_len=rx_buf_len
-        )
+        ring.register_ifq(area, interface=interface, rx_queue=facts.queue, rx_buf_len=rx_buf_len)
 
 
 def _given_back(facts: Facts) -> bool:

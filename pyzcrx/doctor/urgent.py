@@ -14,8 +14,10 @@ def check(facts: Facts) -> Iterator[Finding]:
     if facts.card.urgent_cleared:
         yield Finding("urgent.rule", Severity.OK, "nftables keeps urgent data from TCP")
         return
-    seen = "no nftables rule clears it" if facts.card.urgent_cleared is False else (
-        "whether nftables clears it cannot be seen"
+    seen = (
+        "no nftables rule clears it"
+        if facts.card.urgent_cleared is False
+        else ("whether nftables clears it cannot be seen")
     )
     yield Finding(
         "urgent.rule",

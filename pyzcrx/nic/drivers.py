@@ -23,9 +23,7 @@ DRIVERS = {
     "bnxt_en": Driver(),
     "fbnic": Driver(),
     "gve": Driver(
-        notes=(
-            "gve needs the DQO RDA queue format, and a VM shape whose device has header split",
-        )
+        notes=("gve needs the DQO RDA queue format, and a VM shape whose device has header split",)
     ),
     "mlx5_core": Driver(
         prelude=(("private-flag:rx_cqe_compress", False), ("feature:rx-gro-hw", True)),

@@ -156,9 +156,13 @@ class Ethtool(Family):
     def set_private_flags(self, ifindex: int, wanted: Mapping[str, bool]) -> None:
         bits = [("ETHTOOL_A_PRIVFLAGS_FLAGS", _bitset(wanted))]
         self._set(
-            EthtoolMsg.PRIVFLAGS_SET, tables.PrivateFlags, "PRIVFLAGS", ifindex, bits,
+            EthtoolMsg.PRIVFLAGS_SET,
+            tables.PrivateFlags,
+            "PRIVFLAGS",
+            ifindex,
+            bits,
             "set private flags",
-        )  # fmt: skip
+        )
 
     def set_rss_table(self, ifindex: int, table: Sequence[int], *, context: int = 0) -> None:
         """An empty *table* gives the default context back to the kernel's own spread."""

@@ -72,8 +72,9 @@ class Flow:
     def __str__(self) -> str:
         text: str = self.protocol
         for side, network, port in (
-            ("dst", self.dst, self.dst_port), ("src", self.src, self.src_port),
-        ):  # fmt: skip
+            ("dst", self.dst, self.dst_port),
+            ("src", self.src, self.src_port),
+        ):
             if network is not None or port:
                 text += f" {side} {_side_text(network)}:{port or '*'}"
         return text if text != self.protocol else f"{text} dst *:*"
@@ -105,8 +106,9 @@ class Flow:
         """As the arguments of ``ethtool -N``."""
         words = [f"flow-type {self.protocol}"]
         for side, network, port in (
-            ("src", self.src, self.src_port), ("dst", self.dst, self.dst_port),
-        ):  # fmt: skip
+            ("src", self.src, self.src_port),
+            ("dst", self.dst, self.dst_port),
+        ):
             if network is not None:
                 words.append(f"{side}-ip {network.network_address}")
                 if network.num_addresses > 1:

@@ -104,9 +104,18 @@ class Journal:
     def begin(cls, state: State, queues: tuple[int, ...], owner: Owner) -> Journal:
         now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         return cls(
-            f"{owner.pid}-{now}", owner, now, state.netns, state.interface, state.ifindex,
-            state.driver, state.bus, queues, (), 0,
-        )  # fmt: skip
+            f"{owner.pid}-{now}",
+            owner,
+            now,
+            state.netns,
+            state.interface,
+            state.ifindex,
+            state.driver,
+            state.bus,
+            queues,
+            (),
+            0,
+        )
 
     def intending(self, step: Step) -> Journal:
         return replace(self, steps=(*self.steps, step))

@@ -80,9 +80,7 @@ def addresses(netlink: Netlink, ifindex: int) -> tuple[str, ...]:
     """Its IPv4 and IPv6 addresses."""
     query = ifaddrmsg()
     query["index"] = ifindex
-    found = netlink.request(
-        RTM_GETADDR, query, "read addresses", f"interface {ifindex}", dump=True
-    )
+    found = netlink.request(RTM_GETADDR, query, "read addresses", f"interface {ifindex}", dump=True)
     texts = {
         message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         for message in found

@@ -45,9 +45,12 @@ class Netdev(Family):
             ("NETDEV_A_QUEUE_TYPE", QueueType.RX),
         ]
         (found,) = self.call(
-            NetdevCmd.QUEUE_GET, tables.Queue, attributes, "read queue",
+            NetdevCmd.QUEUE_GET,
+            tables.Queue,
+            attributes,
+            "read queue",
             f"interface {ifindex}, queue {index}",
-        )  # fmt: skip
+        )
         return _queue(found)
 
     def wait_unbound(

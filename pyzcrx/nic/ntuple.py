@@ -51,12 +51,13 @@ def pack_spec(flow: Flow, *, queue: int = 0, location: int = 0, rss: bool = Fals
         _value(flow.src, layout), _value(flow.dst, layout), flow.src_port, flow.dst_port, 0
     )
     masks = layout.pack(
-        _mask(flow.src, layout), _mask(flow.dst, layout),
-        0xFFFF if flow.src_port else 0, 0xFFFF if flow.dst_port else 0, 0,
-    )  # fmt: skip
-    return _SPEC.pack(
-        kind | (FLOW_RSS if rss else 0), values, b"", masks, b"", queue, location
+        _mask(flow.src, layout),
+        _mask(flow.dst, layout),
+        0xFFFF if flow.src_port else 0,
+        0xFFFF if flow.dst_port else 0,
+        0,
     )
+    return _SPEC.pack(kind | (FLOW_RSS if rss else 0), values, b"", masks, b"", queue, location)
 
 
 def _address_bytes(layout: struct.Struct) -> int:
@@ -127,9 +128,7 @@ def _rxnfc(
     command: int, spec: bytes = bytes(_SPEC.size), *, last: int = 0, rules: int = 0
 ) -> bytes:
     flow_type = struct.unpack_from("=I", spec)[0] & FLOW_RSS
-    return _RXNFC.pack(command, flow_type, 0, spec, last)[:_LOCATIONS_AT] + bytes(
-        max(4, 4 * rules)
-    )
+    return _RXNFC.pack(command, flow_type, 0, spec, last)[:_LOCATIONS_AT] + bytes(max(4, 4 * rules))
 
 
 class Ntuple:

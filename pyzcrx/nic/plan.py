@@ -237,9 +237,7 @@ def _is_lent(state: State, index: int) -> bool:
     return queue is not None and replace(queue, lease=None).holder is None
 
 
-def _check_flows(
-    flows: Sequence[Flow], sockets: Iterable[TcpSocket], own: frozenset[int]
-) -> None:
+def _check_flows(flows: Sequence[Flow], sockets: Iterable[TcpSocket], own: frozenset[int]) -> None:
     for flow in flows:
         if not flow.dst_port and not flow.src_port:
             raise CatchesStrangers(
@@ -312,9 +310,7 @@ def without(table: Sequence[int], queues: Sequence[int], total: int) -> tuple[in
     kept = [queue for queue in table if queue not in queues]
     kept = kept or [queue for queue in range(total) if queue not in queues]
     moved = iter(range(len(table)))
-    return tuple(
-        kept[next(moved) % len(kept)] if queue in queues else queue for queue in table
-    )
+    return tuple(kept[next(moved) % len(kept)] if queue in queues else queue for queue in table)
 
 
 def _keep_off(state: State, queues: Sequence[int]) -> tuple[list[Step], list[str]]:

@@ -22,8 +22,10 @@ Value = Any
 """True, False, a number, a text, a list of numbers, or None: as the kernel likes."""
 
 _SPLIT = {
-    "auto": TcpDataSplit.UNKNOWN, "off": TcpDataSplit.DISABLED, "on": TcpDataSplit.ENABLED,
-}  # fmt: skip
+    "auto": TcpDataSplit.UNKNOWN,
+    "off": TcpDataSplit.DISABLED,
+    "on": TcpDataSplit.ENABLED,
+}
 NAPI_FIELDS = {
     "defer-hard-irqs": "defer_hard_irqs",
     "gro-flush-timeout": "gro_flush_timeout_ns",
@@ -120,7 +122,7 @@ def command(interface: str, key: str, value: Value) -> str:
         case ["napi", queue, name]:
             return (
                 f"ynl --family netdev --do napi-set "
-                f"--json '{{\"id\": NAPI_OF_{interface}_QUEUE_{queue}, \"{name}\": {value}}}'"
+                f'--json \'{{"id": NAPI_OF_{interface}_QUEUE_{queue}, "{name}": {value}}}\''
             )
     raise BadArgument(f"no setting is called {key!r}")
 

@@ -55,8 +55,13 @@ def prepare(
     """
     wanted = Wanted(
         tuple(Flow.parse(flow) if isinstance(flow, str) else flow for flow in flows),
-        queue, queues, rx_ring, irq_cpus, napi or {}, force,
-    )  # fmt: skip
+        queue,
+        queues,
+        rx_ring,
+        irq_cpus,
+        napi or {},
+        force,
+    )
     return Setup(interface, wanted, folder=folder)
 
 
@@ -164,9 +169,7 @@ class Setup:
                 found.append(f"RSS leads other traffic to queue {leaks[0]} now")
         rules = (Ntuple(ifindex).rules() or ((), 0))[0]
         ours = [step for step in self._journal.steps if isinstance(step, Steer)]
-        present = {
-            (rule.location, rule.flow, rule.queue, rule.context) for rule in rules
-        }
+        present = {(rule.location, rule.flow, rule.queue, rule.context) for rule in rules}
         for step in ours:
             if (step.location, step.flow, step.queue, step.context) not in present:
                 found.append(f"the rule for {step.flow} is gone")

@@ -79,9 +79,7 @@ def parse(text: str) -> list[TcpSocket]:
 def _endpoint(text: str) -> tuple[Address, int]:
     words, port = text.split(":")
     # 32-bit words in the machine's order.
-    raw = b"".join(
-        struct.pack("=I", int(words[i : i + 8], 16)) for i in range(0, len(words), 8)
-    )
+    raw = b"".join(struct.pack("=I", int(words[i : i + 8], 16)) for i in range(0, len(words), 8))
     address = ip_address(raw)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped

@@ -26,13 +26,24 @@ from tests.patience import SLOW, START_S
 
 KIND = os.environ.get("PYZCRX_TEST_CARD", "nodev")
 FAULTS = (
-    "drop", "duplicate", "reorder", "delay", "corrupt", "linear", "part_split", "post_fail",
-    "skb_fail", "starve", "post_limit",
-)  # fmt: skip
+    "drop",
+    "duplicate",
+    "reorder",
+    "delay",
+    "corrupt",
+    "linear",
+    "part_split",
+    "post_fail",
+    "skb_fail",
+    "starve",
+    "post_limit",
+)
 """Rates of a million frames, but for the last two."""
-PATIENT_TCP = (f"net.ipv4.tcp_rto_max_ms={int(min(5 * SLOW, 120) * 1000)}",
-               "net.ipv4.tcp_retries2=255",
-               "net.ipv4.tcp_fin_timeout=5")  # fmt: skip
+PATIENT_TCP = (
+    f"net.ipv4.tcp_rto_max_ms={int(min(5 * SLOW, 120) * 1000)}",
+    "net.ipv4.tcp_retries2=255",
+    "net.ipv4.tcp_fin_timeout=5",
+)
 """Frames are lost on purpose: tried again every few seconds, and never given up. Not sooner:
 who has data under way to a peer with a shut window, and hears nothing for twice as long, is
 given up all the same (``net/ipv4/tcp_timer.c:tcp_rtx_probe0_timed_out()``).

@@ -22,7 +22,10 @@ class Echo:
     """A running ``zcrx-echo``; leaving the block ends it by SIGTERM and demands status 0."""
 
     def __init__(
-        self, *options: str, port: int = 0, card: tuple[str, ...] | None = None,
+        self,
+        *options: str,
+        port: int = 0,
+        card: tuple[str, ...] | None = None,
         server: str | None = None,
     ) -> None:
         """On CARD, or on another that the options *card* name, reached at *server*."""
@@ -72,7 +75,9 @@ class Echo:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         if self.process.poll() is None:

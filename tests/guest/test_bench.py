@@ -52,16 +52,28 @@ def test_round_trips() -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert {name: len(took) for name, took in report["echo_ns"].items()} == {
-        "columns": 5, "epoll": 5,
-    }  # fmt: skip
+        "columns": 5,
+        "epoll": 5,
+    }
     assert min(report["echo_ns"]["columns"]) > 0
     CARD.queue_free()
 
 
 @pytest.mark.parametrize("how", ["send", "zerocopy", "iperf3"])
 def test_several_connections_and_other_senders(how: str) -> None:
-    done = bench("--json", *QUICK, "--connections", "5", "--sender", how, "--read",
-                 "-r", "columns", "-r", "recv_into-64K")
+    done = bench(
+        "--json",
+        *QUICK,
+        "--connections",
+        "5",
+        "--sender",
+        how,
+        "--read",
+        "-r",
+        "columns",
+        "-r",
+        "recv_into-64K",
+    )
     assert done.returncode == 0, done.stderr
     for [run] in json.loads(done.stdout)["runs"].values():
         if how == "iperf3":  # it sends whole blocks, by all of its connections until it has all
@@ -72,8 +84,17 @@ def test_several_connections_and_other_senders(how: str) -> None:
 
 
 def test_a_process_for_each_queue_adds_up() -> None:
-    done = bench("--json", *QUICK, "--queues", "2", "--connections", "2", "-r", "recv_into-64K",
-                 *(() if CARD.zero_copy else ("-r", "columns")))  # fmt: skip
+    done = bench(
+        "--json",
+        *QUICK,
+        "--queues",
+        "2",
+        "--connections",
+        "2",
+        "-r",
+        "recv_into-64K",
+        *(() if CARD.zero_copy else ("-r", "columns")),
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["setup"]["queues"] == 2
@@ -112,9 +133,15 @@ class Served:
 
     def __init__(self, patience_s: float = 120 * SLOW) -> None:
         self.process = Program(
-            "zcrx-bench", "--serve-iperf3", "--json", "--patience", str(patience_s),
-            "-p", "0", *PLACE,
-        )  # fmt: skip
+            "zcrx-bench",
+            "--serve-iperf3",
+            "--json",
+            "--patience",
+            str(patience_s),
+            "-p",
+            "0",
+            *PLACE,
+        )
         line = self.process.stderr.readline()
         assert "listening on" in line, line + self.process.stderr.read()
         self.port = int(line.split(" port ")[1].split()[0])
@@ -155,10 +182,15 @@ def served() -> Iterator[Served]:
 
 @pytest.mark.parametrize(
     ("options", "streams"),
-    [(("-t", "1"), 1), (("-t", "2", "-P", "8"), 8), (("-n", "8M"), 1), (("-k", "20"), 1),
-     (("-t", "2", "-O", "1"), 1)],
+    [
+        (("-t", "1"), 1),
+        (("-t", "2", "-P", "8"), 8),
+        (("-n", "8M"), 1),
+        (("-k", "20"), 1),
+        (("-t", "2", "-O", "1"), 1),
+    ],
     ids=["time", "8 streams", "bytes", "blocks", "omit"],
-)  # fmt: skip
+)
 def test_stock_iperf3_ends_as_it_should(
     served: Served, options: tuple[str, ...], streams: int
 ) -> None:
@@ -227,8 +259,10 @@ def test_what_is_not_served_is_refused_and_the_next_is_served(served: Served, op
 def test_a_second_client_is_told_that_we_are_busy(served: Served) -> None:
     with subprocess.Popen(
         served.client("-t", "60", "--forceflush", "-i", "0.1"),
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as first:  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as first:
         assert first.stdout is not None
         while "/sec" not in (line := first.stdout.readline()):
             assert line
@@ -244,10 +278,15 @@ def test_a_second_client_is_told_that_we_are_busy(served: Served) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n" + b"x" * 9, COOKIE + b"\xff\xff\xff\xff",
-     COOKIE + b"\0\0\0\x02{}", COOKIE[:10]],
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n" + b"x" * 9,
+        COOKIE + b"\xff\xff\xff\xff",
+        COOKIE + b"\0\0\0\x02{}",
+        COOKIE[:10],
+    ],
     ids=["nothing", "no iperf3", "too long", "then nothing", "half a cookie"],
-)  # fmt: skip
+)
 def test_bad_clients_harm_nobody(served: Served, data: bytes) -> None:
     with served.connect() as sock:
         sock.sendall(data)
@@ -262,8 +301,10 @@ def test_bad_clients_harm_nobody(served: Served, data: bytes) -> None:
 def test_a_client_that_is_killed_in_the_middle(served: Served) -> None:
     with subprocess.Popen(
         served.client("-t", "60", "-P", "4", "--forceflush", "-i", "0.1"),
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as first:  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as first:
         assert first.stdout is not None
         while "/sec" not in (line := first.stdout.readline()):
             assert line
@@ -275,8 +316,10 @@ def test_a_client_that_is_killed_in_the_middle(served: Served) -> None:
 def test_a_server_that_is_stopped_tells_its_client(served: Served) -> None:
     with subprocess.Popen(
         served.client("-t", "60", "--forceflush", "-i", "0.1"),
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as client:  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
         assert client.stdout is not None
         while "/sec" not in (line := client.stdout.readline()):
             assert line

@@ -93,8 +93,9 @@ def test_wrong_command_lines_have_status_2(options: list[str]) -> None:
 def test_missing_huge_pages_are_a_line_of_warning() -> None:
     with subprocess.Popen(
         ["zcrx-echo", "--nodev", "-p", "0", "--huge", "2M", "--area", "4M"],
-        stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stderr is not None
         warning, listening = process.stderr.readline(), process.stderr.readline()
         process.terminate()

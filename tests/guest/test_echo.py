@@ -232,9 +232,17 @@ def test_discard_sends_nothing_back() -> None:
 
 def test_json_keys_and_intervals() -> None:
     keys = {
-        "bytes", "bytes_zero_copy", "bytes_copied", "buffers", "connections", "rearms",
-        "alloc_failures", "held_buffers", "held_max_ns", "seconds",
-    }  # fmt: skip
+        "bytes",
+        "bytes_zero_copy",
+        "bytes_copied",
+        "buffers",
+        "connections",
+        "rearms",
+        "alloc_failures",
+        "held_buffers",
+        "held_max_ns",
+        "seconds",
+    }
     with Echo("--stats-interval", "0.1") as echo, echo.connect() as sock:
         assert exchange(sock, bytes(1000)) == bytes(1000)
         seen = [json.loads(echo.process.stdout.readline()) for _ in range(3)]
@@ -251,8 +259,11 @@ def test_stock_clients(client: str, tmp_path: Path) -> None:
     with Echo() as echo, (tmp_path / "in").open("rb") as source:
         back = subprocess.run(
             [*CARD.client_prefix, *client.format(CARD.server, echo.port).split()],
-            stdin=source, capture_output=True, check=True, timeout=START_S,
-        ).stdout  # fmt: skip
+            stdin=source,
+            capture_output=True,
+            check=True,
+            timeout=START_S,
+        ).stdout
     assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
 
 
@@ -260,10 +271,18 @@ def test_curl_gets_its_request_back() -> None:
     # No HTTP here: curl's own request comes back, which is all it is asked for.
     with Echo("--once") as echo:
         with subprocess.Popen(
-            [*CARD.client_prefix, "curl", "--silent", "--no-buffer", "--http0.9",
-             "--max-time", str(START_S), f"http://{CARD.server}:{echo.port}/x"],
+            [
+                *CARD.client_prefix,
+                "curl",
+                "--silent",
+                "--no-buffer",
+                "--http0.9",
+                "--max-time",
+                str(START_S),
+                f"http://{CARD.server}:{echo.port}/x",
+            ],
             stdout=subprocess.PIPE,
-        ) as curl:  # fmt: skip
+        ) as curl:
             assert curl.stdout is not None
             back = curl.stdout.readline()
             curl.terminate()

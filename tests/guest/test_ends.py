@@ -61,8 +61,11 @@ class Process:
     def __init__(self, code: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", HOLDER + code, repr(CARD.register), CARD.server],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         self.client = CARD.socket()
         self.client.settimeout(START_S)
         self.client.connect((CARD.server, int(self.line())))
@@ -102,9 +105,11 @@ def test_close_in_any_order() -> None:
             assert isinstance(event, pyzcrx.Data)
             buffer, view = event.buffer, event.buffer.view()
             ends: dict[str, Callable[[], None]] = {
-                "ring": ring.close, "area": area.close, "sock": sock.close,
+                "ring": ring.close,
+                "area": area.close,
+                "sock": sock.close,
                 "buffer": view.release,
-            }  # fmt: skip
+            }
             for name in order:
                 if name != "buffer":
                     assert bytes(memoryview(buffer)[:4]) == b"kept"
@@ -198,9 +203,11 @@ def test_signals_that_raise_in_mid_stream_lose_nothing(batches: bool) -> None:
         return []
 
     with (
-        connected() as (client, sock), ifq_of(16 * MIB) as (ring, ifq),
-        Trickle(client, rounds(4, 64) * MIB) as trickle, Interrupter() as interrupter,
-    ):  # fmt: skip
+        connected() as (client, sock),
+        ifq_of(16 * MIB) as (ring, ifq),
+        Trickle(client, rounds(4, 64) * MIB) as trickle,
+        Interrupter() as interrupter,
+    ):
         request = ifq.receive(sock)
         aimed = False
         while not request.over or ring._busy:
@@ -258,9 +265,15 @@ def test_ctrl_c_is_an_exception_once_and_the_stream_goes_on() -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["", "sys.exit(3)", "raise RuntimeError('mine')", "del ring", "os._exit(0)",
-     "import threading; threading.Thread(target=time.sleep, args=(1,)).start()"],
-)  # fmt: skip
+    [
+        "",
+        "sys.exit(3)",
+        "raise RuntimeError('mine')",
+        "del ring",
+        "os._exit(0)",
+        "import threading; threading.Thread(target=time.sleep, args=(1,)).start()",
+    ],
+)
 def test_an_interpreter_that_ends_with_everything_open(code: str) -> None:
     with Process(f"\nprint('held', flush=True)\n{code}\n") as holder:
         assert holder.line() == "held\n"
@@ -303,10 +316,16 @@ def test_a_forked_child_that_ends_as_python_does_leaves_the_parent_alone() -> No
             try:
                 wrong = 0
                 for use in (
-                    lambda: ring.wait(0), lambda: next(ring.events()), lambda: ifq.receive(sock),
-                    ifq.audit, ifq.flush, request.cancel, ring.fileno,
-                    lambda: ring.accept(sock), lambda: ring.send(sock, [b"x"]),
-                ):  # fmt: skip
+                    lambda: ring.wait(0),
+                    lambda: next(ring.events()),
+                    lambda: ifq.receive(sock),
+                    ifq.audit,
+                    ifq.flush,
+                    request.cancel,
+                    ring.fileno,
+                    lambda: ring.accept(sock),
+                    lambda: ring.send(sock, [b"x"]),
+                ):
                     try:
                         use()
                     except pyzcrx.ForkedChild:

@@ -16,8 +16,10 @@ def run(name: str, data: bytes) -> str:
     """What the example prints when a client sends *data*."""
     with subprocess.Popen(
         ["python3", f"{EXAMPLES}/{name}", "0", *map(str, CARD.register.values())],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
         assert "listening on port" in line, line + process.stderr.read()

@@ -34,8 +34,10 @@ def served(echo: Echo, size_bytes: int = MIB) -> None:
     data = os.urandom(size_bytes)
     back = subprocess.run(
         [*CARD.client_prefix, "socat", "-t", "60", "STDIO", f"TCP:{CARD.server}:{echo.port}"],
-        input=data, capture_output=True, timeout=START_S * 2,
-    )  # fmt: skip
+        input=data,
+        capture_output=True,
+        timeout=START_S * 2,
+    )
     assert back.returncode == 0, back.stderr
     assert back.stdout == data
 
@@ -186,9 +188,10 @@ def test_bytes_that_are_never_read_back_hold_bytes_not_buffers() -> None:
 
 def test_peers_that_never_read_are_not_read_on() -> None:
     backlog, deaf = 64 << 10, rounds(8, 32)
-    with Echo(
-        "--max-backlog", "64K", "--area", "64M", "--stats-interval", "1"
-    ) as echo, ExitStack() as stack:
+    with (
+        Echo("--max-backlog", "64K", "--area", "64M", "--stats-interval", "1") as echo,
+        ExitStack() as stack,
+    ):
         served(echo)
         resident = resident_kb(echo.process.pid)
         for _ in range(deaf):

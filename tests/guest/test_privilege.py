@@ -96,9 +96,12 @@ def test_nothing_brings_it_back() -> None:
     def worker() -> None:
         drop(NOBODY)
         ways_back: list[Callable[[], None]] = [
-            lambda: os.setuid(0), lambda: os.setgid(0), lambda: os.setgroups([0]),
-            lambda: os.setresuid(0, 0, 0), lambda: os.chroot("/"),
-        ]  # fmt: skip
+            lambda: os.setuid(0),
+            lambda: os.setgid(0),
+            lambda: os.setgroups([0]),
+            lambda: os.setresuid(0, 0, 0),
+            lambda: os.chroot("/"),
+        ]
         for back in ways_back:
             with pytest.raises(PermissionError):
                 back()
@@ -193,10 +196,18 @@ def test_a_killed_supervisor_takes_its_worker_along() -> None:
 def test_a_failed_start_is_one_line_and_no_process() -> None:
     with socket.create_server(("0.0.0.0", 0)) as taken:
         done = subprocess.run(
-            ["zcrx-echo", *CARD.echo_options, "--user", "nobody", "-p",
-             str(taken.getsockname()[1])],
-            capture_output=True, text=True, timeout=START_S,
-        )  # fmt: skip
+            [
+                "zcrx-echo",
+                *CARD.echo_options,
+                "--user",
+                "nobody",
+                "-p",
+                str(taken.getsockname()[1]),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=START_S,
+        )
     assert done.returncode == 1
     assert "EADDRINUSE" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -213,10 +224,22 @@ def test_wrong_users_have_status_2(user: str) -> None:
 
 def test_only_root_can_give_its_privileges_up() -> None:
     done = subprocess.run(
-        ["setpriv", "--reuid", "nobody", "--clear-groups", "zcrx-echo", *CARD.echo_options,
-         "--user", "daemon", "-p", "0"],
-        capture_output=True, text=True, timeout=START_S,
-    )  # fmt: skip
+        [
+            "setpriv",
+            "--reuid",
+            "nobody",
+            "--clear-groups",
+            "zcrx-echo",
+            *CARD.echo_options,
+            "--user",
+            "daemon",
+            "-p",
+            "0",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+    )
     assert done.returncode == 1
     assert "CAP_NET_ADMIN" in done.stderr
     assert done.stderr.count("\n") == 1

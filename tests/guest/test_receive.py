@@ -204,7 +204,8 @@ def test_other_areas(kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pyzcrx.FallbackWarning)
         area = (
-            pyzcrx.Area.memfd(4 * MIB) if kind == "memfd"
+            pyzcrx.Area.memfd(4 * MIB)
+            if kind == "memfd"
             else pyzcrx.Area.anonymous(4 * MIB, huge=kind)  # type: ignore[arg-type]
         )
     received = bytearray()
@@ -437,8 +438,10 @@ with pyzcrx.Ring(cq_entries=64) as ring, pyzcrx.Area.anonymous(16 << 20) as area
     # CAP_NET_ADMIN stays, CAP_IPC_LOCK goes.
     done = subprocess.run(
         ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "python3", "-c", code],
-        capture_output=True, text=True, timeout=START_S,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+    )
     assert "RLIMIT_MEMLOCK" in done.stdout, done.stderr
 
 

@@ -78,9 +78,11 @@ def test_mixed_load_grows_nothing() -> None:
             rounds += 1
             most = max(most, resident_kb(pid))
         after = settled(pid, idle_fds)
-        print(f"{rounds} rounds: fds {len(before.fds)}, {len(after.fds)}; mappings "
-              f"{before.mappings}, {after.mappings}; pinned {before.pinned_kb}, "
-              f"{after.pinned_kb} kB; resident at most {resident}, {most} kB")  # fmt: skip
+        print(
+            f"{rounds} rounds: fds {len(before.fds)}, {len(after.fds)}; mappings "
+            f"{before.mappings}, {after.mappings}; pinned {before.pinned_kb}, "
+            f"{after.pinned_kb} kB; resident at most {resident}, {most} kB"
+        )
         assert len(after.fds) == len(before.fds) == idle_fds
         assert after.mappings <= before.mappings + 2
         assert after.pinned_kb == before.pinned_kb

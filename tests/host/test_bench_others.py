@@ -74,13 +74,13 @@ def program(path: Path, text: str) -> str:
 def receiving(made: str) -> subprocess.Popen[str]:
     """The example's process, as zcrx-bench begins it."""
     with Ports("127.0.0.1", 1) as ports:
-        job = ReceiveJob(
-            "liburing", "127.0.0.1", ports.numbers[0], interface="lo", program=made
-        )
+        job = ReceiveJob("liburing", "127.0.0.1", ports.numbers[0], interface="lo", program=made)
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "pyzcrx.bench.receive", job.to_json()],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.mark.parametrize("stays", [0, 1000])
@@ -100,9 +100,7 @@ def test_the_example_is_measured_from_its_connection_on(tmp_path: Path, stays: i
     assert min(figures[name] for name in ("user_s", "system_s", "waits", "preemptions")) >= 0
 
 
-@pytest.mark.parametrize(
-    "text", ["io_uring_register_ifq(): -95", "Interface is not specified"]
-)  # fmt: skip
+@pytest.mark.parametrize("text", ["io_uring_register_ifq(): -95", "Interface is not specified"])
 def test_an_example_that_fails_says_why(tmp_path: Path, text: str) -> None:
     made = program(tmp_path / "zcrx", f"#!/bin/sh\necho '{text}' >&2; exit 1\n")
     with receiving(made) as receiver:
@@ -112,11 +110,15 @@ def test_an_example_that_fails_says_why(tmp_path: Path, text: str) -> None:
 
 def fake_iperf3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str = "") -> Plan:
     names = {
-        "exchange": State.PARAM_EXCHANGE, "create": State.CREATE_STREAMS,
-        "start": State.TEST_START, "running": State.TEST_RUNNING, "end": State.TEST_END,
-        "results": State.EXCHANGE_RESULTS, "display": State.DISPLAY_RESULTS,
+        "exchange": State.PARAM_EXCHANGE,
+        "create": State.CREATE_STREAMS,
+        "start": State.TEST_START,
+        "running": State.TEST_RUNNING,
+        "end": State.TEST_END,
+        "results": State.EXCHANGE_RESULTS,
+        "display": State.DISPLAY_RESULTS,
         "done": State.IPERF_DONE,
-    }  # fmt: skip
+    }
     values = {name: int(state) for name, state in names.items()}
     program(tmp_path / "iperf3", IPERF3.format(python=sys.executable, then=then, **values))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")

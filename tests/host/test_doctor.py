@@ -17,9 +17,13 @@ from tests.leaks import nothing_leaks
 
 COMMAND = [sys.executable, "-P", "-m", "pyzcrx.cli.doctor"]
 UNPRIVILEGED = [
-    "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all",
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "--bounding-set=-all",
     "--inh-caps=-all",
-]  # fmt: skip
+]
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:

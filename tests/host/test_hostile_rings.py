@@ -66,9 +66,11 @@ def test_a_completion_queue_that_others_wrote(
 
 @settings(max_examples=200)
 @given(
-    head=u32, tail=u32, entries=st.sampled_from([1, 2, 8, 64]),
+    head=u32,
+    tail=u32,
+    entries=st.sampled_from([1, 2, 8, 64]),
     offs=st.lists(u64, min_size=1, max_size=100),
-)  # fmt: skip
+)
 def test_a_refill_queue_that_others_wrote(
     head: int, tail: int, entries: int, offs: list[int]
 ) -> None:
@@ -100,18 +102,26 @@ def test_completions_that_name_other_memory(entries: list[tuple[int, int]], area
     done = 0
     while done < len(entries):
         done = account.lease_run(
-            into, lambda _, lease: lease, None, Buffer, memories, offs, lengths, done,
-            len(entries), 7,
-        )  # fmt: skip
+            into,
+            lambda _, lease: lease,
+            None,
+            Buffer,
+            memories,
+            offs,
+            lengths,
+            done,
+            len(entries),
+            7,
+        )
         done += done < len(entries)  # pass the bad one over
     for lease in into:
         assert len(bytes(lease)) == len(lease)
     good = [
-        (off, length) for off, length in entries
-        if off == (1 << 64) - 1 or (
-            off >> 48 < areas and (off & ((1 << 48) - 1)) + length <= 4 * PAGE and length >= 0
-        )
-    ]  # fmt: skip
+        (off, length)
+        for off, length in entries
+        if off == (1 << 64) - 1
+        or (off >> 48 < areas and (off & ((1 << 48) - 1)) + length <= 4 * PAGE and length >= 0)
+    ]
     assert len(into) == sum(off != (1 << 64) - 1 for off, _ in good)
     into.clear()
 

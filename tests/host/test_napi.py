@@ -23,9 +23,11 @@ def test_dynamic_tracking_on_and_off() -> None:
             pytest.skip("expected: this kernel tells nothing of a ring's busy polling")
         ring.register_napi(50, prefer=True)
         assert told(ring) == {
-            "NAPI": "enabled", "napi tracking": "dynamic",
-            "napi_busy_poll_dt": "50000", "napi_prefer_busy_poll": "true",
-        }  # fmt: skip
+            "NAPI": "enabled",
+            "napi tracking": "dynamic",
+            "napi_busy_poll_dt": "50000",
+            "napi_prefer_busy_poll": "true",
+        }
         ring.register_napi(0)
         assert told(ring)["NAPI"] == "disabled"
 

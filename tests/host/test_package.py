@@ -20,8 +20,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return folder
 
 
@@ -72,11 +74,20 @@ def configure(tmp_path: Path, version: str | None) -> subprocess.CompletedProces
             f"libdir={tmp_path}\nName: liburing\nVersion: {version}\nDescription: old\n"
         )
     return subprocess.run(
-        ["cmake", "-G", "Ninja", "-S", str(ROOT / "csrc"), "-B", str(tmp_path / "build"),
-         f"-DPython_EXECUTABLE={sys.executable}"],
-        capture_output=True, text=True,
+        [
+            "cmake",
+            "-G",
+            "Ninja",
+            "-S",
+            str(ROOT / "csrc"),
+            "-B",
+            str(tmp_path / "build"),
+            f"-DPython_EXECUTABLE={sys.executable}",
+        ],
+        capture_output=True,
+        text=True,
         env=os.environ | {"PKG_CONFIG_LIBDIR": str(packages), "PKG_CONFIG_PATH": ""},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

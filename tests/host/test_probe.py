@@ -23,8 +23,11 @@ def unprivileged(code: str) -> str:
     prefix = WITHOUT_CAPABILITIES if os.geteuid() == 0 else []
     return subprocess.run(
         [*prefix, sys.executable, "-c", code],
-        check=True, capture_output=True, text=True, cwd="/",
-    ).stdout  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd="/",
+    ).stdout
 
 
 def test_probe_agrees_with_a_registration() -> None:

@@ -12,8 +12,12 @@ import pyzcrx
 from vm import wheel
 
 ROOT = Path(__file__).parents[2]
-TESTS = ("tests/host/test_hostile_rings.py", "tests/unit/test_lease.py",
-         "tests/unit/test_refill.py", "tests/unit/test_model.py")  # fmt: skip
+TESTS = (
+    "tests/host/test_hostile_rings.py",
+    "tests/unit/test_lease.py",
+    "tests/unit/test_refill.py",
+    "tests/unit/test_model.py",
+)
 RUN = """
 import sys
 sys.meta_path[:] = [f for f in sys.meta_path if "ScikitBuild" not in type(f).__name__]
@@ -31,10 +35,19 @@ def test_nothing_is_read_or_written_out_of_bounds(tmp_path: Path) -> None:
     shutil.copytree(source, package, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     environment = os.environ | {"PKG_CONFIG_PATH": str(wheel.liburing())}
     steps: list[list[str | Path]] = [
-        ["cmake", "-G", "Ninja", "-S", ROOT / "csrc", "-B", build, "-DPYZCRX_SANITIZE=ON",
-         f"-DPython_EXECUTABLE={sys.executable}"],
+        [
+            "cmake",
+            "-G",
+            "Ninja",
+            "-S",
+            ROOT / "csrc",
+            "-B",
+            build,
+            "-DPYZCRX_SANITIZE=ON",
+            f"-DPython_EXECUTABLE={sys.executable}",
+        ],
         ["cmake", "--build", build],
-    ]  # fmt: skip
+    ]
     for argv in steps:
         done = subprocess.run(argv, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -48,11 +61,17 @@ def test_nothing_is_read_or_written_out_of_bounds(tmp_path: Path) -> None:
     ]
     done = subprocess.run(
         [sys.executable, "-c", RUN, tmp_path / "site", ROOT, *(ROOT / test for test in TESTS)],
-        cwd=tmp_path, capture_output=True, text=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
         # Python itself keeps memory to its end: leaks are not what is looked for.
-        env=environment | {"LD_PRELOAD": ":".join(libraries), "ASAN_OPTIONS": "detect_leaks=0",
-                           "PYTHONMALLOC": "malloc"},
-    )  # fmt: skip
+        env=environment
+        | {
+            "LD_PRELOAD": ":".join(libraries),
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "PYTHONMALLOC": "malloc",
+        },
+    )
     assert done.returncode == 0, (done.stdout + done.stderr)[-8000:]
     assert "passed" in done.stdout
     assert "skipped" not in done.stdout

@@ -40,9 +40,7 @@ class Fresh(Sim):
 
     def tcp_bytes(self, queue: int) -> dict[str, int]:
         """TCP payload that came to a queue, by where the card put it."""
-        return {
-            kind: self.counter(f"rx{queue}_{kind}_bytes") for kind in ("zc", "page", "linear")
-        }
+        return {kind: self.counter(f"rx{queue}_{kind}_bytes") for kind in ("zc", "page", "linear")}
 
     def echo(self, *options: str, port: int = 0) -> Echo:
         """``zcrx-echo`` that sets the card up by itself."""

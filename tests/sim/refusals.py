@@ -113,9 +113,19 @@ def xdp_program(interface: str) -> Iterator[None]:
     insns = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0))
     license_text = ctypes.create_string_buffer(b"GPL")
     load = struct.pack(
-        "=IIQQIIQII16sI", BPF_PROG_TYPE_XDP, 2, ctypes.addressof(insns),
-        ctypes.addressof(license_text), 0, 0, 0, 0, BPF_F_XDP_HAS_FRAGS, b"pass", 0,
-    ) + struct.pack("=I", BPF_XDP)  # fmt: skip
+        "=IIQQIIQII16sI",
+        BPF_PROG_TYPE_XDP,
+        2,
+        ctypes.addressof(insns),
+        ctypes.addressof(license_text),
+        0,
+        0,
+        0,
+        0,
+        BPF_F_XDP_HAS_FRAGS,
+        b"pass",
+        0,
+    ) + struct.pack("=I", BPF_XDP)
     for _ in range(100):
         # EAGAIN while a signal is pending, for which io_uring's task work counts.
         program = libc.syscall(SYS_BPF, BPF_PROG_LOAD, load, len(load))
@@ -171,8 +181,10 @@ def lease(interface: str, queue: int) -> Iterator[None]:
     subprocess.run(["ip", "link", "add", "numrxqueues", "2", "type", "netkit"], check=True)
     told = subprocess.run(
         ["ip", "-json", "link", "show", "type", "netkit"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     pair = sorted(json.loads(told.stdout), key=lambda link: int(link["ifindex"]))
     try:
         with Netdev() as netdev:

@@ -36,10 +36,11 @@ def command(card: Fresh, *options: str) -> tuple[str, ...]:
 
 def test_one_queue_and_the_cards_own_address(card: Fresh) -> None:
     done = program.run(
-        *command(card, "--json", "--rounds", "2", "--size", "2M",
-                 "-r", "columns", "-r", "recv_into-64K"),
+        *command(
+            card, "--json", "--rounds", "2", "--size", "2M", "-r", "columns", "-r", "recv_into-64K"
+        ),
         timeout=4 * START_S,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert [run["copied"] for run in report["runs"]["columns"]] == [0.0, 0.0]
@@ -50,10 +51,22 @@ def test_one_queue_and_the_cards_own_address(card: Fresh) -> None:
 def test_two_queues_share_the_bytes(card: Fresh) -> None:
     before = {queue: card.tcp_bytes(queue) for queue in (2, 3)}
     done = program.run(
-        *command(card, "--json", "--queues", "2", "--connections", "3", "--rounds", "1",
-                 "--size", "4M", "-r", "columns"),
+        *command(
+            card,
+            "--json",
+            "--queues",
+            "2",
+            "--connections",
+            "3",
+            "--rounds",
+            "1",
+            "--size",
+            "4M",
+            "-r",
+            "columns",
+        ),
         timeout=4 * START_S,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     [run] = report["runs"]["columns"]

@@ -65,8 +65,10 @@ def doctor_command(*prefix: str, options: tuple[str, ...] = ()) -> Finding:
     """What ``zcrx-doctor --trial`` says of it, run by *prefix*."""
     done = subprocess.run(
         [*prefix, "zcrx-doctor", "--json", "--trial", *options],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)["findings"][-1]
     assert found["id"] == "trial"
@@ -117,9 +119,7 @@ def test_eperm_by_seccomp(sim: Sim) -> None:
 def test_einval_with_header_split_off(sim: Sim) -> None:
     run("ethtool", "-G", sim.interface, "tcp-data-split", "off")
     assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.BadRequest)
-    check(
-        diagnosis(sim.interface, sim.queue), "EINVAL", "header split is off", "tcp-data-split on"
-    )
+    check(diagnosis(sim.interface, sim.queue), "EINVAL", "header split is off", "tcp-data-split on")
 
 
 def split_of(sim: Sim) -> str:
@@ -132,9 +132,7 @@ def test_einval_with_header_split_on_by_itself(sim: Sim) -> None:
         run("ethtool", "-G", sim.interface, "tcp-data-split", "auto")
         assert "header split is on" in split_of(sim)
         assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.BadRequest)
-        check(
-            diagnosis(sim.interface, sim.queue), "EINVAL", "not asked for", "tcp-data-split on"
-        )
+        check(diagnosis(sim.interface, sim.queue), "EINVAL", "not asked for", "tcp-data-split on")
 
 
 def test_einval_with_hds_thresh(sim: Sim) -> None:
@@ -153,9 +151,11 @@ def test_einval_of_an_rx_buf_len(sim: Sim) -> None:
     assert error.errno == errno.EINVAL
     assert "rx_buf_len" in error.cause
     check(
-        diagnosis(sim.interface, sim.queue, rx_buf_len=MIB), "EINVAL",
-        f"refuses an rx_buf_len of {MIB}", "smaller rx_buf_len",
-    )  # fmt: skip
+        diagnosis(sim.interface, sim.queue, rx_buf_len=MIB),
+        "EINVAL",
+        f"refuses an rx_buf_len of {MIB}",
+        "smaller rx_buf_len",
+    )
 
 
 def test_einval_of_arguments_that_pyzcrx_refuses_itself(sim: Sim) -> None:
@@ -194,9 +194,11 @@ def test_eopnotsupp_of_nodev_with_an_rx_buf_len() -> None:
     error = refusal(None, None, rx_buf_len=65536)
     assert isinstance(error, pyzcrx.NotSupported)
     check(
-        diagnosis(None, None, rx_buf_len=65536), "EOPNOTSUPP", "NODEV knows no rx_buf_len",
+        diagnosis(None, None, rx_buf_len=65536),
+        "EOPNOTSUPP",
+        "NODEV knows no rx_buf_len",
         "leave rx_buf_len out",
-    )  # fmt: skip
+    )
 
 
 # -- EEXIST and EBUSY ----------------------------------------------------------------
@@ -205,8 +207,9 @@ def test_eopnotsupp_of_nodev_with_an_rx_buf_len() -> None:
 def test_eexist_of_a_bound_queue(sim: Sim) -> None:
     with subprocess.Popen(
         ["zcrx-echo", "-i", sim.interface, "-q", str(sim.queue), "--no-setup-nic", "-p", "0"],
-        stderr=subprocess.PIPE, text=True,
-    ) as echo:  # fmt: skip
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as echo:
         assert echo.stderr is not None
         assert "listening" in echo.stderr.readline()
         assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.QueueBound)
@@ -220,9 +223,11 @@ def test_eexist_of_an_xdp_program(sim: Sim) -> None:
     with refusals.xdp_program(sim.interface):
         assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.QueueBound)
         check(
-            diagnosis(sim.interface, sim.queue), "EEXIST", "XDP program",
+            diagnosis(sim.interface, sim.queue),
+            "EEXIST",
+            "XDP program",
             f"ip link set {sim.interface} xdp off",
-        )  # fmt: skip
+        )
 
 
 def test_eexist_from_the_wrong_thread() -> None:
@@ -246,18 +251,22 @@ def test_ebusy_of_an_af_xdp_socket(sim: Sim) -> None:
     with refusals.af_xdp_socket(sim.interface, sim.queue):
         assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.QueueBusy)
         check(
-            diagnosis(sim.interface, sim.queue), "EBUSY", "is held by AF_XDP",
+            diagnosis(sim.interface, sim.queue),
+            "EBUSY",
+            "is held by AF_XDP",
             "end the AF_XDP program",
-        )  # fmt: skip
+        )
 
 
 def test_eopnotsupp_of_a_leased_queue(sim: Sim) -> None:
     with refusals.lease(sim.interface, sim.queue):
         assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.NotSupported)
         check(
-            diagnosis(sim.interface, sim.queue), "EOPNOTSUPP", "is held by a lease of interface",
+            diagnosis(sim.interface, sim.queue),
+            "EOPNOTSUPP",
+            "is held by a lease of interface",
             "register there",
-        )  # fmt: skip
+        )
 
 
 def test_enodata_of_a_driver_that_keeps_its_own_memory(sim: Sim) -> None:
@@ -265,9 +274,11 @@ def test_enodata_of_a_driver_that_keeps_its_own_memory(sim: Sim) -> None:
     try:
         assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.ProviderIgnored)
         check(
-            diagnosis(sim.interface, sim.queue), "ENODATA", "ignored the memory provider",
+            diagnosis(sim.interface, sim.queue),
+            "ENODATA",
+            "ignored the memory provider",
             "update the driver",
-        )  # fmt: skip
+        )
     finally:
         sim.fault(ignore_provider=0)
 
@@ -304,10 +315,13 @@ def test_enodev(sim: Sim) -> None:
 
 def test_enomem_of_memlock(sim: Sim) -> None:
     found = doctor_command(
-        "prlimit", "--memlock=1048576",
-        "setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock",
+        "prlimit",
+        "--memlock=1048576",
+        "setpriv",
+        "--bounding-set=-ipc_lock",
+        "--inh-caps=-ipc_lock",
         options=card_options(sim),
-    )  # fmt: skip
+    )
     check(found, "ENOMEM", "only 1 MiB may be pinned", "ulimit -l")
 
 
@@ -330,10 +344,20 @@ def test_fix_sets_the_card_up(sim: Sim) -> None:
     run("ethtool", "-G", sim.interface, "tcp-data-split", "off")
     run("ethtool", "-X", sim.interface, "default")
     done = subprocess.run(
-        ["zcrx-doctor", *card_options(sim), "--flow", "tcp4 dst 192.0.2.1:7777", "--fix", "--yes",
-         "--trial", "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            "zcrx-doctor",
+            *card_options(sim),
+            "--flow",
+            "tcp4 dst 192.0.2.1:7777",
+            "--fix",
+            "--yes",
+            "--trial",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     said = json.loads(done.stdout)
     assert said["findings"][-1]["what"].startswith("a registration works")

@@ -79,9 +79,18 @@ def mtu(sim: Sim, seed: int) -> Iterator[int]:
 @pytest.mark.parametrize("seed", range(rounds(4, 100)))
 def test_a_seeded_mixture(sim: Sim, seed: int) -> None:
     sim.fault(
-        seed=seed, drop=5000, duplicate=5000, reorder=5000, delay=5000, delay_us=1000,
-        corrupt=5000, linear=50_000, part_split=50_000, post_fail=50_000, skb_fail=5000,
-    )  # fmt: skip
+        seed=seed,
+        drop=5000,
+        duplicate=5000,
+        reorder=5000,
+        delay=5000,
+        delay_us=1000,
+        corrupt=5000,
+        linear=50_000,
+        part_split=50_000,
+        post_fail=50_000,
+        skb_fail=5000,
+    )
     echoed(rounds(1, 13) * MIB, connections=8)  # --long: 100 x 8 x 13 MiB are 10.2 GiB
     assert sum(sim.fault_counts().values()) > 0
 

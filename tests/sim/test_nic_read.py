@@ -94,10 +94,22 @@ def test_the_kernels_words_are_kept(sim: Sim) -> None:
 def test_without_privilege(sim: Sim) -> None:
     script = "import sys; from pyzcrx import nic; print(nic.read(sys.argv[1]).to_json())"
     output = subprocess.run(
-        ["setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all",
-         "python3", "-c", script, sim.interface],
-        check=True, capture_output=True, text=True, cwd="/",
-    ).stdout  # fmt: skip
+        [
+            "setpriv",
+            "--reuid=65534",
+            "--clear-groups",
+            "--inh-caps=-all",
+            "--bounding-set=-all",
+            "python3",
+            "-c",
+            script,
+            sim.interface,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd="/",
+    ).stdout
     assert nic.State.from_json(output) == nic.read(sim.interface)
 
 

@@ -165,8 +165,16 @@ def test_without_privilege(card: Fresh) -> None:
     Path("/run/user-test").mkdir(mode=0o700)
     run("chown", "65534", "/run/user-test")
     try:
-        text = run("setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all",
-                   "--inh-caps=-all", "python3", "-c", script)  # fmt: skip
+        text = run(
+            "setpriv",
+            "--reuid=65534",
+            "--clear-groups",
+            "--bounding-set=-all",
+            "--inh-caps=-all",
+            "python3",
+            "-c",
+            script,
+        )
     finally:
         run("rm", "-r", "/run/user-test")
     assert card.interface == "zcrx2"

@@ -74,8 +74,9 @@ def test_echo_with_no_other_command(card: Fresh) -> None:
         assert queue not in meanwhile.rss[0].table
         assert meanwhile.rules is not None
         assert {rule.flow for rule in meanwhile.rules} == {
-            f"tcp4 dst {card.server}:9999", f"tcp6 dst [{card.server_v6}]:9999",
-        }  # fmt: skip
+            f"tcp4 dst {card.server}:9999",
+            f"tcp6 dst [{card.server_v6}]:9999",
+        }
     assert echo.stats["bytes"] == len(data)
     assert echo.stats["bytes_copied"] == 0
     # The process has ended; Echo demanded status 0 and no word on stderr.
@@ -275,8 +276,14 @@ def test_what_others_change_is_noticed(card: Fresh) -> None:
         run(*rule, "delete", "5")
         run(*rule, "delete", str(found[0].location))
         assert setup.check() == [f"the rule for {flow(card)} is gone"]
-        run(*rule, *nic.Flow.parse(flow(card)).ethtool().split(), "action", "3",
-            "loc", str(found[0].location))  # fmt: skip
+        run(
+            *rule,
+            *nic.Flow.parse(flow(card)).ethtool().split(),
+            "action",
+            "3",
+            "loc",
+            str(found[0].location),
+        )
         assert setup.check() == []
         # The same shares in another order are not what we had set, either.
         with pytest.warns(nic.CardWarning, match="rss was changed"):
@@ -288,8 +295,11 @@ def test_what_others_change_is_noticed(card: Fresh) -> None:
 
 
 EVERYTHING: dict[str, Any] = {
-    "queues": 2, "rx_ring": 1024, "irq_cpus": "0", "napi": {"gro-flush-timeout": 9000},
-}  # fmt: skip
+    "queues": 2,
+    "rx_ring": 1024,
+    "irq_cpus": "0",
+    "napi": {"gro-flush-timeout": 9000},
+}
 """A set-up that has every kind of step."""
 
 

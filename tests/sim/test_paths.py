@@ -105,10 +105,23 @@ def test_tcpdump_sees_headers_only(sim: Sim, tmp_path: Path) -> None:
     capture = tmp_path / "capture"
     with Echo("--discard") as echo, echo.connect() as sock:
         dump = subprocess.Popen(
-            ["tcpdump", "-i", sim.interface, "-Z", "root", "--immediate-mode", "-U",
-             "-w", str(capture), "dst", "port", str(echo.port)],
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [
+                "tcpdump",
+                "-i",
+                sim.interface,
+                "-Z",
+                "root",
+                "--immediate-mode",
+                "-U",
+                "-w",
+                str(capture),
+                "dst",
+                "port",
+                str(echo.port),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert dump.stderr is not None
         assert "listening on" in dump.stderr.readline()
         assert exchange(sock, secret * 10_000) == b""
@@ -324,8 +337,12 @@ def test_a_datagram_on_our_queue_is_the_strangers_own(sim: Sim) -> None:
         stranger.bind((sim.server, 0))
         stranger.settimeout(PATIENCE_S)
         port = stranger.getsockname()[1]
-        run(*sim.client_prefix, "sh", "-c",
-            f"head -c 1000 /dev/zero | nc -u -q 0 {sim.server} {port}")  # fmt: skip
+        run(
+            *sim.client_prefix,
+            "sh",
+            "-c",
+            f"head -c 1000 /dev/zero | nc -u -q 0 {sim.server} {port}",
+        )
         assert stranger.recv(2000) == bytes(1000)
 
 
@@ -383,19 +400,24 @@ def test_a_stranger_with_kernel_tls_on_our_queue_fails() -> None:
 
 
 def test_mptcp_on_our_queue_is_a_typed_error_for_us_and_fails_for_strangers(sim: Sim) -> None:
-    with ifq_of() as (_, ifq), socket.socket(
-        socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP
-    ) as listener:
+    with (
+        ifq_of() as (_, ifq),
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP) as listener,
+    ):
         listener.bind((sim.server, 0))
         listener.listen()
         port = listener.getsockname()[1]
         client = subprocess.Popen(
-            [*sim.client_prefix, "python3", "-c",
-             "import socket, sys\n"
-             "s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)\n"
-             f"s.connect(('{sim.server}', {port})); s.sendall(bytes(1000)); sys.stdin.read()"],
+            [
+                *sim.client_prefix,
+                "python3",
+                "-c",
+                "import socket, sys\n"
+                "s = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP)\n"
+                f"s.connect(('{sim.server}', {port})); s.sendall(bytes(1000)); sys.stdin.read()",
+            ],
             stdin=subprocess.PIPE,
-        )  # fmt: skip
+        )
         sock, _ = listener.accept()
         with sock:
             with pytest.raises(pyzcrx.NotTcp):

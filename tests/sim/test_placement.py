@@ -37,9 +37,11 @@ def number(sim: Sim) -> Iterator[int]:
     yield found.number
     irq.set_affinity(found.number, found.cpus)
     set_napi(
-        sim, threaded=napi.threaded, defer_hard_irqs=napi.defer_hard_irqs,
+        sim,
+        threaded=napi.threaded,
+        defer_hard_irqs=napi.defer_hard_irqs,
         gro_flush_timeout_ns=napi.gro_flush_timeout_ns,
-    )  # fmt: skip
+    )
 
 
 def set_napi(sim: Sim, **settings: int) -> None:
@@ -127,9 +129,10 @@ def test_a_napi_thread_is_where_it_is_pinned(sim: Sim, number: int) -> None:
         assert thread is not None
         placement.pin({CPUS[-1]}, thread)
         text = next(
-            f.what for f in doctor.examine(doctor.read(sim.interface, doctor.Wanted(sim.queue)))
+            f.what
+            for f in doctor.examine(doctor.read(sim.interface, doctor.Wanted(sim.queue)))
             if f.id == "placement.napi"
-        )  # fmt: skip
+        )
         assert f"a thread (pid {thread})" in text
         with connected() as (client, sock), sending(client, data):
             ifq.receive(sock)

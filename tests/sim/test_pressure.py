@@ -139,9 +139,7 @@ def all_out_of_order(ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
 
 @pytest.mark.filterwarnings("ignore:the area has .* may keep:pyzcrx.PressureWarning")
 @pytest.mark.parametrize("policy", ["copy", "grow"])
-def test_an_area_that_lies_in_sockets_out_of_order_grows(
-    sim: Sim, policy: Policy
-) -> None:
+def test_an_area_that_lies_in_sockets_out_of_order_grows(sim: Sim, policy: Policy) -> None:
     with (
         pyzcrx.Ring() as ring,
         pyzcrx.Area.anonymous(PAGES << 12) as area,

@@ -87,9 +87,7 @@ def test_requests_fail_when_the_card_is_taken_away(take_away: Callable[[], None]
 
 
 @pytest.mark.usefixtures("put_back")
-def test_requests_fail_when_it_is_taken_away_in_another_namespace(
-    sim: Sim, elsewhere: str
-) -> None:
+def test_requests_fail_when_it_is_taken_away_in_another_namespace(sim: Sim, elsewhere: str) -> None:
     def take_away() -> None:
         move(sim, elsewhere)
         unbind()

@@ -169,8 +169,17 @@ def test_several_ifqs_on_several_queues(sim: Sim) -> None:
                 )
                 listener = socket.create_server((sim.server, 0))
                 port = listener.getsockname()[1]
-                told = run("ethtool", "-N", sim.interface, "flow-type", "tcp4", "dst-port",
-                           str(port), "action", str(queue))  # fmt: skip
+                told = run(
+                    "ethtool",
+                    "-N",
+                    sim.interface,
+                    "flow-type",
+                    "tcp4",
+                    "dst-port",
+                    str(port),
+                    "action",
+                    str(queue),
+                )
                 rules.append(told.split()[-1])
                 clients.append(sim.socket())
                 clients[-1].connect((sim.server, port))

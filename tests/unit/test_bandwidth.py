@@ -31,18 +31,19 @@ def test_events_by_the_formats_of_their_pmu() -> None:
 def test_memory_controllers_are_found(tmp_path: Path) -> None:
     pmu = tmp_path / "uncore_imc_0"
     for name, text in {
-        "type": "20\n", "cpumask": "0,16\n", "format/event": "config:0-7\n",
-        "format/umask": "config:8-15\n", "events/cas_count_read": "event=0x04,umask=0x03\n",
+        "type": "20\n",
+        "cpumask": "0,16\n",
+        "format/event": "config:0-7\n",
+        "format/umask": "config:8-15\n",
+        "events/cas_count_read": "event=0x04,umask=0x03\n",
         "events/cas_count_read.scale": "6.103515625e-5\n",
-    }.items():  # fmt: skip
+    }.items():
         (pmu / name).parent.mkdir(parents=True, exist_ok=True)
         (pmu / name).write_text(text)
     assert list(controllers(tmp_path)) == [(20, 0x304, 0, 64.0), (20, 0x304, 16, 64.0)]
 
 
-def test_a_machine_without_either_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_either_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bandwidth.resctrl_bytes, "__defaults__", (tmp_path,))
     monkeypatch.setattr(bandwidth.controllers, "__defaults__", (tmp_path,))
     with counted() as (traffic, why):

@@ -39,8 +39,18 @@ def test_the_table_is_readable_at_100_columns() -> None:
     assert max(map(len, text.splitlines())) <= 100
     [line] = [line for line in text.splitlines() if line.startswith("columns ")]
     assert line.split() == [
-        "columns", "64.0", "(32-128)", "0.50", "2.00", "2.00", "0.04", "1.00", "2.0", "4.0", "0.00"
-    ]  # fmt: skip
+        "columns",
+        "64.0",
+        "(32-128)",
+        "0.50",
+        "2.00",
+        "2.00",
+        "0.04",
+        "1.00",
+        "2.0",
+        "4.0",
+        "0.00",
+    ]
     assert "not pinned or not run: uvloop: uvloop is not installed" in text
     [line] = [line for line in text.splitlines() if line.startswith("recv_into-64K")]
     assert line.split()[-1] == "?"
@@ -192,9 +202,13 @@ def test_cpus_are_chosen(
     ],
 )
 def test_processes_have_cpus_of_their_own_where_there_are_enough(
-    allowed: range, processes: int, asked: dict[str, int], chosen: tuple[int | None, ...],
-    said: str, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    allowed: range,
+    processes: int,
+    asked: dict[str, int],
+    chosen: tuple[int | None, ...],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(allowed))
     pinning = Pinning.choose(**asked, processes=processes)
     assert (*pinning.receivers, pinning.sender, pinning.napi) == chosen
@@ -230,10 +244,15 @@ def test_queues_of_a_card_that_is_left_alone_follow_the_first() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["-q", "3"], ["--no-setup-nic"], ["-i", "eth0", "--no-setup-nic"],
-     ["--queues", "2", "--serve-iperf3"], ["--queues", "2", "--mark-from", "1"],
-     ["--queues", "0"]],
-)  # fmt: skip
+    [
+        ["-q", "3"],
+        ["--no-setup-nic"],
+        ["-i", "eth0", "--no-setup-nic"],
+        ["--queues", "2", "--serve-iperf3"],
+        ["--queues", "2", "--mark-from", "1"],
+        ["--queues", "0"],
+    ],
+)
 def test_wrong_command_lines(options: list[str]) -> None:
     done = CliRunner().invoke(main, options)
     assert done.exit_code == 2
@@ -295,9 +314,16 @@ def test_interrupts_that_cannot_be_pinned_are_said(
 def test_cpu_times_by_kind() -> None:
     times = cpu_times("cpu  10 0 10 10 0 0 0\ncpu1 100 0 50 7 0 1 25 0 0 0\nintr 5\n")
     assert times == {
-        "1": {"user": 1.0, "nice": 0.0, "system": 0.5, "idle": 0.07, "iowait": 0.0, "irq": 0.01,
-              "softirq": 0.25}
-    }  # fmt: skip
+        "1": {
+            "user": 1.0,
+            "nice": 0.0,
+            "system": 0.5,
+            "idle": 0.07,
+            "iowait": 0.0,
+            "irq": 0.01,
+            "softirq": 0.25,
+        }
+    }
 
 
 PLAN = Plan(("c", "columns"))
@@ -394,9 +420,10 @@ def test_a_process_is_known_before_a_signal_is_heard() -> None:
         return popen(*args, **options)
 
     with (
-        mock.patch("subprocess.Popen", interrupted), pytest.raises(KeyboardInterrupt),
+        mock.patch("subprocess.Popen", interrupted),
+        pytest.raises(KeyboardInterrupt),
         interruptible(),
-    ):  # fmt: skip
+    ):
         begin(begun, [sys.executable, "-c", show], cpu)
     [process] = begun
     # Nothing stays blocked, neither there nor here.

@@ -116,7 +116,10 @@ def test_the_environment_asks_for_it() -> None:
     code = "from pyzcrx.debug import wanted; print(wanted(None), wanted(False), wanted(True))"
     for value, expected in (("1", "True False True"), ("0", "False False True"), ("", "False")):
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
             env=os.environ | {"PYZCRX_DEBUG": value},
-        )  # fmt: skip
+        )
         assert done.stdout.startswith(expected)

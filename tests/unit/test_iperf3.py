@@ -53,9 +53,7 @@ def test_a_test_from_beginning_to_end() -> None:
     assert session.parameters == Parameters(streams=2, time_s=10, client_version="3.18")
     assert session.wants_streams
     assert session.stream_joined() == []
-    assert session.stream_joined() == [
-        Started(), reply(State.TEST_START, State.TEST_RUNNING)
-    ]  # fmt: skip
+    assert session.stream_joined() == [Started(), reply(State.TEST_START, State.TEST_RUNNING)]
     assert not session.wants_streams
     assert session.receive(bytes([State.TEST_END])) == [Ended(), reply(State.EXCHANGE_RESULTS)]
     assert session.receive(framed(RESULTS)) == [ResultsWanted({1: 500, 3: 700})]
@@ -63,9 +61,12 @@ def test_a_test_from_beginning_to_end() -> None:
     assert isinstance(answer, Reply)
     [size] = struct.unpack(">I", answer.data[:4])
     assert json.loads(answer.data[4 : 4 + size]) == {
-        "cpu_util_total": 50.0, "cpu_util_user": 20.0, "cpu_util_system": 30.0,
-        "sender_has_retransmits": -1, "streams": [STREAM],
-    }  # fmt: skip
+        "cpu_util_total": 50.0,
+        "cpu_util_user": 20.0,
+        "cpu_util_system": 30.0,
+        "sender_has_retransmits": -1,
+        "streams": [STREAM],
+    }
     assert answer.data[4 + size :] == bytes([State.DISPLAY_RESULTS])
     assert session.receive(bytes([State.IPERF_DONE])) == [Over()]
     assert session.over
@@ -112,9 +113,19 @@ def test_what_is_not_served_is_refused_in_iperf3s_words(option: str, said: str) 
 
 @pytest.mark.parametrize(
     "message",
-    [[], "x", None, {"parallel": 0}, {"parallel": 129}, {"parallel": "8"}, {"parallel": True},
-     {"time": -1}, {"num": 1.5}, {"omit": 601}],
-)  # fmt: skip
+    [
+        [],
+        "x",
+        None,
+        {"parallel": 0},
+        {"parallel": 129},
+        {"parallel": "8"},
+        {"parallel": True},
+        {"time": -1},
+        {"num": 1.5},
+        {"omit": 601},
+    ],
+)
 def test_bad_parameters(message: Any) -> None:
     with pytest.raises(ProtocolError):
         Parameters.of(message)
@@ -129,10 +140,13 @@ def test_bytes_and_blocks() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [struct.pack(">I", MAX_JSON_BYTES + 1), struct.pack(">I", 3) + b"no!",
-     struct.pack(">I", 50000) + b"[" * 50000],
+    [
+        struct.pack(">I", MAX_JSON_BYTES + 1),
+        struct.pack(">I", 3) + b"no!",
+        struct.pack(">I", 50000) + b"[" * 50000,
+    ],
     ids=["too long", "no JSON", "too deep"],
-)  # fmt: skip
+)
 def test_what_is_no_message_ends_it(data: bytes) -> None:
     assert isinstance(Session(COOKIE).receive(data)[-1], Over)
 
@@ -162,8 +176,13 @@ def test_a_client_that_leaves() -> None:
 
 @pytest.mark.parametrize(
     ("data", "good"),
-    [(COOKIE, True), (COOKIE[:-1], False), (COOKIE[:-1] + b"x", False),
-     (b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"[:37], False), (b"\0" * 37, False)],
-)  # fmt: skip
+    [
+        (COOKIE, True),
+        (COOKIE[:-1], False),
+        (COOKIE[:-1] + b"x", False),
+        (b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n"[:37], False),
+        (b"\0" * 37, False),
+    ],
+)
 def test_cookies(data: bytes, good: bool) -> None:
     assert is_cookie(data) is good

@@ -75,12 +75,22 @@ segments = st.lists(st.binary(min_size=1, max_size=3 * PAGE), max_size=8)
     hold=st.integers(0, 40),
 )
 @example(
-    streams=[[b"x"] * 3, [b"x"], [b"x"]], cq_entries=1, pages=1, rq_entries=1, takes=0,
-    limit=1, hold=0,
+    streams=[[b"x"] * 3, [b"x"], [b"x"]],
+    cq_entries=1,
+    pages=1,
+    rq_entries=1,
+    takes=0,
+    limit=1,
+    hold=0,
 )  # one that got the last buffer, but no room in the completion queue
 def test_events_lose_nothing(
-    streams: list[list[bytes]], cq_entries: int, pages: int, rq_entries: int, takes: int,
-    limit: int | None, hold: int,
+    streams: list[list[bytes]],
+    cq_entries: int,
+    pages: int,
+    rq_entries: int,
+    takes: int,
+    limit: int | None,
+    hold: int,
 ) -> None:
     kernel = ModelKernel(cq_entries=cq_entries, takes=takes)
     with receiving(kernel, pages=pages, rq_entries=rq_entries) as (ring, ifq):
@@ -117,7 +127,11 @@ def test_events_lose_nothing(
     forget=st.booleans(),
 )
 def test_batches_lose_nothing(
-    streams: list[list[bytes]], cq_entries: int, pages: int, rq_entries: int, keep: int,
+    streams: list[list[bytes]],
+    cq_entries: int,
+    pages: int,
+    rq_entries: int,
+    keep: int,
     forget: bool,
 ) -> None:
     kernel = ModelKernel(cq_entries=cq_entries)

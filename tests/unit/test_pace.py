@@ -71,12 +71,12 @@ def test_no_more_than_half_of_the_completion_queue() -> None:
 
 
 @given(
-    st.integers(0, 1_000_000), st.integers(1, 65536), st.integers(1, 1 << 20),
+    st.integers(0, 1_000_000),
+    st.integers(1, 65536),
+    st.integers(1, 1 << 20),
     st.lists(st.integers(0, 4096)),
 )
-def test_within_its_bounds(
-    most_us: int, cq_entries: int, buffers: int, turns: list[int]
-) -> None:
+def test_within_its_bounds(most_us: int, cq_entries: int, buffers: int, turns: list[int]) -> None:
     pace = Pace(most_us, cq_entries)
     pace.fit(buffers)
     assert 1 <= pace.enough <= min(ENOUGH, max(1, cq_entries // 2), max(1, buffers // 16))

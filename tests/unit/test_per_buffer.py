@@ -37,9 +37,11 @@ def marked(replay: Replay) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(
-    per_turn=st.integers(1, 300), turns=st.integers(1, 12),
-    lengths=st.lists(st.integers(1, PAGE), min_size=1, max_size=5), fills=st.integers(1, 4),
-)  # fmt: skip
+    per_turn=st.integers(1, 300),
+    turns=st.integers(1, 12),
+    lengths=st.lists(st.integers(1, PAGE), min_size=1, max_size=5),
+    fills=st.integers(1, 4),
+)
 def test_every_completion_arrives_as_it_was_written(
     per_turn: int, turns: int, lengths: list[int], fills: int
 ) -> None:
@@ -93,10 +95,18 @@ def test_a_buffer_that_does_not_come_back_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"per_turn": 0}, {"turns": 0}, {"per_turn": 1}, {"per_turn": 4096, "turns": 5},
-              {"per_turn": 4097, "turns": 2}, {"lengths": ()}, {"lengths": (0,)},
-              {"lengths": (PAGE + 1,)}]
-)  # fmt: skip
+    "wrong",
+    [
+        {"per_turn": 0},
+        {"turns": 0},
+        {"per_turn": 1},
+        {"per_turn": 4096, "turns": 5},
+        {"per_turn": 4097, "turns": 2},
+        {"lengths": ()},
+        {"lengths": (0,)},
+        {"lengths": (PAGE + 1,)},
+    ],
+)
 def test_what_cannot_be_replayed_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(pyzcrx.BadArgument):
         Replay(**wrong)
@@ -237,8 +247,13 @@ def test_instructions_are_each_counted_where_they_ran() -> None:
     }
     counts = callgrind.Counts(found, buffers=10, size_bytes=1 << 20)
     assert counts.as_dict() == {
-        "shim": 71, "cffi": 0, "python": 30, "other": 10, "total": 111, "total_per_mib": 1110,
-    }  # fmt: skip
+        "shim": 71,
+        "cffi": 0,
+        "python": 30,
+        "other": 10,
+        "total": 111,
+        "total_per_mib": 1110,
+    }
     assert next(counts.functions()).split() == ["71.0", "lease_release", "(_lease.abi3.so)"]
 
 

@@ -137,9 +137,13 @@ def test_beside_an_interrupt_needs_a_card() -> None:
 
 @pytest.mark.parametrize(
     ("us", "ids", "text"),
-    [(-1, (), "busy polling"), (10_001, (), "busy polling"), (5, (0,), "no NAPI id"),
-     (5, (1 << 32,), "no NAPI id")],
-)  # fmt: skip
+    [
+        (-1, (), "busy polling"),
+        (10_001, (), "busy polling"),
+        (5, (0,), "no NAPI id"),
+        (5, (1 << 32,), "no NAPI id"),
+    ],
+)
 def test_napi_arguments(us: int, ids: tuple[int, ...], text: str) -> None:
     with pytest.raises(BadArgument, match=text):
         napi.register(-1, us, napi_ids=ids)

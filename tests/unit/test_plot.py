@@ -18,8 +18,9 @@ def test_pictures_vary_what_can_be_an_axis() -> None:
     assert plot.varied([one, one]) == []
     assert plot.varied([one, eight]) == ["connections"]
     assert plot.curves([eight, one], "connections", figures.rate)["c"] == [
-        (1, Spread(128.0, 64.0, 256.0)), (8, Spread(128.0, 64.0, 256.0))
-    ]  # fmt: skip
+        (1, Spread(128.0, 64.0, 256.0)),
+        (8, Spread(128.0, 64.0, 256.0)),
+    ]
     with pytest.raises(BenchError, match="mtu"):
         plot.varied([one, report(mtu=1500)])
 

@@ -216,9 +216,13 @@ def test_grow_where_the_kernel_cannot_copies() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"policy": "hope"}, {"policy": "copy", "limit_bytes": 0},
-              {"policy": "grow", "low_water_bytes": -1}],
-)  # fmt: skip
+    "wrong",
+    [
+        {"policy": "hope"},
+        {"policy": "copy", "limit_bytes": 0},
+        {"policy": "grow", "low_water_bytes": -1},
+    ],
+)
 def test_wrong_wishes(wrong: dict[str, object]) -> None:
     with pytest.raises(pyzcrx.BadArgument):
         pyzcrx.Pressure(**wrong)  # type: ignore[arg-type]

@@ -68,14 +68,10 @@ QUERY = {
         (errno.ENOMEM, Presence.PRESENT),
     ],
 )
-def test_presence(
-    monkeypatch: pytest.MonkeyPatch, number: int, presence: Presence
-) -> None:
+def test_presence(monkeypatch: pytest.MonkeyPatch, number: int, presence: Presence) -> None:
     found = probed(monkeypatch, -number)
     assert found.zcrx is presence
-    assert found.permitted is (
-        None if presence is not Presence.PRESENT else number == errno.EFAULT
-    )
+    assert found.permitted is (None if presence is not Presence.PRESENT else number == errno.EFAULT)
     assert bool(found.notes) == (number != errno.EFAULT)
 
 

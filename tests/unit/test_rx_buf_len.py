@@ -33,9 +33,15 @@ def area() -> Iterator[pyzcrx.Area]:
 @pytest.mark.usefixtures("_merging")
 @pytest.mark.parametrize(
     ("size_bytes", "lengths"),
-    [(512 * MIB, (32768, 16384, 8192, 0)), (256 * MIB, (16384, 8192, 0)),
-     (128 * MIB, (8192, 0)), (64 * MIB, (0,)), (512 * MIB + 4096, (0,)), (4096, (0,))],
-)  # fmt: skip
+    [
+        (512 * MIB, (32768, 16384, 8192, 0)),
+        (256 * MIB, (16384, 8192, 0)),
+        (128 * MIB, (8192, 0)),
+        (64 * MIB, (0,)),
+        (512 * MIB + 4096, (0,)),
+        (4096, (0,)),
+    ],
+)
 def test_as_large_as_the_area_has_room_for(size_bytes: int, lengths: tuple[int, ...]) -> None:
     with pyzcrx.Area.anonymous(size_bytes) as area:
         assert rx_buf_len.worth_trying("eth0", area) == lengths

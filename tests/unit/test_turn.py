@@ -63,8 +63,9 @@ def test_each_run_counts_once_for_its_request_and_its_ifq() -> None:
         received = [requests[of].protocol.received for of in (a, b, c)]  # type: ignore[attr-defined]
         assert received == [300, 100, 300]
         assert [(each.taken, each.leased, each.bytes) for each in accounts] == [
-            (6, 6, 600), (1, 1, 100),
-        ]  # fmt: skip
+            (6, 6, 600),
+            (1, 1, 100),
+        ]
     assert requests[a].protocol.fruitless == 0  # type: ignore[attr-defined]
     assert accounts[0].now_ns == 77
 
@@ -111,8 +112,9 @@ def test_what_was_not_taken_goes_back_to_its_own_refill_queue() -> None:
         assert [second.view[i, 0] for i in range(second.pending)] == [4]
         assert list(columns.offs[:4]) == [ALL_ONES] * 4
         assert [(each.leased, each.given, each.pushed, each.count) for each in accounts] == [
-            (1, 2, 2, 0), (2, 1, 1, 0),
-        ]  # fmt: skip
+            (1, 2, 2, 0),
+            (2, 1, 1, 0),
+        ]
     assert [sum(account.histogram) for account in accounts] == [2, 1]
 
 

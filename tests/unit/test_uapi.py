@@ -42,9 +42,14 @@ def test_single_constants() -> None:
 def test_every_c_constant_has_a_python_one() -> None:
     ours = {f"{prefix}{member.name}" for kind, prefix in PREFIXES.items() for member in kind}
     alone = {
-        "PZ_OP_RECV_ZC", "PZ_AREA_SHIFT", "PZ_RQ_MAX_ENTRIES", "PZ_MEM_REGION_TYPE_USER",
-        "PZ_EVENT_DESC_FLAG_STATS", "PZ_DRAINED", "PZ_COUNTED",
-    }  # fmt: skip
+        "PZ_OP_RECV_ZC",
+        "PZ_AREA_SHIFT",
+        "PZ_RQ_MAX_ENTRIES",
+        "PZ_MEM_REGION_TYPE_USER",
+        "PZ_EVENT_DESC_FLAG_STATS",
+        "PZ_DRAINED",
+        "PZ_COUNTED",
+    }
     theirs = {name for name in dir(lib) if name.startswith("PZ_")}
     assert theirs == ours | alone
 

@@ -19,8 +19,11 @@ SIZE = 8 << 20
 def bench_json(*options: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "vm", "bench", "--json", *options],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told
@@ -29,9 +32,20 @@ def bench_json(*options: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def measured() -> bench.Measured:
     told = bench_json(
-        "--nodev", "--touches", "--", "-r", "c", "-r", "recv_into-64K", "-r", "columns",
-        "--rounds", "1", "--size", "8M",
-    )  # fmt: skip
+        "--nodev",
+        "--touches",
+        "--",
+        "-r",
+        "c",
+        "-r",
+        "recv_into-64K",
+        "-r",
+        "columns",
+        "--rounds",
+        "1",
+        "--size",
+        "8M",
+    )
     counts = {int(run): count for run, count in told["counts"].items()}
     return bench.Measured(told["report"], counts, {})
 
@@ -68,8 +82,11 @@ def test_the_tables(measured: bench.Measured) -> None:
 def test_bad_arguments_are_told() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "vm", "bench", "--nodev", "--no-counting", "--", "-r", "nonesuch"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode != 0
     assert "nonesuch" in done.stderr
     assert "Traceback" not in done.stderr

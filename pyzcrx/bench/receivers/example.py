@@ -46,26 +46,40 @@ def example(gate: Gate) -> None:
     process.wait()
     size_bytes, chunks, rearms = map(int, ended.groups())
     gate.meter.figures = {
-        "bytes": size_bytes, "chunks": chunks, "turns": 0, "rearms": rearms,
+        "bytes": size_bytes,
+        "chunks": chunks,
+        "turns": 0,
+        "rearms": rearms,
         "began_s": before["seconds"],
         **{name: after[name] - before[name] for name in after},
-    }  # fmt: skip
+    }
 
 
 def _started(gate: Gate) -> subprocess.Popen[str]:
     """The program, waiting for its connection."""
     job = gate.job
     assert job.program
-    argv = [job.program, "-p", str(job.port), "-i", str(job.interface), "-q", str(job.queue),
-            "-S", str(job.area_bytes)]  # fmt: skip
+    argv = [
+        job.program,
+        "-p",
+        str(job.port),
+        "-i",
+        str(job.interface),
+        "-q",
+        str(job.queue),
+        "-S",
+        str(job.area_bytes),
+    ]
     until = time.monotonic() + PATIENCE_S
     while True:
         process = subprocess.Popen(
             ["stdbuf", "-oL", *argv],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             # We may be killed ourselves, and it would keep the queue.
             preexec_fn=lambda: lib.pz_die_with_parent(signal.SIGKILL),
-        )  # fmt: skip
+        )
         while process.poll() is None:
             if _enters(process.pid):
                 return process

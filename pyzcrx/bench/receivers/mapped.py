@@ -24,8 +24,13 @@ COPY_BYTES = 64 << 10
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [
-    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
-]  # fmt: skip
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
 
 
 class _Request(ctypes.Structure):
@@ -65,9 +70,12 @@ class _Window:
         length = ctypes.c_uint32(ctypes.sizeof(request))
         fd = self.stream.fileno()
         if _libc.getsockopt(
-            fd, socket.IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE,
-            ctypes.byref(request), ctypes.byref(length),
-        ):  # fmt: skip
+            fd,
+            socket.IPPROTO_TCP,
+            TCP_ZEROCOPY_RECEIVE,
+            ctypes.byref(request),
+            ctypes.byref(length),
+        ):
             number = ctypes.get_errno()
             if number == errno.EIO:  # mapped nothing: an end, or too little to map
                 return 0, COPY_BYTES
@@ -107,6 +115,8 @@ def mapped(gate: Gate) -> None:
                 if consume:
                     consume(copy[:n], window.stream)
     gate.meter.stop(
-        size_bytes=mapped_bytes + copied_bytes, chunks=chunks, turns=turns,
+        size_bytes=mapped_bytes + copied_bytes,
+        chunks=chunks,
+        turns=turns,
         bytes_copied=copied_bytes,
-    )  # fmt: skip
+    )

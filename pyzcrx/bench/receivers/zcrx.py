@@ -35,9 +35,12 @@ def _registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
 def _stop(gate: Gate, ifq: pyzcrx.Ifq, turns: int) -> None:
     stats = ifq.stats()
     gate.meter.stop(
-        size_bytes=stats.bytes, chunks=stats.buffers, turns=turns,
-        bytes_copied=stats.bytes_copied, rearms=stats.rearms,
-    )  # fmt: skip
+        size_bytes=stats.bytes,
+        chunks=stats.buffers,
+        turns=turns,
+        bytes_copied=stats.bytes_copied,
+        rearms=stats.rearms,
+    )
 
 
 def _sock(request: pyzcrx.Request) -> socket.socket:

@@ -25,25 +25,32 @@ PROBE = Probe(
     ctrl_ops=tuple(CtrlOp),
     stats=True,
 )
-CONFIG = dict.fromkeys(
-    ("IO_URING", "PAGE_POOL", "INET", "NET_RX_BUSY_POLL", "IO_URING_ZCRX"), "y"
-)
+CONFIG = dict.fromkeys(("IO_URING", "PAGE_POOL", "INET", "NET_RX_BUSY_POLL", "IO_URING_ZCRX"), "y")
 PRIVILEGE = Privilege(
     net_admin=True, ipc_lock=True, sys_admin=True, initial_user_namespace=True, seccomp=False
 )
 MEMORY = Memory(
-    memlock_bytes=None, available_bytes=8 << 30, page_bytes=4096,
-    huge=(HugePages(2 << 20, 64, 64),), transparent_huge="madvise",
-)  # fmt: skip
+    memlock_bytes=None,
+    available_bytes=8 << 30,
+    page_bytes=4096,
+    huge=(HugePages(2 << 20, 64, 64),),
+    transparent_huge="madvise",
+)
 MACHINE = Machine(frozenset(range(4)), {0: frozenset(range(4))})
 
 
 def rings(**changes: Any) -> Rings:
     """With header split on."""
     fit = Rings(
-        rx=512, rx_max=4096, tx=512, tx_max=4096, rx_buf_len=None,
-        tcp_data_split=True, hds_thresh=0, hds_thresh_max=1024,
-    )  # fmt: skip
+        rx=512,
+        rx_max=4096,
+        tx=512,
+        tx_max=4096,
+        rx_buf_len=None,
+        tcp_data_split=True,
+        hds_thresh=0,
+        hds_thresh_max=1024,
+    )
     return replace(fit, **changes)
 
 
@@ -55,15 +62,22 @@ def on_card(**changes: Any) -> Card:
 
 
 def facts(
-    *, config: Any = CONFIG, io_uring_disabled: int | None = 0, probe: dict[str, Any] | None = None,
+    *,
+    config: Any = CONFIG,
+    io_uring_disabled: int | None = 0,
+    probe: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Facts:
     """A card and machine fit for zcrx, but for *changes*; wanted: the last queue."""
     kernel = Kernel(replace(PROBE, **probe or {}), config, "/proc/config.gz", io_uring_disabled)
     well: dict[str, Any] = {
-        "kernel": kernel, "privilege": PRIVILEGE, "memory": MEMORY, "machine": MACHINE,
-        "wanted": Wanted(queue=QUEUES - 1), "card": on_card(),
-    }  # fmt: skip
+        "kernel": kernel,
+        "privilege": PRIVILEGE,
+        "memory": MEMORY,
+        "machine": MACHINE,
+        "wanted": Wanted(queue=QUEUES - 1),
+        "card": on_card(),
+    }
     return Facts(**well | changes)
 
 

@@ -106,9 +106,7 @@ def test_configuration() -> None:
     assert "kernel.config" not in names(facts())
     assert finding(facts(config=None), "kernel.config").severity is UNKNOWN
     without = {name: value for name, value in CONFIG.items() if name != "PAGE_POOL"}
-    found = finding(
-        facts(config=without, probe={"zcrx": Presence.COMPILED_OUT}), "kernel.config"
-    )
+    found = finding(facts(config=without, probe={"zcrx": Presence.COMPILED_OUT}), "kernel.config")
     assert found.severity is PROBLEM
     assert "CONFIG_PAGE_POOL" in found.what
     assert "-e PAGE_POOL" in found.mend
@@ -165,9 +163,7 @@ def test_huge_pages() -> None:
     used_up = replace(MEMORY, huge=(HugePages(2 << 20, 64, 0),))
     found = finding(facts(memory=used_up), "memory.huge")
     assert found.severity is NOTE
-    assert found.mend == (
-        "echo 96 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
-    )
+    assert found.mend == ("echo 96 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
     never = replace(used_up, transparent_huge="never")
     large = facts(memory=never, wanted=Wanted(queue=LAST, rx_buf_len=32768))
     assert finding(large, "memory.huge").severity is WARNING
@@ -181,14 +177,15 @@ def test_huge_pages() -> None:
     [
         ({"up": False}, "card.up", "ip link set eth0 up"),
         (
-            {"rings": rings(tcp_data_split=False)}, "card.split",
+            {"rings": rings(tcp_data_split=False)},
+            "card.split",
             "ethtool -G eth0 tcp-data-split on",
         ),
         ({"rings": rings(hds_thresh=256)}, "card.hds_thresh", "ethtool -G eth0 hds-thresh 0"),
         ({"xdp_program": 7}, "card.xdp", "ip link set eth0 xdp off"),
         ({"features": {"rx-ntuple-filter": False}}, "steering.ntuple", "ethtool -K eth0 ntuple on"),
     ],
-)  # fmt: skip
+)
 def test_a_card_not_set_up(changes: dict[str, Any], name: str, mend: str) -> None:
     found = finding(facts(card=on_card(**changes)), name)
     assert found.severity is PROBLEM
@@ -198,9 +195,7 @@ def test_a_card_not_set_up(changes: dict[str, Any], name: str, mend: str) -> Non
 
 
 def test_one_queue_is_not_enough() -> None:
-    one = on_card(
-        queues=on_card().state.queues[:1], channels=Channels(1, 8, 0, 0), rss=()
-    )
+    one = on_card(queues=on_card().state.queues[:1], channels=Channels(1, 8, 0, 0), rss=())
     case = facts(card=one, wanted=Wanted(queue=0))
     assert finding(case, "card.channels").mend == "ethtool -L eth0 combined 2"
 
@@ -323,9 +318,7 @@ def test_rss_into_the_queue() -> None:
     weights = [found.fix.value.count(queue) for queue in (0, 1, 2)]
     assert found.mend == "ethtool -X eth0 weight " + " ".join(map(str, weights))
     all_queues = on_card(rss=(Rss(0, (0, 1, 2, 3) * 4, "", 1, 0, {}),))
-    assert finding(facts(card=all_queues), "steering.rss").mend == (
-        "ethtool -X eth0 weight 6 5 5"
-    )
+    assert finding(facts(card=all_queues), "steering.rss").mend == ("ethtool -X eth0 weight 6 5 5")
     assert finding(facts(card=on_card(rss=())), "steering.rss").severity is UNKNOWN
 
 
@@ -348,17 +341,13 @@ FLOW = Flow.parse("tcp4 dst 192.0.2.1:9999")
 )
 def test_where_a_flow_goes(rules: tuple[Rule, ...], name: str, severity: Severity) -> None:
     contexts = (*on_card().state.rss, Rss(1, (LAST - 1, LAST - 1), "", 1, 0, {}))
-    case = facts(
-        card=on_card(rules=rules, rss=contexts), wanted=Wanted(queue=LAST, flow=FLOW)
-    )
+    case = facts(card=on_card(rules=rules, rss=contexts), wanted=Wanted(queue=LAST, flow=FLOW))
     assert finding(case, name).severity is severity
 
 
 def test_shadowed_in_all_or_in_part() -> None:
     for other, text in (("tcp4 dst *:9999", "takes all"), ("tcp4 src *:80", "takes some")):
-        case = facts(
-            card=on_card(rules=(rule(0, other, 0),)), wanted=Wanted(queue=LAST, flow=FLOW)
-        )
+        case = facts(card=on_card(rules=(rule(0, other, 0),)), wanted=Wanted(queue=LAST, flow=FLOW))
         assert text in finding(case, "steering.shadowed").what
 
 

@@ -73,9 +73,16 @@ def test_json(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "argv",
-    [("-q", "1"), ("--flow", "tcp4 dst *:1"), ("--yes",), ("--fix", "--json"), ("-q", "-1"),
-     ("--area", "much"), ("--nonsense",)],
-)  # fmt: skip
+    [
+        ("-q", "1"),
+        ("--flow", "tcp4 dst *:1"),
+        ("--yes",),
+        ("--fix", "--json"),
+        ("-q", "-1"),
+        ("--area", "much"),
+        ("--nonsense",),
+    ],
+)
 def test_wrong_command_lines(run: Run, argv: tuple[str, ...]) -> None:
     assert run(facts(), *argv).exit_code == 2
 

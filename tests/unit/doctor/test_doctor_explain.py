@@ -27,7 +27,8 @@ LARGE = Wanted(queue=LAST, rx_buf_len=32768)
 TABLE = [
     (errno.EPERM, facts(privilege=replace(PRIVILEGE, net_admin=False)), "lacks CAP_NET_ADMIN"),
     (
-        errno.EPERM, facts(privilege=replace(PRIVILEGE, initial_user_namespace=False)),
+        errno.EPERM,
+        facts(privilege=replace(PRIVILEGE, initial_user_namespace=False)),
         "user namespace",
     ),
     (errno.EINVAL, facts(card=on_card(rings=rings(tcp_data_split=False))), "split is off"),
@@ -61,7 +62,7 @@ TABLE = [
     (errno.ENOMEM, facts(), "could not be pinned"),
     (errno.ENODATA, facts(), "ignored the memory provider"),
     (errno.ENODEV, facts(), "no such interface"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,14 @@ from pyzcrx.nic.flow import Flow
 PORTS = st.integers(0, 65535)
 V4 = st.none() | st.builds(
     lambda address, length: ip_network((address, length), strict=False),
-    st.integers(0, 2**32 - 1), st.integers(1, 32),
-)  # fmt: skip
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 32),
+)
 V6 = st.none() | st.builds(
     lambda address, length: ip_network((address, length), strict=False),
-    st.integers(2**32, 2**128 - 1), st.integers(1, 128),
-)  # fmt: skip
+    st.integers(2**32, 2**128 - 1),
+    st.integers(1, 128),
+)
 FLOWS = st.builds(Flow, st.just("tcp4"), V4, PORTS, V4, PORTS) | st.builds(
     Flow, st.just("tcp6"), V6, PORTS, V6, PORTS
 )
@@ -41,19 +43,28 @@ def test_a_flow_overlaps_itself_and_any_is_overlapped_by_all(flow: Flow) -> None
 
 def test_parse() -> None:
     flow = Flow.parse("tcp4 dst 192.0.2.1:9999 src 198.51.100.0/24:*")
-    assert flow == Flow(
-        "tcp4", ip_network("192.0.2.1"), 9999, ip_network("198.51.100.0/24")
-    )
+    assert flow == Flow("tcp4", ip_network("192.0.2.1"), 9999, ip_network("198.51.100.0/24"))
     assert Flow.parse("tcp6 dst [2001:db8::1]:80").dst == ip_network("2001:db8::1")
     assert Flow.parse("tcp4 dst *:80") == Flow("tcp4", dst_port=80)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "tcp4", "udp4 dst 192.0.2.1:1", "tcp4 to 192.0.2.1:1", "tcp4 dst 192.0.2.1:65536",
-     "tcp4 dst 192.0.2.1/33:1", "tcp4 dst 192.0.2.1/24:1", "tcp6 dst 192.0.2.1:1",
-     "tcp4 dst 1:2 dst 1:2", "tcp4 dst 192.0.2:1", "tcp4 dst */8:1", "tcp4 dst"],
-)  # fmt: skip
+    [
+        "",
+        "tcp4",
+        "udp4 dst 192.0.2.1:1",
+        "tcp4 to 192.0.2.1:1",
+        "tcp4 dst 192.0.2.1:65536",
+        "tcp4 dst 192.0.2.1/33:1",
+        "tcp4 dst 192.0.2.1/24:1",
+        "tcp6 dst 192.0.2.1:1",
+        "tcp4 dst 1:2 dst 1:2",
+        "tcp4 dst 192.0.2:1",
+        "tcp4 dst */8:1",
+        "tcp4 dst",
+    ],
+)
 def test_what_is_no_flow(text: str) -> None:
     with pytest.raises(BadArgument):
         Flow.parse(text)

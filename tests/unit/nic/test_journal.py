@@ -26,8 +26,10 @@ from tests.unit.nic.cards import card
 from tests.unit.nic.test_plan import FLOW
 
 STEPS: list[Step] = [
-    Set("rss", None, [0, 1], [0, 1, 2]), Context(1, (2, 3)), Steer(str(FLOW), 3, None, 7),
-]  # fmt: skip
+    Set("rss", None, [0, 1], [0, 1, 2]),
+    Context(1, (2, 3)),
+    Steer(str(FLOW), 3, None, 7),
+]
 
 
 @pytest.fixture
@@ -103,10 +105,23 @@ def damage(**changes: Any) -> str:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "\0\0\0", damage(version=2), damage(steps=[{}]), damage(done=9),
-     damage(done=-1), damage(steps=[{"kind": "bomb"}]), damage(owner={}), damage(ifindex="2"),
-     damage(name="other"), begun().to_json()[:-40]],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\0\0\0",
+        damage(version=2),
+        damage(steps=[{}]),
+        damage(done=9),
+        damage(done=-1),
+        damage(steps=[{"kind": "bomb"}]),
+        damage(owner={}),
+        damage(ifindex="2"),
+        damage(name="other"),
+        begun().to_json()[:-40],
+    ],
+)
 def test_a_damaged_journal_is_said_and_kept_aside(store: Store, text: str) -> None:
     (store.path / "bad.json").write_text(text)
     with pytest.raises(pyzcrx.JournalError, match="is damaged") as caught:

@@ -62,10 +62,20 @@ def test_the_order_of_steps() -> None:
     made = plan(state, wanted(queues=2, rx_ring=1024, irq_cpus="1", napi={"threaded": 1}))
     keys = [step.key if isinstance(step, Set) else type(step).__name__ for step in made.steps]
     assert keys == [
-        "private-flag:rx_cqe_compress", "feature:rx-gro-hw", "feature:rx-ntuple-filter",
-        "rx-ring", "tcp-data-split", "hds-thresh", "rss", "Context", "Steer",
-        "irq:32", "napi:2:threaded", "irq:33", "napi:3:threaded",
-    ]  # fmt: skip
+        "private-flag:rx_cqe_compress",
+        "feature:rx-gro-hw",
+        "feature:rx-ntuple-filter",
+        "rx-ring",
+        "tcp-data-split",
+        "hds-thresh",
+        "rss",
+        "Context",
+        "Steer",
+        "irq:32",
+        "napi:2:threaded",
+        "irq:33",
+        "napi:3:threaded",
+    ]
 
 
 def test_split_is_set_even_where_it_reads_enabled() -> None:
@@ -151,14 +161,20 @@ def test_all_queues_are_too_many() -> None:
         ({"rings": None, "driver": "veth"}, pyzcrx.CardUnfit, "has no header split"),
         ({"up": False}, pyzcrx.CardUnfit, "ip link set eth0 up"),
         ({"xdp_program": 7}, pyzcrx.CardBusy, "XDP program .id 7."),
-        ({"queues": (Queue(0, 1, False, None, None, False, None),)}, pyzcrx.CardUnfit,
-         "ethtool -L eth0 combined 2"),
+        (
+            {"queues": (Queue(0, 1, False, None, None, False, None),)},
+            pyzcrx.CardUnfit,
+            "ethtool -L eth0 combined 2",
+        ),
         ({"rules": None}, pyzcrx.CardUnfit, "no ntuple rules"),
         ({"features": {}}, pyzcrx.CardUnfit, "no ntuple rules"),
-        ({"rules": tuple(rule(f"tcp4 dst *:{i + 1}", 0, i) for i in range(16))},
-         pyzcrx.RuleTableFull, "16 of 16 rules are taken"),
+        (
+            {"rules": tuple(rule(f"tcp4 dst *:{i + 1}", 0, i) for i in range(16))},
+            pyzcrx.RuleTableFull,
+            "16 of 16 rules are taken",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(changes: dict[str, Any], kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text) as caught:
         plan(card(**changes), wanted())
@@ -173,9 +189,16 @@ def test_no_split_at_all() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"queues": 0}, {"queue": -1}, {"irq_cpus": "x"}, {"irq_cpus": "3-1"}, {"napi": {"x": 1}},
-     {"rx_ring": 5000}, {"flows": (FLOW, FLOW)}],
-)  # fmt: skip
+    [
+        {"queues": 0},
+        {"queue": -1},
+        {"irq_cpus": "x"},
+        {"irq_cpus": "3-1"},
+        {"napi": {"x": 1}},
+        {"rx_ring": 5000},
+        {"flows": (FLOW, FLOW)},
+    ],
+)
 def test_wrong_wishes(changes: dict[str, Any]) -> None:
     with pytest.raises(pyzcrx.BadArgument):
         plan(card(), wanted(**changes))
@@ -192,10 +215,12 @@ def test_wrong_wishes(changes: dict[str, Any]) -> None:
         ("tcp4 dst 192.0.2.1:9999", listening(9999, "::")),
         ("tcp6 dst [2001:db8::1]:9999", listening(9999, "::")),
         ("tcp4 dst *:22", listening(22)),
-        ("tcp4 src 198.51.100.0/24:443",
-         TcpSocket(ip_address("192.0.2.1"), 5, ip_address("198.51.100.9"), 443, False, 7)),
+        (
+            "tcp4 src 198.51.100.0/24:443",
+            TcpSocket(ip_address("192.0.2.1"), 5, ip_address("198.51.100.9"), 443, False, 7),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_rule_that_would_catch_strangers(flow: str, sock: TcpSocket) -> None:
     shall = wanted(flows=(Flow.parse(flow),))
     with pytest.raises(pyzcrx.CatchesStrangers, match="would take data from the"):
@@ -206,9 +231,13 @@ def test_a_rule_that_would_catch_strangers(flow: str, sock: TcpSocket) -> None:
 
 @pytest.mark.parametrize(
     "sock",
-    [listening(80), listening(9999, "127.0.0.1"), listening(9999, "192.0.2.9"),
-     listening(9999, "2001:db8::1")],
-)  # fmt: skip
+    [
+        listening(80),
+        listening(9999, "127.0.0.1"),
+        listening(9999, "192.0.2.9"),
+        listening(9999, "2001:db8::1"),
+    ],
+)
 def test_sockets_that_are_none_of_it(sock: TcpSocket) -> None:
     assert plan(card(), wanted(), [sock]).queues
 
@@ -286,8 +315,9 @@ def test_flows_in_turn_have_a_queue_each() -> None:
 
 def test_a_server_on_all_addresses() -> None:
     assert [str(flow) for flow in listening_flows(card(), 80)] == [
-        "tcp4 dst 192.0.2.1:80", "tcp6 dst [2001:db8::1]:80",
-    ]  # fmt: skip
+        "tcp4 dst 192.0.2.1:80",
+        "tcp6 dst [2001:db8::1]:80",
+    ]
     assert len(listening_flows(card(), 80, ipv6=False)) == 1
 
 

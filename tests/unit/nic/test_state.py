@@ -15,17 +15,26 @@ from tests.unit.nic.cards import card
 
 OPTIONAL = st.none() | st.integers(0, 2**32)
 QUEUES = st.builds(
-    Queue, st.integers(0, 65), OPTIONAL, st.booleans(), OPTIONAL, OPTIONAL, st.booleans(),
+    Queue,
+    st.integers(0, 65),
+    OPTIONAL,
+    st.booleans(),
+    OPTIONAL,
+    OPTIONAL,
+    st.booleans(),
     st.none() | st.builds(Lease, st.integers(1), st.integers(0), OPTIONAL),
-)  # fmt: skip
+)
 RULES = st.builds(Rule, st.integers(0), OPTIONAL, OPTIONAL, st.none() | st.text(), st.text())
 
 
 @settings(deadline=None)
 @given(
-    st.tuples(QUEUES, QUEUES), st.none() | st.tuples(RULES), st.builds(Napi), st.builds(Irq),
+    st.tuples(QUEUES, QUEUES),
+    st.none() | st.tuples(RULES),
+    st.builds(Napi),
+    st.builds(Irq),
     st.booleans(),
-)  # fmt: skip
+)
 def test_round_trip(
     queues: tuple[Queue, ...], rules: tuple[Rule, ...] | None, napi: Napi, irq: Irq, bare: bool
 ) -> None:
@@ -41,9 +50,19 @@ def change(**values: Any) -> str:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", change(ifindex="2"), change(queues={}), change(queues=[{}]),
-     change(features=[]), change(more=1), change(rings=3), change(up=1)],
-)  # fmt: skip
+    [
+        "",
+        "[]",
+        "{}",
+        change(ifindex="2"),
+        change(queues={}),
+        change(queues=[{}]),
+        change(features=[]),
+        change(more=1),
+        change(rings=3),
+        change(up=1),
+    ],
+)
 def test_what_is_no_state(text: str) -> None:
     with pytest.raises(BadArgument, match="no card's state"):
         State.from_json(text)

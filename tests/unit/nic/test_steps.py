@@ -116,11 +116,14 @@ def test_inheritance() -> None:
         ("rss", [0, 0, 2, 2], "ethtool -X eth0 weight 1 0 1"),
         ("feature:rx-ntuple-filter", True, "ethtool -K eth0 ntuple on"),
         ("feature:rx-gro-hw", False, "ethtool -K eth0 rx-gro-hw off"),
-        ("private-flag:rx_cqe_compress", False,
-         "ethtool --set-priv-flags eth0 rx_cqe_compress off"),
+        (
+            "private-flag:rx_cqe_compress",
+            False,
+            "ethtool --set-priv-flags eth0 rx_cqe_compress off",
+        ),
         ("irq:33", "0-1", "echo 0-1 > /proc/irq/33/smp_affinity_list"),
     ],
-)  # fmt: skip
+)
 def test_commands(key: str, value: Value, line: str) -> None:
     assert command("eth0", key, value) == line
 

@@ -40,8 +40,9 @@ def test_a_profile_is_read_by_run(tmp_path: Path) -> None:
     file = tmp_path / "profile"
     file.write_text("1 user 400000 2 10\n1 user 400000 1 5\n2 system ffffffff81000000 1 3\n")
     assert profile.read(file) == {
-        1: {"user": {0x400000: 15}}, 2: {"system": {0xFFFFFFFF81000000: 3}}
-    }  # fmt: skip
+        1: {"user": {0x400000: 15}},
+        2: {"system": {0xFFFFFFFF81000000: 3}},
+    }
 
 
 def test_a_plugin_that_does_not_build_is_told(
@@ -83,8 +84,10 @@ def test_the_record_names_its_versions() -> None:
     recorded = json.loads(perf.RECORDED.read_text())
     versions = {"kernel", "python", "qemu", "pyzcrx", "python here"}
     assert recorded["versions"].keys() == versions
-    report = {"goals": dict.fromkeys(("columns", "buffers"), 1),
-              "instructions": {"1024": dict.fromkeys(("slice", "columns", "buffers"), TOTAL)}}
+    report = {
+        "goals": dict.fromkeys(("columns", "buffers"), 1),
+        "instructions": {"1024": dict.fromkeys(("slice", "columns", "buffers"), TOTAL)},
+    }
     assert len(recorded["ratios"]) == len(perf.RATIOS) + 1 + len(perf.here(report))
     assert perf.here(report).keys() <= recorded["ratios"].keys()
 
@@ -93,9 +96,17 @@ TOTAL = {"total": 10.0}
 
 
 def test_a_buffers_cost_here_is_in_slices() -> None:
-    report = {"goals": {"columns": 0.1, "buffers": 6.0},
-              "instructions": {"64": {"slice": {"total": 1000.0}, "columns": {"total": 150.0},
-                                      "events": {"total": 1.0}, "buffers": {"total": 2800.0}}}}
+    report = {
+        "goals": {"columns": 0.1, "buffers": 6.0},
+        "instructions": {
+            "64": {
+                "slice": {"total": 1000.0},
+                "columns": {"total": 150.0},
+                "events": {"total": 1.0},
+                "buffers": {"total": 2800.0},
+            }
+        },
+    }
     ratios = perf.here(report)
     assert list(ratios.values()) == [0.15, 2.8]
     for times, ok in (1.2, True), (1.3, False):
