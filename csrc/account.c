@@ -10,6 +10,7 @@
 
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "shim.h"
 
@@ -34,10 +35,24 @@ static int account_reserve(struct account *a, Py_ssize_t more)
 	return 0;
 }
 
+/* The owner's next turn has something to do, although nothing arrives. */
+static void account_signal(const struct account *a)
+{
+	const uint64_t one = 1;
+	ssize_t written;
+
+	if (!a->signal || a->count)
+		return;
+	/* Fails where it polls readable already, or its ring was closed. */
+	written = write(a->signal->number, &one, sizeof(one));
+	(void)written;
+}
+
 int account_put(struct account *a, uint64_t off)
 {
 	if (a->start + a->count == a->room && account_reserve(a, 1))
 		return -1;
+	account_signal(a);
 	a->offs[a->start + a->count++] = off;
 	a->given++;
 	return 0;
@@ -68,6 +83,7 @@ static void account_dealloc(PyObject *self)
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
 	PyMem_Free(((struct account *)self)->offs);
+	Py_XDECREF((PyObject *)((struct account *)self)->signal);
 	release(self);
 	Py_DECREF(type);
 }
@@ -285,6 +301,29 @@ static int account_set_rq(PyObject *self, PyObject *value, void *unused)
 	return 0;
 }
 
+static PyObject *account_get_signal(PyObject *self, void *unused)
+{
+	PyObject *signal = (PyObject *)((struct account *)self)->signal;
+
+	(void)unused;
+	return Py_NewRef(signal ? signal : Py_None);
+}
+
+static int account_set_signal(PyObject *self, PyObject *value, void *unused)
+{
+	struct account *a = (struct account *)self;
+	PyObject *before = (PyObject *)a->signal;
+
+	(void)unused;
+	if (!value || (value != Py_None && Py_TYPE(value) != descriptor_type)) {
+		PyErr_SetString(PyExc_TypeError, "signal is a Descriptor or None");
+		return -1;
+	}
+	a->signal = value == Py_None ? NULL : (struct descriptor *)Py_NewRef(value);
+	Py_XDECREF(before);
+	return 0;
+}
+
 static PyMethodDef account_methods[] = {
 	{"lease_run", account_lease_run, METH_VARARGS, lease_run_doc},
 	{"held", account_held_by, METH_O, held_doc},
@@ -324,6 +363,8 @@ static PyMemberDef account_members[] = {
 static PyGetSetDef account_getset[] = {
 	{"histogram", account_histogram, NULL,
 	 "references by hold time: bucket i counts [2**i, 2**(i+1)) ns", NULL},
+	{"signal", account_get_signal, account_set_signal,
+	 "an eventfd (Descriptor) that polls readable once a reference came back, or None", NULL},
 	{"rq", account_rq, account_set_rq,
 	 "where what comes back goes: address of a struct pz_rq, or 0", NULL},
 	{NULL, NULL, NULL, NULL, NULL},

@@ -12,6 +12,12 @@
 
 struct pz_rq;
 
+struct descriptor {
+	PyObject_HEAD
+	int number;			/* -1 once it is closed */
+	struct descriptor *next, **link;	/* link: the pointer that leads here */
+};
+
 struct account {
 	PyObject_HEAD
 	uint64_t *offs;			/* returned, not yet in the refill queue */
@@ -29,6 +35,7 @@ struct account {
 	unsigned long long now_ns, held_max_ns;
 	unsigned long long histogram[HISTOGRAM];
 	struct lease *oldest, *newest;	/* every lease that lives, by age */
+	struct descriptor *signal;	/* an eventfd to add to when one comes back, or NULL */
 	char poison;
 };
 
@@ -51,9 +58,9 @@ struct lease {
 };
 
 extern PyType_Spec account_spec, span_spec, lease_spec, data_spec, queue_spec, feed_spec,
-		   progress_spec, receiver_spec;
+		   progress_spec, receiver_spec, descriptor_spec;
 extern PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type,
-		    *progress_type, *receiver_type;
+		    *progress_type, *receiver_type, *descriptor_type;
 
 /* A reference came back. -1 without memory for it; no exception is set. */
 int account_put(struct account *a, uint64_t off);
@@ -74,6 +81,9 @@ PyObject *account_lease_run(PyObject *self, PyObject *args);
 /* take(), give_back() */
 PyObject *turn_take(PyObject *module, PyObject *args);
 PyObject *turn_give_back(PyObject *module, PyObject *args);
+
+/* close_descriptors() */
+PyObject *descriptors_close(PyObject *module, PyObject *unused);
 
 /* The event that this lease arrived for that request. */
 PyObject *data_make(PyObject *request, PyObject *buffer);

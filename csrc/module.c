@@ -3,7 +3,7 @@
 #include "lease.h"
 
 PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type, *progress_type,
-	     *receiver_type;
+	     *receiver_type, *descriptor_type;
 
 static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
 			      PyTypeObject *base)
@@ -27,7 +27,8 @@ static int add_types(PyObject *m)
 	queue_type = data_type ? add_type(m, "Queue", &queue_spec, NULL) : NULL;
 	progress_type = queue_type ? add_type(m, "Progress", &progress_spec, NULL) : NULL;
 	receiver_type = progress_type ? add_type(m, "Receiver", &receiver_spec, NULL) : NULL;
-	if (!receiver_type || !add_type(m, "Feed", &feed_spec, NULL))
+	descriptor_type = receiver_type ? add_type(m, "Descriptor", &descriptor_spec, NULL) : NULL;
+	if (!descriptor_type || !add_type(m, "Feed", &feed_spec, NULL))
 		return -1;
 	names = Py_BuildValue("(ss)", "request", "buffer");
 	ret = names ? PyObject_SetAttrString((PyObject *)data_type, "__match_args__", names) : -1;
@@ -47,9 +48,13 @@ PyDoc_STRVAR(give_back_doc,
 "Return every offset of a turn's runs, except all ones, which they become. They go to\n"
 "the refill queue of their Account at once, unless older ones wait for room in it.");
 
+PyDoc_STRVAR(close_descriptors_doc,
+"close_descriptors()\n--\n\nClose every Descriptor: for a forked child, which uses none.");
+
 static PyMethodDef functions[] = {
 	{"take", turn_take, METH_VARARGS, take_doc},
 	{"give_back", turn_give_back, METH_VARARGS, give_back_doc},
+	{"close_descriptors", descriptors_close, METH_NOARGS, close_descriptors_doc},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <assert.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <linux/filter.h>
@@ -14,6 +15,19 @@
 
 static_assert(sizeof(struct pz_iov) == sizeof(struct iovec), "pz_iov");
 static_assert(sizeof(struct pz_msg) >= sizeof(struct msghdr), "pz_msg");
+
+/*
+ * Whether the SQE prepared last is this very request and was not submitted yet.
+ * A signal handler may raise between a call of the shim and the note in Python
+ * that it was made; the call is then repeated, and must count once.
+ */
+static bool prepared(const struct pz_ring *ring, uint8_t opcode, uint64_t token)
+{
+	const struct io_uring_sq *sq = &ring->uring.sq;
+	const struct io_uring_sqe *last = &sq->sqes[(sq->sqe_tail - 1) & sq->ring_mask];
+
+	return sq->sqe_head != sq->sqe_tail && last->opcode == opcode && last->user_data == token;
+}
 
 /* An SQE, if need be after submitting those that fill the SQ. */
 static int get_sqe(struct pz_ring *ring, struct io_uring_sqe **sqe)
@@ -34,8 +48,11 @@ int pz_prep_recv_zc(struct pz_ring *ring, int fd, uint32_t zcrx_id, uint32_t len
 		    uint64_t token)
 {
 	struct io_uring_sqe *sqe;
-	int ret = get_sqe(ring, &sqe);
+	int ret;
 
+	if (prepared(ring, IORING_OP_RECV_ZC, token))
+		return 0;
+	ret = get_sqe(ring, &sqe);
 	if (ret)
 		return ret;
 	io_uring_prep_rw(IORING_OP_RECV_ZC, sqe, fd, NULL, len, 0);
@@ -48,8 +65,11 @@ int pz_prep_recv_zc(struct pz_ring *ring, int fd, uint32_t zcrx_id, uint32_t len
 int pz_prep_accept(struct pz_ring *ring, int fd, uint64_t token)
 {
 	struct io_uring_sqe *sqe;
-	int ret = get_sqe(ring, &sqe);
+	int ret;
 
+	if (prepared(ring, IORING_OP_ACCEPT, token))
+		return 0;
+	ret = get_sqe(ring, &sqe);
 	if (ret)
 		return ret;
 	io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
@@ -62,8 +82,11 @@ int pz_prep_send(struct pz_ring *ring, int fd, struct pz_msg *msg, struct pz_iov
 {
 	struct msghdr *hdr = (struct msghdr *)msg;
 	struct io_uring_sqe *sqe;
-	int ret = get_sqe(ring, &sqe);
+	int ret;
 
+	if (prepared(ring, IORING_OP_SENDMSG, token))
+		return 0;
+	ret = get_sqe(ring, &sqe);
 	if (ret)
 		return ret;
 	memset(hdr, 0, sizeof(*hdr));
@@ -74,14 +97,21 @@ int pz_prep_send(struct pz_ring *ring, int fd, struct pz_msg *msg, struct pz_iov
 	return 0;
 }
 
-int pz_prep_poll(struct pz_ring *ring, int fd, uint32_t events, uint64_t token)
+int pz_prep_poll(struct pz_ring *ring, int fd, uint32_t events, int multishot,
+		 uint64_t token)
 {
 	struct io_uring_sqe *sqe;
-	int ret = get_sqe(ring, &sqe);
+	int ret;
 
+	if (prepared(ring, IORING_OP_POLL_ADD, token))
+		return 0;
+	ret = get_sqe(ring, &sqe);
 	if (ret)
 		return ret;
-	io_uring_prep_poll_multishot(sqe, fd, events);
+	if (multishot)
+		io_uring_prep_poll_multishot(sqe, fd, events);
+	else
+		io_uring_prep_poll_add(sqe, fd, events);
 	sqe->user_data = token;
 	return 0;
 }
@@ -171,6 +201,13 @@ int pz_rcvbuf_restore(int fd, const struct pz_rcvbuf *rcvbuf)
 	if (ret)
 		ret = set_int(fd, SO_RCVBUF, rcvbuf->bytes / 2);
 	return ret ? ret : set_int(fd, SO_BUF_LOCK, rcvbuf->locks);
+}
+
+int pz_cookie(int fd, uint64_t *cookie)
+{
+	socklen_t length = sizeof(*cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &length) ? -errno : 0;
 }
 
 int pz_unread(int fd)

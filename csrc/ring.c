@@ -260,6 +260,13 @@ int pz_ring_turn(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
 	return ret < 0 && ret != -ETIME ? ret : 0;
 }
 
+int pz_ring_submit(struct pz_ring *ring)
+{
+	int ret = io_uring_sq_ready(&ring->uring) ? io_uring_submit(&ring->uring) : 0;
+
+	return ret < 0 ? ret : 0;
+}
+
 int pz_register(int fd, uint32_t opcode, uint64_t argument, uint32_t nr)
 {
 	return io_uring_register((unsigned int)fd, opcode, (void *)argument, nr);

@@ -13,6 +13,7 @@
 #include "cdef/uapi.h"
 #include "cdef/memory.h"
 #include "cdef/ring.h"
+#include "cdef/readiness.h"
 #include "cdef/receive.h"
 #include "cdef/refill.h"
 #include "cdef/privilege.h"

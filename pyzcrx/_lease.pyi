@@ -25,6 +25,7 @@ class Account:
     copy_above: int
     copies_limit: int
     poison: bool
+    signal: Descriptor | None
     rq: int
     @property
     def bytes(self) -> int: ...
@@ -119,6 +120,14 @@ class Progress:
     this_arm: int
     fruitless: int
     def data(self, size_bytes: int, /) -> None: ...
+
+class Descriptor:
+    def __new__(cls, number: int, adopt: bool = False) -> Descriptor: ...
+    @property
+    def number(self) -> int: ...
+    def close(self) -> None: ...
+
+def close_descriptors() -> None: ...
 
 class Receiver:
     protocol: Any

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from pyzcrx._lease import close_descriptors
+
 T = TypeVar("T")
 
 _guarded: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
@@ -33,6 +35,7 @@ def _in_child() -> None:
         with suppress(Exception):
             in_child(obj)
     _guarded.clear()
+    close_descriptors()
 
 
 os.register_at_fork(after_in_child=_in_child)

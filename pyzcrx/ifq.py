@@ -21,6 +21,7 @@ from pyzcrx.area import Area
 from pyzcrx.audit import TAKEN, Audit, audit
 from pyzcrx.buffer import Buffer
 from pyzcrx.caller import caller
+from pyzcrx.descriptor import hold, number_of
 from pyzcrx.errors import (
     BadArgument,
     BadRequest,
@@ -157,21 +158,24 @@ class Ifq:
     ) -> Request:
         """Receive from a connected TCP socket (or its descriptor), to the end or *limit* bytes.
 
-        Keep the socket open until the request is over. Sets SO_OOBINLINE on it,
-        so that lost urgent data is noticed; on a card, a process that may has it
-        dropped (:mod:`pyzcrx.urgent`). At most one request a socket.
+        The request holds a descriptor of its own until it is over: closing *sock* before
+        that closes no connection, and the peer sees no FIN. Cancel the request first, or
+        shut the socket down. Sets SO_OOBINLINE on it, so that lost urgent data is noticed;
+        on a card, a process that may has it dropped (:mod:`pyzcrx.urgent`). At most one
+        request a socket.
 
         Raises BadArgument (limit), NotTcp (EPROTONOSUPPORT, ENOTSOCK),
         NotConnected (ENOTCONN, EBADF), InterfaceGone (ENODEV), WrongThread,
         ClosedError. What fails later comes as a Failed event.
         """
         self.check_receives()
-        fd = sock if isinstance(sock, int) else sock.fileno()
-        check(lib.pz_tcp_ready(fd), "receive", f"fd {fd}")
+        fd = number_of(sock)
+        held = hold(fd, "receive")
+        check(lib.pz_tcp_ready(held.number), "receive", f"fd {fd}")
         if not self.nodev:
             with suppress(NotPermitted):  # then its listener's filter, which it has, must do
-                drop_urgent(fd)
-        request = Request(self, fd, limit, context)
+                drop_urgent(held.number)
+        request = Request(self, fd, held, limit, context)
         self._requests[request.token] = request
         request.arm()
         self._stats.connections += 1
@@ -295,6 +299,17 @@ class Ifq:
     def parked(self) -> int:
         return len(self._starved) + len(self._postponed) + len(self.relief.paused)
 
+    @property
+    def patience_ns(self) -> int:
+        if self._postponed:
+            return 0
+        # Another thread may release, and wakes nobody; and without FLUSH_RQ the
+        # kernel looks at a full queue in its own time.
+        if self._starved or self.account.count:
+            return _SHORT_WAIT_NS
+        waits = [self.relief.patience_ns, self.notices.patience_ns]
+        return min((ns for ns in waits if ns >= 0), default=-1)
+
     def settle(self) -> int:
         account, relief = self.account, self.relief
         # Read first: what other threads give while we push is for the next turn.
@@ -314,23 +329,13 @@ class Ifq:
             if EventType.ALLOC_FAIL in self.notices.fired:
                 relief.card_starved()
             self.notices.settle()
-        patience = -1
         if account.leased > relief.most or account.copies_bytes or relief.slowed:
-            patience = relief.settle()
-        if self._starved or self._postponed or account.count:
-            patience = self._settle_waiting(given, patience)
-        return patience
-
-    def _settle_waiting(self, given: int, patience: int) -> int:
+            relief.settle()
         if self._starved:
             self._feed_starved(given)
         if self._postponed and not self.ring.overflowed:
             self._arm_postponed()
-        if self._postponed:
-            return 0
-        # Another thread may release, and wakes nobody; and without FLUSH_RQ the
-        # kernel looks at a full queue in its own time.
-        return _SHORT_WAIT_NS if self._starved or self.account.count else patience
+        return self.patience_ns
 
     def _feed_starved(self, given: int) -> None:
         """As many as buffers came back, first come first served.
@@ -482,6 +487,8 @@ class Ifq:
     def closed_by_ring(self) -> None:
         self._closed = True
         self.relief.closed_by_ring()
+        for request in list(self._requests.values()):
+            request.closed_by_ring()
         for area in self.areas:
             area.token = None
         self._memories.clear()

@@ -184,7 +184,7 @@ class Ring(RingCore):
         Kernel: ``io_uring/napi.c:io_register_napi()`` (6.9; napi_ids 6.13).
         """
         self.check_usable()
-        napi.register(self.fileno(), busy_poll_us, prefer=prefer, napi_ids=tuple(napi_ids))
+        napi.register(self.ring_fd, busy_poll_us, prefer=prefer, napi_ids=tuple(napi_ids))
 
     def accept(self, listener: socket.socket | int, *, context: object = None) -> Accept:
         """Accept connections from a listening socket, one Accepted event each."""
@@ -221,7 +221,9 @@ class Ring(RingCore):
         deadline = _Deadline(wait_ns)
         while not queue:
             if not self._busy:
-                return False
+                if self._readiness is not None:
+                    self._collect(0)  # or the descriptor would stay readable for nothing
+                return bool(queue)
             self._collect(deadline.left_ns())
             if deadline.passed and not queue:
                 return False

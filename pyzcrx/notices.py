@@ -39,6 +39,13 @@ class Notices:
     def drop(self, res: int) -> None:
         """Nothing to undo."""
 
+    @property
+    def patience_ns(self) -> int:
+        """How long until one is to be armed again; -1: none is."""
+        if not self.fired:
+            return -1
+        return max(1, self._armed_ns + REARM_NS - time.monotonic_ns())
+
     def settle(self) -> None:
         """Arm again what fired, once in a while."""
         if time.monotonic_ns() - self._armed_ns < REARM_NS:

@@ -29,7 +29,7 @@ class Poll:
 
     def _arm(self, ring: RingCore) -> None:
         self._token = ring.new_token()
-        check(lib.pz_prep_poll(ring.raw, self._fd, select.POLLIN, self._token), "poll")
+        check(lib.pz_prep_poll(ring.raw, self._fd, select.POLLIN, 1, self._token), "poll")
         ring.watch(self, self._token)
 
     def drop(self, res: int) -> None:

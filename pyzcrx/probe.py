@@ -100,7 +100,7 @@ def probe() -> Probe:
         presence, permitted, notes = _attempt(ring)
         if presence is not Presence.PRESENT:
             return Probe(kernel, liburing, presence, None, None, False, notes=notes)
-        found = query_zcrx(ring.fileno())
+        found = query_zcrx(ring.ring_fd)
         return Probe(
             kernel,
             liburing,
@@ -148,7 +148,7 @@ def _stats(ring: Ring, found: Any | None) -> bool | None:
         return None
     if not found.features & Feature.EVENT:
         return False
-    event = query(ring.fileno(), Query.ZCRX_EVENT, "struct pz_query_zcrx_event")
+    event = query(ring.ring_fd, Query.ZCRX_EVENT, "struct pz_query_zcrx_event")
     return event is not None and event.stats_size > 0
 
 

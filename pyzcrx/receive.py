@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any
 
-from pyzcrx._ffi import check, ffi, lib
-from pyzcrx._lease import Receiver
+from pyzcrx._ffi import ffi, lib
+from pyzcrx._lease import Descriptor, Receiver
+from pyzcrx.descriptor import Cookie, hold
 from pyzcrx.errors import BadArgument, UrgentDataLost, ZcrxError
 from pyzcrx.events import End, Event, Failed, Limit
 from pyzcrx.meanings import kernel_error
@@ -35,7 +36,10 @@ class Request(Receiver):
 
     __slots__ = (
         "__weakref__",
+        "_cookie",
         "_drained_at",
+        "_failure",
+        "_held",
         "_over",
         "_pause_at",
         "_rcvbuf",
@@ -47,16 +51,22 @@ class Request(Receiver):
         "token",
     )
 
-    def __init__(self, ifq: Ifq, fd: int, limit: int | None, context: object) -> None:
+    def __init__(
+        self, ifq: Ifq, fd: int, held: Descriptor, limit: int | None, context: object
+    ) -> None:
         """Use :meth:`Ifq.receive`."""
         self.ifq = ifq
         self.fd = fd
+        """The number of the socket as the user gave it: for messages."""
+        self._held = held
+        self._cookie: Cookie | None = None
         self.protocol: ReceiveProtocol = ReceiveProtocol(checked_limit(limit))
         self.context = context
         self.token = ifq.ring.new_token(slot=ifq.slot)
         self.greedy = False
         """Whether it is among those that hold most of the area, which is short."""
-        self._over: type[End | Limit | Failed] | None = None
+        self._over: type[End | Limit] | type[Failed] | None = None
+        self._failure: ZcrxError | None = None
         self._stopping = False
         self._pause_at: int | None = None
         self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
@@ -81,12 +91,16 @@ class Request(Receiver):
         """After Limit: receive *limit* more bytes, or to the end.
 
         Raises BadArgument (limit; not ended by Limit), InterfaceGone (ENODEV), WrongThread,
-        ClosedError.
+        ClosedError (of ring or socket), NotConnected (EBADF).
         """
-        if self._over is not Limit:
+        if self._over is not Limit or self._cookie is None:
             raise BadArgument("only a request that ended with Limit can be resumed")
         self.ifq.check_receives()
-        self.protocol.extend(checked_limit(limit))
+        limit = checked_limit(limit)
+        held = hold(self.fd, "receive")
+        self._cookie.check(held, self.fd)
+        self._held = held
+        self.protocol.extend(limit)
         self._over = None
         self._stopping = False
         self.arm()
@@ -117,10 +131,10 @@ class Request(Receiver):
         """Let its socket hold little unread, which lies in the area, until :meth:`widen`."""
         if self._rcvbuf is None and self._over is None:
             rcvbuf = ffi.new("struct pz_rcvbuf *")
-            if not lib.pz_rcvbuf_get(self.fd, rcvbuf):
+            if not lib.pz_rcvbuf_get(self._held.number, rcvbuf):
                 self._rcvbuf = rcvbuf
                 self._drained_at = self.protocol.received + rcvbuf.bytes
-                lib.pz_rcvbuf_narrow(self.fd, min(_NARROW_BYTES, rcvbuf.bytes))
+                lib.pz_rcvbuf_narrow(self._held.number, min(_NARROW_BYTES, rcvbuf.bytes))
 
     @property
     def drained(self) -> bool:
@@ -130,7 +144,7 @@ class Request(Receiver):
     def widen(self) -> None:
         """Undo :meth:`narrow`."""
         if self._rcvbuf is not None:
-            lib.pz_rcvbuf_restore(self.fd, self._rcvbuf)
+            lib.pz_rcvbuf_restore(self._held.number, self._rcvbuf)
             self._rcvbuf = None
 
     def arm(self) -> None:
@@ -138,12 +152,16 @@ class Request(Receiver):
         self._pause_at = None
         ifq, ring = self.ifq, self.ifq.ring
         result = lib.pz_prep_recv_zc(
-            ring.raw, self.fd, ifq.zcrx_id, self.protocol.arm(), self.token
+            ring.raw, self._held.number, ifq.zcrx_id, self.protocol.arm(), self.token
         )
         ring.submit(self, self.token, result, "receive")
 
     def drop(self, res: int) -> None:
         """Nothing to undo: the kernel takes its buffers back with the ring."""
+
+    def closed_by_ring(self) -> None:
+        """It receives no more."""
+        self._let_go()
 
     def complete(self, res: int, flags: int) -> Event | None:  # noqa: ARG002
         """The final completion of one arm."""
@@ -164,29 +182,35 @@ class Request(Receiver):
         return None
 
     def _end(self, step: Step, res: int) -> Event:
-        self.widen()
-        if step is Step.LIMIT:
-            self._over = Limit
-            return Limit(self)
+        if self._over is None:  # else told again, after an interruption
+            if step is Step.LIMIT:
+                self._cookie = self._cookie or Cookie(self._held.number)
+                self._over = Limit
+            else:
+                self._failure = self._failure_of(step, res)
+                self._over = End if self._failure is None else Failed
+        self._let_go()
+        return Failed(self, self._failure) if self._failure is not None else self._over(self)
+
+    def _failure_of(self, step: Step, res: int) -> ZcrxError | None:
         if step is Step.FAIL:
-            return self._fail(self.error(res))
-        try:
-            unread = check(lib.pz_unread(self.fd), "receive", f"SIOCINQ of fd {self.fd}")
-        except ZcrxError as error:
-            return self._fail(error)
-        if not self.protocol.confirm(unread):
-            return self._fail(UrgentDataLost(unread))
-        self._over = End
-        return End(self)
+            return self.error(res)
+        unread = lib.pz_unread(self._held.number)
+        if unread < 0:
+            return kernel_error(unread, "receive", f"SIOCINQ of fd {self.fd}")
+        return None if self.protocol.confirm(unread) else UrgentDataLost(unread)
 
     def give_up(self, number: int) -> Failed:
         """It will not be armed again; *number* is the errno to say why."""
-        return self._fail(self.error(-number))
-
-    def _fail(self, error: ZcrxError) -> Failed:
-        self.widen()
+        failure = self._failure = self._failure or self.error(-number)
         self._over = Failed
-        return Failed(self, error)
+        self._let_go()
+        return Failed(self, failure)
+
+    def _let_go(self) -> None:
+        """The socket is the user's alone again."""
+        self.widen()
+        self._held.close()
 
     def error(self, res: int) -> ZcrxError:
         if self._stopping:

@@ -109,7 +109,7 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
     rq_entries = 1 << (wanted.rq_entries - 1).bit_length()
     size_bytes = region_bytes(rq_entries, _STATS_BYTES)
     region = ffi.new("struct pz_region_desc *", {"size": size_bytes})
-    found = query_zcrx(ring.fileno())
+    found = query_zcrx(ring.ring_fd)
     # Behind the entries, wherever the kernel lets those begin.
     stats_offset = HEADER_BYTES + rq_entries * RQE_BYTES
     event_desc = None
@@ -118,7 +118,7 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
             "struct pz_event_desc *",
             {
                 "user_data": notice_token,
-                "type_mask": 0 if wanted.nodev else _NOTICES & query_notices(ring.fileno()),
+                "type_mask": 0 if wanted.nodev else _NOTICES & query_notices(ring.ring_fd),
                 "flags": lib.PZ_EVENT_DESC_FLAG_STATS,
                 "stats_offset": stats_offset,
             },
@@ -150,7 +150,7 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
     else:
         check(result, "register ifq", f"{wanted.interface}, queue {wanted.rx_queue}")
     if mapping is None:
-        mapping = Mapping.of_file(ring.fileno(), region.mmap_offset, size_bytes)
+        mapping = Mapping.of_file(ring.ring_fd, region.mmap_offset, size_bytes)
     area.token = int(area_reg.rq_area_token)
     return Registration(
         zcrx_id=int(reg.zcrx_id),

@@ -117,8 +117,13 @@ class Relief:
 
     # -- before every turn ----------------------------------------------------
 
-    def settle(self) -> int:
-        """Look at the marks; gives how long the turn may wait at most, in ns, or -1."""
+    @property
+    def patience_ns(self) -> int:
+        """How long a turn may wait although nothing arrives; -1: for ever."""
+        return _PAUSE_PATIENCE_NS if self.paused else -1
+
+    def settle(self) -> None:
+        """Look at the marks."""
         account = self._ifq.account
         if self.slowed and self._due("resume"):
             with self._look("resume"):
@@ -128,7 +133,6 @@ class Relief:
             self._relieve()
         if account.copies_bytes:
             self._slow("copies", account.copies_bytes, self._limit_bytes, self._limit_bytes)
-        return _PAUSE_PATIENCE_NS if self.paused else -1
 
     def _due(self, what: str) -> bool:
         """Whether it is time to look at every lease again."""

@@ -38,6 +38,7 @@ from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, Wr
 from pyzcrx.memory import Mapping
 from pyzcrx.pace import MOST_US, Pace
 from pyzcrx.poll import Poll
+from pyzcrx.readiness import Readiness
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class Operation(Protocol):
     def drop(self, res: int) -> None:
         """One CQE that nobody will be told of: the ring is closing."""
 
+    def closed_by_ring(self) -> None:
+        """The ring has gone: let go of what was held for the kernel."""
+
 
 class Expiring(Protocol):
     """Looks at the columns of the last turn."""
@@ -90,6 +94,10 @@ class Child(Protocol):
 
         Gives how long the turn may wait at most, in ns; -1: as long as it likes.
         """
+
+    @property
+    def patience_ns(self) -> int:
+        """How long it can go without a turn although nothing arrives; -1: for ever."""
 
     def abandon(self) -> None:
         """Nothing is in flight on the ring and the caller would wait for ever: post
@@ -160,10 +168,15 @@ class RingCore:
         self._own: dict[int, Operation] = {}
         self._others_done = 0
         self._finishing: Operation | None = None
+        self._ended: list[Operation] = []
+        """Those whose last completion came while the ring was being closed."""
         self._children: list[Child] = []
         self.accounts: list[Account] = []
         """Of the children, by slot."""
         self._posted: list[Event] = []
+        self._readiness: Readiness | None = None
+        """Once somebody asked for the descriptor."""
+        self._turning = False
         self._wakeup: list[int] = []
         """Both ends of the pipe, once somebody asked for it."""
         self.receivers: list[Receiver] = []
@@ -194,11 +207,38 @@ class RingCore:
         """Whether it was closed, here or by a fork."""
         return self._state is not None
 
-    def fileno(self) -> int:
-        """The ring's descriptor: polls readable when a turn would bring something."""
+    @property
+    def ring_fd(self) -> int:
+        """The descriptor of the io_uring itself."""
         if self._state is not None:
             self.check_usable()
         return int(lib.pz_ring_fd(self.raw))
+
+    def fileno(self) -> int:
+        """A descriptor that polls readable while a turn would bring or change something.
+
+        For event loops of others: watch it (level-triggered: asyncio's ``add_reader``,
+        selectors, epoll) and take a turn, ``events(timeout=0)`` or ``wait(0)``, whenever it
+        is readable. It is not the io_uring's own descriptor. Closed with the ring.
+
+        From the first call on, requests are submitted when they are made and not with the
+        next turn. Raises WrongThread where that call is not the owner's.
+        """
+        if self._readiness is None:
+            self.check_usable()
+            readiness = Readiness(self.raw)
+            for account in self.accounts:
+                account.signal = readiness.signal
+            self._readiness = readiness
+            self._submit_now()
+        if self._state is not None:
+            self.check_usable()
+        return self._readiness.fileno()
+
+    def _submit_now(self) -> None:
+        """Somebody watches the ring, who takes a turn only once something has happened."""
+        if self._readiness is not None and not self._turning and lib.pz_ring_submit(self.raw):
+            self._readiness.set()  # it may go with the next turn
 
     def _die_in_child(self) -> None:
         if self._state is None:
@@ -241,6 +281,7 @@ class RingCore:
         """*operation* was prepared under *token*, with *result* from the shim."""
         check(result, name)
         self._operations[token] = operation
+        self._submit_now()
 
     def operation(self, token: int) -> Operation | None:
         return self._operations.get(token)
@@ -248,6 +289,7 @@ class RingCore:
     def watch(self, operation: Operation, token: int) -> None:
         """Completions of *token* are for *operation*, which nobody waits for."""
         self._own[token] = operation
+        self._submit_now()
 
     def forget(self, token: int) -> None:
         """The watched *token* was completed for the last time."""
@@ -271,11 +313,14 @@ class RingCore:
         """Ask the kernel to end a request; its last completion says how that went."""
         self.check_usable()
         check(lib.pz_prep_cancel(self.raw, token, 0, 0), "cancel")
+        self._submit_now()
 
     def add_child(self, child: Child) -> None:
         """Settle *child* before every turn, close it before the ring."""
         self._children.append(child)
         self.accounts.append(child.account)
+        if self._readiness is not None:
+            child.account.signal = self._readiness.signal
 
     def post(self, event: Event) -> None:
         """Have the next turn report *event*."""
@@ -291,9 +336,38 @@ class RingCore:
         """
         if self._state is not None or get_ident() != self._owner:
             self.check_usable()
+        if self._readiness is not None:
+            self._watched_turn(self._readiness, timeout_ns)
+            return
         if not self.columns.counts[FRESH]:
             self._enter(timeout_ns)
         self._process()
+
+    def _watched_turn(self, readiness: Readiness, timeout_ns: int) -> None:
+        """The same, and what the outside is to see of it."""
+        self._turning = True
+        try:
+            readiness.clear()
+            if not self.columns.counts[FRESH]:
+                self._enter(timeout_ns)
+            self._process()
+            if lib.pz_ring_submit(self.raw):  # what was armed again; else with the next turn
+                readiness.set()
+            readiness.turned(self._next_ns())
+        except BaseException:
+            readiness.set()
+            raise
+        finally:
+            self._turning = False
+
+    def _next_ns(self) -> int:
+        """When a turn is wanted although nothing arrives: 0, now; -1, never."""
+        columns = self.columns
+        left = columns.n_data or self._posted  # for the user, who may not take all of it
+        if left or self.overflowed or columns.n_other == columns.capacity:
+            return 0
+        waits = [child.patience_ns for child in self._children]
+        return min((ns for ns in waits if ns >= 0), default=-1)
 
     def finish_turn(self) -> None:
         """Deal with what an interrupted turn drained."""
@@ -404,12 +478,17 @@ class RingCore:
     def _close_now(self) -> None:
         for child in self._children:
             child.closed_by_ring()
+        for operation in (*self._operations.values(), *self._ended):
+            operation.closed_by_ring()
+        self._ended.clear()
         self._children.clear()
         self._operations.clear()
         self._state = ClosedError
         self._finalizer.detach()
         lib.pz_ring_exit(self.raw)
         self._mapping.close()
+        if self._readiness is not None:
+            self._readiness.close()
         for fd in self._wakeup:
             os.close(fd)
         self._wakeup.clear()
@@ -433,9 +512,10 @@ class RingCore:
             token, res, flags = self.columns.other(i)
             if (operation := self._operations.get(token)) is not None:
                 operation.drop(res)
-            if not flags & CqeFlag.MORE:
-                self._operations.pop(token, None)
+                if not flags & CqeFlag.MORE:
+                    self._ended.append(operation)
+                    del self._operations[token]
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"fd {self.fileno()}, {self.in_flight} in flight"
+        state = "closed" if self.closed else f"fd {self.ring_fd}, {self.in_flight} in flight"
         return f"<{type(self).__name__} {state}>"

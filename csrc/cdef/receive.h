@@ -16,11 +16,12 @@ int pz_prep_recv_zc(struct pz_ring *ring, int fd, uint32_t zcrx_id, uint32_t len
 		    uint64_t token);
 /* Multishot accept, close-on-exec. */
 int pz_prep_accept(struct pz_ring *ring, int fd, uint64_t token);
-/* All of iov in order (MSG_WAITALL, MSG_NOSIGNAL). */
+/* Of iov in order as much as the socket takes (MSG_WAITALL, MSG_NOSIGNAL). */
 int pz_prep_send(struct pz_ring *ring, int fd, struct pz_msg *msg, struct pz_iov *iov,
 		 uint32_t n, uint64_t token);
-/* Multishot poll. */
-int pz_prep_poll(struct pz_ring *ring, int fd, uint32_t events, uint64_t token);
+/* Poll: multishot, or one completion only. */
+int pz_prep_poll(struct pz_ring *ring, int fd, uint32_t events, int multishot,
+		 uint64_t token);
 /* Cancel the request of that token, or every request (any != 0). */
 int pz_prep_cancel(struct pz_ring *ring, uint64_t target, int any, uint64_t token);
 
@@ -47,5 +48,7 @@ int pz_rcvbuf_get(int fd, struct pz_rcvbuf *rcvbuf);
 int pz_rcvbuf_narrow(int fd, int bytes);
 /* All as it was; a buffer that TCP sized goes on being sized by it. */
 int pz_rcvbuf_restore(int fd, const struct pz_rcvbuf *rcvbuf);
+/* SO_COOKIE: a number that no other socket ever has. 0 or -errno. */
+int pz_cookie(int fd, uint64_t *cookie);
 /* Bytes in the socket that were not received (SIOCINQ), or -errno. */
 int pz_unread(int fd);

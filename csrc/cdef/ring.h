@@ -78,6 +78,9 @@ int pz_ring_gathers(const struct pz_ring *ring);
 int pz_ring_turn(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
 		 uint32_t gather_us, struct pz_columns *columns);
 
+/* Submit what was prepared, without waiting and without draining. 0 or -errno. */
+int pz_ring_submit(struct pz_ring *ring);
+
 int pz_register(int fd, uint32_t opcode, uint64_t argument, uint32_t nr);
 int pz_register_ifq(struct pz_ring *ring, struct pz_ifq_reg *reg);
 int pz_zcrx_ctrl(struct pz_ring *ring, struct pz_ctrl *ctrl);

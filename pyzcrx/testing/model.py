@@ -14,6 +14,8 @@ notes each breach of the contract in :attr:`ModelKernel.breaches`::
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,20 +23,26 @@ from types import TracebackType
 from typing import Any, Self
 
 from pyzcrx._ffi import ffi, lib
+from pyzcrx._lease import Descriptor
 from pyzcrx.columns import DRAINED
 from pyzcrx.testing import stand_in
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CqeFlag, CtrlOp, RegisterFlag
 
 _PAGE = 4096
-_FIRST_FD = 1 << 20
 _SKBS_PER_CALL = 20
 
 
 class ModelSocket:
-    """A connected TCP socket of the model; pass :meth:`fileno` or itself to receive."""
+    """A connected TCP socket of the model; pass :meth:`fileno` or itself to receive.
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    Has a descriptor of a real socket, which carries nothing: so that it can be duplicated,
+    closed and mistaken for another one as in life.
+    """
+
+    def __init__(self, arrived: Callable[[], None]) -> None:
+        with socket.socket(socket.AF_UNIX) as sock:
+            self._descriptor = Descriptor(sock.fileno())
+        self._arrived = arrived
         self.segments: deque[bytes] = deque()
         self.ended = False
         self.error = 0
@@ -45,16 +53,22 @@ class ModelSocket:
         """What SIOCINQ answers: more than 0 models data behind an urgent byte."""
 
     def fileno(self) -> int:
-        return self._fd
+        return self._descriptor.number
+
+    def close(self) -> None:
+        """Close the descriptor; a request in flight goes on, since it has its own."""
+        self._descriptor.close()
 
     def send(self, data: bytes) -> None:
         """*data* arrives as one segment, copied in pages."""
         if data:
             self.segments.append(data)
+            self._arrived()
 
     def finish(self) -> None:
         """The peer's FIN arrives."""
         self.ended = True
+        self._arrived()
 
 
 class _Receive:
@@ -92,14 +106,23 @@ class ModelKernel:
         self._area = 0
         self._rq: Any = None
         self._mask = 0
+        self._signal = -1
+        """The eventfd that is told of work for the ring's owner."""
 
     # -- the outside world --------------------------------------------------
 
     def socket(self) -> ModelSocket:
         """A new connection."""
-        sock = ModelSocket(_FIRST_FD + len(self._sockets))
-        self._sockets[sock.fileno()] = sock
+        sock = ModelSocket(self._arrived)
+        self._sockets[os.fstat(sock.fileno()).st_ino] = sock
         return sock
+
+    def _socket(self, fd: int) -> ModelSocket:
+        return self._sockets[os.fstat(fd).st_ino]
+
+    def _arrived(self) -> None:
+        if self._signal >= 0 and (self._armed or self._prepared):
+            lib.pz_signal_set(self._signal)
 
     @property
     def out(self) -> int:
@@ -273,8 +296,16 @@ class ModelKernel:
         return 0
 
     def prep_recv_zc(self, _raw: Any, fd: int, _zcrx_id: int, length: int, token: int) -> int:
-        request = _Receive(token, self._sockets[fd], length)
+        request = _Receive(token, self._socket(fd), length)
         self._prepared.append(lambda: self._armed.append(request))
+        return 0
+
+    def ring_submit(self, _raw: Any) -> int:
+        self._arrived()
+        return 0
+
+    def ring_signals(self, _raw: Any, eventfd: int) -> int:
+        self._signal = eventfd
         return 0
 
     def prep_cancel(self, _raw: Any, target: int, anything: int, token: int) -> int:
@@ -288,18 +319,18 @@ class ModelKernel:
         return 0
 
     def rcvbuf_get(self, fd: int, rcvbuf: Any) -> int:
-        rcvbuf.bytes = self._sockets[fd].rcvbuf_bytes
+        rcvbuf.bytes = self._socket(fd).rcvbuf_bytes
         return 0
 
     def rcvbuf_narrow(self, fd: int, size_bytes: int) -> int:
-        self._sockets[fd].rcvbuf_bytes = size_bytes
+        self._socket(fd).rcvbuf_bytes = size_bytes
         return 0
 
     def rcvbuf_restore(self, fd: int, rcvbuf: Any) -> int:
         return self.rcvbuf_narrow(fd, rcvbuf.bytes)
 
     def unread(self, fd: int) -> int:
-        return self._sockets[fd].unread_after_end
+        return self._socket(fd).unread_after_end
 
 
 class _Lib:
@@ -312,6 +343,8 @@ class _Lib:
         self.pz_zcrx_ctrl = kernel.zcrx_ctrl
         self.pz_prep_recv_zc = kernel.prep_recv_zc
         self.pz_prep_cancel = kernel.prep_cancel
+        self.pz_ring_submit = kernel.ring_submit
+        self.pz_ring_signals = kernel.ring_signals
         self.pz_unread = kernel.unread
         self.pz_rcvbuf_get = kernel.rcvbuf_get
         self.pz_rcvbuf_narrow = kernel.rcvbuf_narrow

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import random
+import socket
 import struct
 from collections.abc import Sequence
 from types import TracebackType
@@ -40,7 +41,6 @@ MOST_PER_TURN = 4096
 _CQ_ENTRIES = 2 * MOST
 _RQ_ENTRIES = 2 * MOST
 _MODULO = 1 << 32
-_FD = 1 << 20
 
 
 class Replay:
@@ -76,11 +76,12 @@ class Replay:
 
     def __enter__(self) -> Self:
         self.area = Area.anonymous(4 * MOST * PAGE)
+        self._sock = socket.socket()  # never read from: the ring has no kernel
         stand_in.put(_Lib(self))
         try:
             self.ring = Ring(cq_entries=_CQ_ENTRIES, debug=False)
             self.ifq: Ifq = self.ring.register_ifq(self.area, rq_entries=_RQ_ENTRIES)
-            self.request: Request = self.ifq.receive(_FD, limit=self.size_bytes)
+            self.request: Request = self.ifq.receive(self._sock, limit=self.size_bytes)
         finally:
             stand_in.put()
         # Of all that waits a turn drains no more than there is room for.
@@ -101,6 +102,7 @@ class Replay:
     ) -> None:
         self.ring.close()
         self.area.close()
+        self._sock.close()
 
     # -- the kernel's side ------------------------------------------------------
 

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyzcrx import ifq, memory, operations, query, receive, refill, registration, ring
+from pyzcrx import (
+    descriptor,
+    ifq,
+    memory,
+    operations,
+    query,
+    readiness,
+    receive,
+    refill,
+    registration,
+    ring,
+)
 from pyzcrx._ffi import lib
 
-MODULES = (ifq, memory, operations, query, receive, refill, registration, ring)
+MODULES = (
+    descriptor,
+    ifq,
+    memory,
+    operations,
+    query,
+    readiness,
+    receive,
+    refill,
+    registration,
+    ring,
+)
 
 
 def put(shim: Any = lib) -> None:

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Descriptor: a file descriptor of our own for a file that somebody else opened.
+ *
+ * The number of a socket that its owner closes is soon the number of another
+ * connection, so no request keeps a number that is not its own.  A duplicate
+ * names the same file for as long as it is open.
+ *
+ * Every live Descriptor is in one list, so that a forked child can close them
+ * all: it must not keep the parent's connections open.
+ */
+#include "lease.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static struct descriptor *all;
+
+static void descriptor_shut(struct descriptor *d)
+{
+	if (d->number < 0)
+		return;
+	close(d->number);
+	d->number = -1;
+	*d->link = d->next;
+	if (d->next)
+		d->next->link = d->link;
+}
+
+static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	static char *names[] = {"number", "adopt", NULL};
+	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+	struct descriptor *d;
+	int number, adopt = 0;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|p:Descriptor", names, &number,
+					 &adopt))
+		return NULL;
+	d = (struct descriptor *)alloc(type, 0);
+	if (!d)
+		return NULL;
+	d->number = adopt ? number : fcntl(number, F_DUPFD_CLOEXEC, 0);
+	if (d->number < 0) {
+		PyErr_SetFromErrno(PyExc_OSError);
+		Py_DECREF((PyObject *)d);
+		return NULL;
+	}
+	d->next = all;
+	d->link = &all;
+	if (all)
+		all->link = &d->next;
+	all = d;
+	return (PyObject *)d;
+}
+
+static void descriptor_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	descriptor_shut((struct descriptor *)self);
+	release(self);
+	Py_DECREF(type);
+}
+
+PyDoc_STRVAR(close_doc, "close()\n--\n\nClose it. Idempotent.");
+
+static PyObject *descriptor_close(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	descriptor_shut((struct descriptor *)self);
+	Py_RETURN_NONE;
+}
+
+PyObject *descriptors_close(PyObject *module, PyObject *unused)
+{
+	(void)module;
+	(void)unused;
+	while (all)
+		descriptor_shut(all);
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef descriptor_methods[] = {
+	{"close", descriptor_close, METH_NOARGS, close_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef descriptor_members[] = {
+	{"number", T_INT, offsetof(struct descriptor, number), READONLY, "-1 once it is closed"},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot descriptor_slots[] = {
+	{Py_tp_doc, "Descriptor(number, adopt=False)\n\n"
+		    "A close-on-exec duplicate of a file descriptor, or that descriptor itself;\n"
+		    "closed with the object."},
+	{Py_tp_new, descriptor_new},
+	{Py_tp_dealloc, descriptor_dealloc},
+	{Py_tp_methods, descriptor_methods},
+	{Py_tp_members, descriptor_members},
+	{0, NULL},
+};
+
+PyType_Spec descriptor_spec = {
+	.name = "pyzcrx._lease.Descriptor",
+	.basicsize = sizeof(struct descriptor),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = descriptor_slots,
+};
