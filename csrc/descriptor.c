@@ -13,15 +13,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct descriptor *all;
+
+/* Whether the number still names the file that it did. */
+static int descriptor_ours(const struct descriptor *d)
+{
+	struct stat now;
+
+	return !d->shown || (!fstat(d->number, &now) && now.st_dev == d->device &&
+			     now.st_ino == d->inode);
+}
 
 static void descriptor_shut(struct descriptor *d)
 {
 	if (d->number < 0)
 		return;
-	close(d->number);
+	if (descriptor_ours(d))
+		close(d->number);
 	d->number = -1;
 	*d->link = d->next;
 	if (d->next)
@@ -34,6 +45,7 @@ static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kw
 	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	struct descriptor *d;
 	int number, adopt = 0;
+	struct stat status;
 
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|p:Descriptor", names, &number,
 					 &adopt))
@@ -42,10 +54,16 @@ static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kw
 	if (!d)
 		return NULL;
 	d->number = adopt ? number : fcntl(number, F_DUPFD_CLOEXEC, 0);
-	if (d->number < 0) {
+	d->shown = adopt;
+	if (d->number < 0 || (adopt && fstat(number, &status))) {
+		d->number = -1;
 		PyErr_SetFromErrno(PyExc_OSError);
 		Py_DECREF((PyObject *)d);
 		return NULL;
+	}
+	if (adopt) {
+		d->device = status.st_dev;
+		d->inode = status.st_ino;
 	}
 	d->next = all;
 	d->link = &all;
@@ -95,8 +113,9 @@ static PyMemberDef descriptor_members[] = {
 
 static PyType_Slot descriptor_slots[] = {
 	{Py_tp_doc, "Descriptor(number, adopt=False)\n\n"
-		    "A close-on-exec duplicate of a file descriptor, or that descriptor itself;\n"
-		    "closed with the object."},
+		    "A close-on-exec duplicate of a file descriptor, or that descriptor itself,\n"
+		    "which others may know. Closed with the object, unless another file has\n"
+		    "the number by then."},
 	{Py_tp_new, descriptor_new},
 	{Py_tp_dealloc, descriptor_dealloc},
 	{Py_tp_methods, descriptor_methods},

@@ -7,6 +7,7 @@
 #include <Python.h>
 #include <stdint.h>
 #include <structmember.h>
+#include <sys/types.h>
 
 #define HISTOGRAM	48	/* bucket i: held for [2^i, 2^(i+1)) ns */
 
@@ -15,6 +16,9 @@ struct pz_rq;
 struct descriptor {
 	PyObject_HEAD
 	int number;			/* -1 once it is closed */
+	int shown;			/* others may know the number, and close it */
+	dev_t device;			/* what file it is, then */
+	ino_t inode;
 	struct descriptor *next, **link;	/* link: the pointer that leads here */
 };
 

@@ -15,7 +15,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pyzcrx import fork
+from pyzcrx._lease import Descriptor
 from pyzcrx.poll import Poll
 
 if TYPE_CHECKING:
@@ -42,11 +42,8 @@ class Links:
             with suppress(PermissionError):
                 sock.setsockopt(_SOL_NETLINK, _LISTEN_ALL_NSID, 1)
             sock.bind((0, _RTMGRP_LINK))
-            self._fd = sock.detach()
-        # Closed in silence: who drops a ring is warned of the ring.
-        self._finalizer = weakref.finalize(self, os.close, self._fd)
-        fork.guard(self, Links.close)
-        Poll(ring, self._fd, self._heard)
+            self._heard_at = Descriptor(sock.detach(), adopt=True)
+        Poll(ring, self._heard_at, self._heard)
 
     def _heard(self) -> None:
         self._drain()
@@ -58,11 +55,11 @@ class Links:
         """What the messages say is of no interest, nor how many were lost."""
         while True:
             try:
-                os.read(self._fd, _READ_BYTES)
+                os.read(self._heard_at.number, _READ_BYTES)
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     return
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
-        self._finalizer()
+        self._heard_at.close()

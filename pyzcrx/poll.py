@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pyzcrx._ffi import check, lib
+from pyzcrx._lease import Descriptor
 from pyzcrx.uapi import CqeFlag
 
 if TYPE_CHECKING:
@@ -15,21 +16,23 @@ if TYPE_CHECKING:
 
 
 class Poll:
-    """A multishot poll that nobody waits for; calls *readable* whenever *fd* is.
+    """A multishot poll that nobody waits for; calls *readable* whenever *watched* is.
 
     Armed again where the kernel ends it (a completion queue that ran over). Owner
-    thread only. Keeps neither the ring nor the descriptor open.
+    thread only. Keeps neither the ring open nor the descriptor, which its owner closes.
     """
 
-    def __init__(self, ring: RingCore, fd: int, readable: Callable[[], None]) -> None:
+    def __init__(self, ring: RingCore, watched: Descriptor, readable: Callable[[], None]) -> None:
         self._ring = weakref.ref(ring)
-        self._fd = fd
+        self._watched = watched
         self._readable = readable
         self._arm(ring)
 
     def _arm(self, ring: RingCore) -> None:
         self._token = ring.new_token()
-        check(lib.pz_prep_poll(ring.raw, self._fd, select.POLLIN, 1, self._token), "poll")
+        check(
+            lib.pz_prep_poll(ring.raw, self._watched.number, select.POLLIN, 1, self._token), "poll"
+        )
         ring.watch(self, self._token)
 
     def drop(self, res: int) -> None:

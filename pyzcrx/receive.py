@@ -65,7 +65,7 @@ class Request(Receiver):
         self.token = ifq.ring.new_token(slot=ifq.slot)
         self.greedy = False
         """Whether it is among those that hold most of the area, which is short."""
-        self._over: type[End | Limit] | type[Failed] | None = None
+        self._over: type[End | Limit | Failed] | None = None
         self._failure: ZcrxError | None = None
         self._stopping = False
         self._pause_at: int | None = None
@@ -190,7 +190,9 @@ class Request(Receiver):
                 self._failure = self._failure_of(step, res)
                 self._over = End if self._failure is None else Failed
         self._let_go()
-        return Failed(self, self._failure) if self._failure is not None else self._over(self)
+        if self._failure is not None:
+            return Failed(self, self._failure)
+        return Limit(self) if self._over is Limit else End(self)
 
     def _failure_of(self, step: Step, res: int) -> ZcrxError | None:
         if step is Step.FAIL:

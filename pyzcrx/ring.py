@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
-from pyzcrx._lease import Account, Receiver, take
+from pyzcrx._lease import Account, Descriptor, Receiver, take
 from pyzcrx.columns import FRESH, Columns
 from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.memory import Mapping
@@ -60,14 +60,18 @@ _SIGNAL_PATIENCE_NS = 1_000_000_000
 """A signal in the moment before the kernel is entered ends no wait: look again so often."""
 
 
-class Operation(Protocol):
-    """A request in flight: turns its completions, but for data, into events."""
+class Watcher(Protocol):
+    """Turns the completions of one token, but for data, into events."""
 
     def complete(self, res: int, flags: int) -> Event | None:
         """One CQE; the last of the request when *flags* lacks F_MORE."""
 
     def drop(self, res: int) -> None:
         """One CQE that nobody will be told of: the ring is closing."""
+
+
+class Operation(Watcher, Protocol):
+    """A request in flight."""
 
     def closed_by_ring(self) -> None:
         """The ring has gone: let go of what was held for the kernel."""
@@ -107,10 +111,9 @@ class Child(Protocol):
         """The ring is about to go."""
 
 
-def _dropped(ring_fd: int, others: list[int]) -> None:
+def _dropped(ring_fd: int) -> None:
     warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
-    for fd in (ring_fd, *others):
-        os.close(fd)
+    os.close(ring_fd)
 
 
 def _drain(pipe_fd: int) -> None:
@@ -165,7 +168,7 @@ class RingCore:
         self._operations: dict[int, Operation] = {}
         self.looked_at: Expiring | None = None
         """Who still looks at the columns."""
-        self._own: dict[int, Operation] = {}
+        self._own: dict[int, Watcher] = {}
         self._others_done = 0
         self._finishing: Operation | None = None
         self._ended: list[Operation] = []
@@ -177,8 +180,8 @@ class RingCore:
         self._readiness: Readiness | None = None
         """Once somebody asked for the descriptor."""
         self._turning = False
-        self._wakeup: list[int] = []
-        """Both ends of the pipe, once somebody asked for it."""
+        self._wakeup: tuple[Descriptor, ...] = ()
+        """The pipe, once somebody asked for it: both ends, and what is shown of the second."""
         self.receivers: list[Receiver] = []
         """Whose each run of the last turn is."""
         self.overflowed = False
@@ -186,9 +189,7 @@ class RingCore:
         self.now_ns = time.monotonic_ns()
         """The clock, read once a turn."""
         # A finaliser only warns, and frees what would keep an rx queue bound.
-        self._finalizer = weakref.finalize(
-            self, _dropped, int(lib.pz_ring_fd(self.raw)), self._wakeup
-        )
+        self._finalizer = weakref.finalize(self, _dropped, int(lib.pz_ring_fd(self.raw)))
         self._finalizer.atexit = False
         fork.guard(self, RingCore._die_in_child)
 
@@ -245,8 +246,6 @@ class RingCore:
             self._state = ForkedChild
             self._finalizer.detach()
             os.close(lib.pz_ring_fd(self.raw))
-            for fd in self._wakeup:
-                os.close(fd)
 
     # -- the completion queue ----------------------------------------------
 
@@ -286,7 +285,7 @@ class RingCore:
     def operation(self, token: int) -> Operation | None:
         return self._operations.get(token)
 
-    def watch(self, operation: Operation, token: int) -> None:
+    def watch(self, operation: Watcher, token: int) -> None:
         """Completions of *token* are for *operation*, which nobody waits for."""
         self._own[token] = operation
         self._submit_now()
@@ -421,7 +420,7 @@ class RingCore:
 
     def _complete(self, token: int, res: int, flags: int) -> None:
         """One completion. Told again from the start if interrupted."""
-        operation = self._finishing
+        operation: Watcher | None = self._finishing
         if operation is None:
             operation = self._operations.get(token)
             if operation is not None and not flags & CqeFlag.MORE:
@@ -445,9 +444,13 @@ class RingCore:
         """
         if not self._wakeup:
             self.check_usable()
-            self._wakeup += os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            Poll(self, self._wakeup[0], partial(_drain, self._wakeup[0]))
-        return self._wakeup[1]
+            read, write = (
+                Descriptor(fd, adopt=True) for fd in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            )
+            shown = Descriptor(os.dup(write.number), adopt=True)
+            self._wakeup = (read, write, shown)
+            Poll(self, read, partial(_drain, read.number))
+        return self._wakeup[2].number
 
     def wake(self) -> None:
         """End the owner's :meth:`wait`, from any thread, with an empty batch.
@@ -457,7 +460,7 @@ class RingCore:
         """
         if self._wakeup and self._state is None:
             with suppress(BlockingIOError):
-                os.write(self._wakeup[1], b"\0")
+                os.write(self._wakeup[1].number, b"\0")
 
     # -- the end ------------------------------------------------------------
 
@@ -489,9 +492,9 @@ class RingCore:
         self._mapping.close()
         if self._readiness is not None:
             self._readiness.close()
-        for fd in self._wakeup:
-            os.close(fd)
-        self._wakeup.clear()
+        for descriptor in self._wakeup:
+            descriptor.close()
+        self._wakeup = ()
 
     def _cancel_all(self) -> None:
         """End what is in flight, so that nothing the kernel still does touches our memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from vm import bootstrap, cache, host, kernel
@@ -65,4 +66,4 @@ def find(version: str, *, rebuild: bool = False) -> Kernel:
     if rebuild:
         cache.forget("archive", name)
     entry = cache.obtain("archive", name, make, keep=2)
-    return kernel.locate(entry.path).holding(entry)
+    return replace(kernel.locate(entry.path), released=True, held=entry)

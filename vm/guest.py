@@ -116,10 +116,10 @@ class Guest:
         """
         report = self.console.judge()
         panicked = any("Kernel panic" in line for line in report)
-        if not panicked or not self._boot.kernel.stock or self.config.append:
+        if not panicked or not self._boot.kernel.released or self.config.append:
             return False
         lines = "".join(f"  | {line}\n" for line in report)
-        print("vm: the stock kernel died as it booted; once more", file=sys.stderr)
+        print("vm: the distribution's kernel died as it booted; once more", file=sys.stderr)
         print(lines, end="", file=sys.stderr, flush=True)
         self.console.restart()
         return True
