@@ -107,7 +107,7 @@ class Ifq:
         self._given_seen = 0
         self._given_ns = 0
         self._taken_seen = 0
-        self._hopes = 0
+        self._hopes = self._hoped_ns = 0
         self._closed = False
         self.gone: KernelError | None = None
         """InterfaceGone, once the card was taken away: nothing will be received any more."""
@@ -370,6 +370,10 @@ class Ifq:
         taken = self.account.taken
         if self.ring.overflowed or self._postponed:
             return  # what is out waits there, or goes to who could not use it yet
+        now_ns = time.monotonic_ns()
+        if now_ns - self._hoped_ns < _SHORT_WAIT_NS:
+            return  # turns that do not wait leave the kernel no time to take back what it was given
+        self._hoped_ns = now_ns
         if taken != self._taken_seen:
             self._taken_seen, self._hopes = taken, 0
         if self._hopes >= FRUITLESS_FLUSHES:

@@ -194,7 +194,7 @@ class Ring(RingCore):
     def send(
         self,
         sock: socket.socket | int,
-        buffers: Sequence[Buffer | bytes],
+        buffers: Sequence[Buffer | bytes | bytearray | memoryview],
         *,
         context: object = None,
     ) -> Send:

@@ -116,7 +116,7 @@ class Send:
         self,
         ring: RingCore,
         sock: socket.socket | int,
-        buffers: Sequence[Buffer | bytes],
+        buffers: Sequence[Buffer | bytes | bytearray | memoryview],
         context: object,
     ) -> None:
         """Use :meth:`pyzcrx.Ring.send`."""
