@@ -84,6 +84,7 @@ static void account_dealloc(PyObject *self)
 
 	PyMem_Free(((struct account *)self)->offs);
 	Py_XDECREF((PyObject *)((struct account *)self)->signal);
+	Py_CLEAR(((struct account *)self)->refill_ring);
 	release(self);
 	Py_DECREF(type);
 }
@@ -286,18 +287,29 @@ static PyObject *account_histogram(PyObject *self, void *unused)
 
 static PyObject *account_rq(PyObject *self, void *unused)
 {
+	PyObject *ring = ((struct account *)self)->refill_ring;
+
 	(void)unused;
-	return PyLong_FromVoidPtr(((struct account *)self)->rq);
+	if (!ring)
+		Py_RETURN_NONE;
+	Py_INCREF(ring);
+	return ring;
 }
 
 static int account_set_rq(PyObject *self, PyObject *value, void *unused)
 {
-	void *rq = value ? PyLong_AsVoidPtr(value) : NULL;
+	struct account *a = (struct account *)self;
+	PyObject *before = a->refill_ring;
 
 	(void)unused;
-	if (PyErr_Occurred())
+	if (!value || (value != Py_None && !PyObject_TypeCheck(value, refill_ring_type))) {
+		PyErr_SetString(PyExc_TypeError, "rq is a RefillRing or None");
 		return -1;
-	((struct account *)self)->rq = rq;
+	}
+	a->refill_ring = value == Py_None ? NULL : value;
+	a->rq = a->refill_ring ? refill_ring_rq(value) : NULL;
+	Py_XINCREF(a->refill_ring);
+	Py_XDECREF(before);
 	return 0;
 }
 
@@ -356,6 +368,7 @@ static PyMemberDef account_members[] = {
 	FIELD(copied_bytes, T_ULONGLONG, READONLY, "bytes ever copied for leases"),
 	FIELD(copy_above, T_PYSSIZET, 0, "with more references out than this, leases are copies"),
 	FIELD(copies_limit, T_PYSSIZET, 0, "but copies take no more bytes than this"),
+	FIELD(orphaned, T_BOOL, 0, "this is a forked child, which has not the memory"),
 	FIELD(poison, T_BOOL, 0, "overwrite bytes before they go back to the kernel"),
 	{NULL, 0, 0, 0, NULL},
 };
@@ -366,7 +379,7 @@ static PyGetSetDef account_getset[] = {
 	{"signal", account_get_signal, account_set_signal,
 	 "an eventfd (Descriptor) that polls readable once a reference came back, or None", NULL},
 	{"rq", account_rq, account_set_rq,
-	 "where what comes back goes: address of a struct pz_rq, or 0", NULL},
+	 "where what comes back goes: a RefillRing, or None", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -75,11 +75,18 @@ static void data_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
+/* Either may have been deleted. */
+static PyObject *or_none(PyObject *field)
+{
+	return field ? field : Py_None;
+}
+
 static PyObject *data_repr(PyObject *self)
 {
 	struct data *d = (struct data *)self;
 
-	return PyUnicode_FromFormat("Data(request=%R, buffer=%R)", d->request, d->buffer);
+	return PyUnicode_FromFormat("Data(request=%R, buffer=%R)", or_none(d->request),
+				    or_none(d->buffer));
 }
 
 static PyObject *data_compare(PyObject *self, PyObject *other, int op)
@@ -89,9 +96,9 @@ static PyObject *data_compare(PyObject *self, PyObject *other, int op)
 
 	if ((op != Py_EQ && op != Py_NE) || Py_TYPE(self) != Py_TYPE(other))
 		Py_RETURN_NOTIMPLEMENTED;
-	same = PyObject_RichCompareBool(a->request, b->request, Py_EQ);
+	same = PyObject_RichCompareBool(or_none(a->request), or_none(b->request), Py_EQ);
 	if (same > 0)
-		same = PyObject_RichCompareBool(a->buffer, b->buffer, Py_EQ);
+		same = PyObject_RichCompareBool(or_none(a->buffer), or_none(b->buffer), Py_EQ);
 	return same < 0 ? NULL : PyBool_FromLong(same == (op == Py_EQ));
 }
 
@@ -127,7 +134,21 @@ struct queue {
 	PyObject_HEAD
 	PyObject **items;		/* those that wait: count, from start on */
 	Py_ssize_t start, count, room;
+	unsigned long owner;		/* the thread that they are for; 0: nobody any more */
 };
+
+static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	struct queue *q;
+
+	(void)kwargs;
+	if (!PyArg_ParseTuple(args, ":Queue"))
+		return NULL;
+	q = (struct queue *)PyType_GenericAlloc(type, 0);
+	if (q)
+		q->owner = PyThread_get_thread_ident();
+	return (PyObject *)q;
+}
 
 static int queue_reserve(struct queue *q, Py_ssize_t more)
 {
@@ -148,6 +169,11 @@ static int queue_reserve(struct queue *q, Py_ssize_t more)
 	q->items = items;
 	q->room = room;
 	return 0;
+}
+
+static int queue_is_mine(const struct queue *q)
+{
+	return q->owner == PyThread_get_thread_ident();
 }
 
 static PyObject *queue_take(struct queue *q)
@@ -204,6 +230,15 @@ static PyObject *queue_clear(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(queue_shut_doc, "shut()\n--\n\nHand nothing on any more, to anybody.");
+
+static PyObject *queue_shut(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	((struct queue *)self)->owner = 0;
+	Py_RETURN_NONE;
+}
+
 static Py_ssize_t queue_length(PyObject *self)
 {
 	return ((struct queue *)self)->count;
@@ -244,11 +279,15 @@ static void queue_dealloc(PyObject *self)
 
 static PyMethodDef queue_methods[] = {
 	{"clear", queue_clear, METH_NOARGS, queue_clear_doc},
+	{"shut", queue_shut, METH_NOARGS, queue_shut_doc},
 	{NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot queue_slots[] = {
-	{Py_tp_doc, "Queue()\n--\n\nEvents that wait to be handed on, by a Feed. Lists are added by +=."},
+	{Py_tp_doc, "Queue()\n--\n\n"
+		    "Events that wait to be handed on by a Feed, to the thread that made the Queue.\n"
+		    "Lists are added by +=."},
+	{Py_tp_new, queue_new},
 	{Py_tp_dealloc, queue_dealloc},
 	{Py_tp_traverse, queue_traverse},
 	{Py_tp_clear, queue_empty},
@@ -300,7 +339,7 @@ static PyObject *feed_next(PyObject *self)
 		PyObject *more = f->more, *found;
 		int go_on;
 
-		if (q->count)
+		if (q->count && queue_is_mine(q))
 			return queue_take(q);
 		Py_INCREF(more); /* it may come here again, and reach the end */
 		found = PyObject_CallNoArgs(more);
@@ -313,6 +352,8 @@ static PyObject *feed_next(PyObject *self)
 			return NULL;
 		if (!go_on)
 			Py_CLEAR(f->more);
+		else if (q->count && !queue_is_mine(q))
+			return PyErr_Format(PyExc_RuntimeError, "the events are for another thread");
 	}
 	return NULL;
 }
@@ -347,8 +388,8 @@ static void feed_dealloc(PyObject *self)
 
 static PyType_Slot feed_slots[] = {
 	{Py_tp_doc, "Feed(queue, more)\n\n"
-		    "Takes from the queue; once that is empty calls more(), which fills it and\n"
-		    "returns true, or false at the end."},
+		    "Takes from the queue; once that is empty, or not for this thread, calls more(),\n"
+		    "which fills it and returns true, returns false at the end, or raises."},
 	{Py_tp_new, feed_new},
 	{Py_tp_dealloc, feed_dealloc},
 	{Py_tp_traverse, feed_traverse},

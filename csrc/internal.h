@@ -3,6 +3,7 @@
 #ifndef PYZCRX_INTERNAL_H
 #define PYZCRX_INTERNAL_H
 
+#include <stdbool.h>
 #include <liburing.h>
 
 #include "shim.h"
@@ -10,5 +11,11 @@
 struct pz_ring {
 	struct io_uring uring;
 };
+
+/* Whether it was initialised and has not ended: its queues lie in memory. */
+static inline bool usable(const struct pz_ring *ring)
+{
+	return ring->uring.sq.sqes;
+}
 
 #endif

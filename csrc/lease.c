@@ -27,40 +27,65 @@
 
 /* ---- Span ------------------------------------------------------------- */
 
-static int span_init(struct span *s, unsigned long long address, Py_ssize_t length,
-		     int readonly)
+/* Whether length bytes from start on lie in those of whole; sets an exception if not. */
+static int fits(Py_ssize_t whole, Py_ssize_t start, Py_ssize_t length)
 {
-	if (!address || length < 0) {
-		PyErr_SetString(PyExc_ValueError, "a span needs an address and a length >= 0");
-		return -1;
-	}
-	s->at = (char *)(uintptr_t)address;
-	s->length = length;
-	s->readonly = readonly != 0;
+	if (start >= 0 && length >= 0 && start <= whole && length <= whole - start)
+		return 1;
+	PyErr_Format(PyExc_ValueError, "the memory has %zd bytes, not %zd from %zd on", whole,
+		     length, start);
 	return 0;
+}
+
+/*
+ * The memory that a Span is made of, as its view; gives what keeps it there.  A Span lends
+ * itself out uncounted: it counts views, not the spans in it.
+ */
+static PyObject *borrow(PyObject *memory, Py_buffer *view)
+{
+	int is_span = PyObject_TypeCheck(memory, span_type) &&
+		      !PyObject_TypeCheck(memory, lease_type);
+	PyObject *kept = is_span ? memory : PyMemoryView_FromObject(memory);
+
+	if (!kept || PyObject_GetBuffer(kept, view, PyBUF_SIMPLE))
+		goto fail;
+	if (is_span)
+		Py_INCREF(kept);
+	PyBuffer_Release(view); /* a memoryview keeps the memory where it is */
+	return kept;
+fail:
+	if (!is_span)
+		Py_XDECREF(kept);
+	return NULL;
 }
 
 static PyObject *span_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	static char *names[] = {"address", "length", "readonly", "memory", NULL};
+	static char *names[] = {"memory", "start", "length", "readonly", NULL};
 	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-	unsigned long long address;
-	Py_ssize_t length;
-	PyObject *memory = NULL, *self;
+	PyObject *memory, *kept, *self = NULL;
+	Py_ssize_t start = 0, length = -1;
+	Py_buffer view;
 	int readonly = 0;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Kn|pO!:Span", names, &address, &length,
-					 &readonly, span_type, &memory))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|nnp:Span", names, &memory, &start,
+					 &length, &readonly))
 		return NULL;
-	self = alloc(type, 0);
-	if (self && span_init((struct span *)self, address, length, readonly)) {
-		Py_DECREF(self);
+	kept = borrow(memory, &view);
+	if (!kept)
+		return NULL;
+	if (length == -1)
+		length = view.len - start;
+	if (fits(view.len, start, length))
+		self = alloc(type, 0);
+	if (!self) {
+		Py_DECREF(kept);
 		return NULL;
 	}
-	if (self && memory) {
-		Py_INCREF(memory);
-		((struct span *)self)->memory = memory;
-	}
+	((struct span *)self)->at = (char *)view.buf + start;
+	((struct span *)self)->length = length;
+	((struct span *)self)->readonly = readonly || view.readonly;
+	((struct span *)self)->memory = kept;
 	return self;
 }
 
@@ -118,9 +143,9 @@ static PyGetSetDef span_getset[] = {
 };
 
 static PyType_Slot span_slots[] = {
-	{Py_tp_doc, "Span(address, length, readonly=False, memory=...)\n\n"
-		    "A stretch of memory that counts who looks at it; memory is the Span that\n"
-		    "it lies in. Does not own it: whoever made it unmaps once it is gone."},
+	{Py_tp_doc, "Span(memory, start=0, length=-1, readonly=False)\n\n"
+		    "A stretch of memory that counts who looks at it. memory is a buffer, or the\n"
+		    "Span that it lies in; length -1: to its end."},
 	{Py_tp_new, span_new},
 	{Py_tp_dealloc, span_dealloc},
 	{Py_tp_members, span_members},
@@ -169,10 +194,9 @@ struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t addr
 
 	if (!l)
 		return NULL;
-	if (span_init(&l->span, address, length, 1)) {
-		Py_DECREF((PyObject *)l);
-		return NULL;
-	}
+	l->span.at = (char *)(uintptr_t)address;
+	l->span.length = length;
+	l->span.readonly = 1;
 	Py_INCREF((PyObject *)memory);
 	l->span.memory = (PyObject *)memory;
 	l->off = off;
@@ -228,16 +252,24 @@ int lease_commit(struct lease *l, struct account *a)
 
 static PyObject *lease_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	unsigned long long address, off, token = 0;
+	unsigned long long off, token = 0;
 	PyObject *account, *memory;
-	Py_ssize_t length;
+	Py_ssize_t start, length;
+	struct span *s;
 	struct lease *l;
 
 	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "O!O!KnK|K:Lease", account_type, &account, span_type,
-			      &memory, &address, &length, &off, &token))
+	if (!PyArg_ParseTuple(args, "O!O!nnK|K:Lease", account_type, &account, span_type,
+			      &memory, &start, &length, &off, &token))
 		return NULL;
-	l = lease_alloc(type, (struct span *)memory, address, length, off, token);
+	s = (struct span *)memory;
+	if (s->readonly) { /* a Lease is: its bytes go with its release */
+		PyErr_SetString(PyExc_ValueError, "a Lease is on writable memory");
+		return NULL;
+	}
+	if (!fits(s->length, start, length))
+		return NULL;
+	l = lease_alloc(type, s, (uintptr_t)s->at + start, length, off, token);
 	if (l && lease_commit(l, (struct account *)account)) {
 		Py_DECREF((PyObject *)l);
 		return NULL;
@@ -283,6 +315,17 @@ static void lease_dealloc(PyObject *self)
 	span_dealloc(self);
 }
 
+/* Who knows the errors raises them. */
+static int lease_refuse(PyObject *self, int verdict)
+{
+	PyObject *none = PyObject_CallMethod(self, "refused", "i", verdict);
+
+	Py_XDECREF(none);
+	if (none)
+		PyErr_Format(PyExc_BufferError, "refused (%d)", verdict);
+	return -1;
+}
+
 static int lease_getbuffer(PyObject *self, Py_buffer *view, int flags)
 {
 	if (!((struct lease *)self)->account) {
@@ -290,6 +333,10 @@ static int lease_getbuffer(PyObject *self, Py_buffer *view, int flags)
 		PyErr_SetString(PyExc_BufferError,
 				"the buffer was released: its bytes are the kernel's again");
 		return -1;
+	}
+	if (((struct lease *)self)->account->orphaned) {
+		view->obj = NULL;
+		return lease_refuse(self, 3);
 	}
 	return span_getbuffer(self, view, flags);
 }
@@ -333,8 +380,10 @@ static PyObject *lease_release(PyObject *self, PyObject *unused)
 	(void)unused;
 	if (verdict < 0)
 		return NULL;
-	if (verdict) /* who knows the errors raises them */
-		return PyObject_CallMethod(self, "refused", "i", verdict);
+	if (verdict) {
+		lease_refuse(self, verdict);
+		return NULL;
+	}
 	Py_RETURN_NONE;
 }
 
@@ -377,7 +426,7 @@ static PyGetSetDef lease_getset[] = {
 };
 
 static PyType_Slot lease_slots[] = {
-	{Py_tp_doc, "Lease(account, memory, address, length, off, token=0)\n\n"
+	{Py_tp_doc, "Lease(account, memory, start, length, off, token=0)\n\n"
 		    "Received bytes, read-only, until given back."},
 	{Py_tp_new, lease_new},
 	{Py_tp_dealloc, lease_dealloc},

@@ -12,6 +12,7 @@
 #define HISTOGRAM	48	/* bucket i: held for [2^i, 2^(i+1)) ns */
 
 struct pz_rq;
+struct pz_columns;
 
 struct descriptor {
 	PyObject_HEAD
@@ -32,7 +33,8 @@ struct account {
 	Py_ssize_t copies_bytes;
 	Py_ssize_t copy_above;		/* more out than this: copy */
 	Py_ssize_t copies_limit;	/* but not more bytes than this */
-	struct pz_rq *rq;		/* where they go; lives as long as anybody pushes */
+	struct pz_rq *rq;		/* where they go */
+	PyObject *refill_ring;		/* whose that is, or NULL */
 	unsigned long long taken, given, forgotten, pushed;
 	unsigned long long bytes;	/* of what was taken */
 	unsigned long long copied, copied_bytes;	/* ever */
@@ -41,13 +43,14 @@ struct account {
 	struct lease *oldest, *newest;	/* every lease that lives, by age */
 	struct descriptor *signal;	/* an eventfd to add to when one comes back, or NULL */
 	char poison;
+	char orphaned;			/* this is a forked child, which has not the memory */
 };
 
 struct span {
 	PyObject_HEAD
 	char *at;
 	Py_ssize_t length, exports;
-	PyObject *memory;		/* the Span this one lies in, or NULL */
+	PyObject *memory;		/* what it lies in: a Span, or a memoryview of something else */
 	PyObject *weakrefs;
 	char readonly;
 };
@@ -62,9 +65,10 @@ struct lease {
 };
 
 extern PyType_Spec account_spec, span_spec, lease_spec, data_spec, queue_spec, feed_spec,
-		   progress_spec, receiver_spec, descriptor_spec;
+		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec;
 extern PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type,
-		    *progress_type, *receiver_type, *descriptor_type;
+		    *progress_type, *receiver_type, *descriptor_type, *refill_ring_type,
+		    *turn_type;
 
 /* A reference came back. -1 without memory for it; no exception is set. */
 int account_put(struct account *a, uint64_t off);
@@ -78,6 +82,9 @@ struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t addr
 			  Py_ssize_t length, uint64_t off, uint64_t token);
 /* It is out now, or its bytes were copied and the reference is back. */
 int lease_commit(struct lease *l, struct account *a);
+
+struct pz_rq *refill_ring_rq(PyObject *refill_ring);
+struct pz_columns *turn_columns(PyObject *turn);
 
 /* Account.lease_run() */
 PyObject *account_lease_run(PyObject *self, PyObject *args);

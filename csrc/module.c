@@ -3,7 +3,7 @@
 #include "lease.h"
 
 PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type, *progress_type,
-	     *receiver_type, *descriptor_type;
+	     *receiver_type, *descriptor_type, *refill_ring_type, *turn_type;
 
 static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
 			      PyTypeObject *base)
@@ -28,7 +28,10 @@ static int add_types(PyObject *m)
 	progress_type = queue_type ? add_type(m, "Progress", &progress_spec, NULL) : NULL;
 	receiver_type = progress_type ? add_type(m, "Receiver", &receiver_spec, NULL) : NULL;
 	descriptor_type = receiver_type ? add_type(m, "Descriptor", &descriptor_spec, NULL) : NULL;
-	if (!descriptor_type || !add_type(m, "Feed", &feed_spec, NULL))
+	refill_ring_type = descriptor_type ? add_type(m, "RefillRing", &refill_ring_spec, NULL) :
+					     NULL;
+	turn_type = refill_ring_type ? add_type(m, "Turn", &turn_spec, NULL) : NULL;
+	if (!turn_type || !add_type(m, "Feed", &feed_spec, NULL))
 		return -1;
 	names = Py_BuildValue("(ss)", "request", "buffer");
 	ret = names ? PyObject_SetAttrString((PyObject *)data_type, "__match_args__", names) : -1;
@@ -37,14 +40,14 @@ static int add_types(PyObject *m)
 }
 
 PyDoc_STRVAR(take_doc,
-"take(columns, operations, accounts, receivers)\n--\n\n"
-"Count the runs of a turn (address of struct pz_columns), once: for the Receiver that\n"
+"take(turn, operations, accounts, receivers)\n--\n\n"
+"Count the runs of a Turn, once: for the Receiver that\n"
 "operations has under each run's token, and the Account at its slot. Fills the list\n"
 "receivers with the former. Gives False, having counted nothing, where a run is\n"
 "nobody's.");
 
 PyDoc_STRVAR(give_back_doc,
-"give_back(columns, accounts)\n--\n\n"
+"give_back(turn, accounts)\n--\n\n"
 "Return every offset of a turn's runs, except all ones, which they become. They go to\n"
 "the refill queue of their Account at once, unless older ones wait for room in it.");
 

@@ -34,6 +34,8 @@ static int get_sqe(struct pz_ring *ring, struct io_uring_sqe **sqe)
 {
 	int ret;
 
+	if (!usable(ring))
+		return -EBADF;
 	*sqe = io_uring_get_sqe(&ring->uring);
 	if (*sqe)
 		return 0;

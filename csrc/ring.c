@@ -12,12 +12,19 @@
 #define NS_PER_S	1000000000LL
 #define FOR_EVER_NS	(INT64_MAX / 4)
 
+/* Nothing of its memory is known any more: see usable(). */
+static void forget(struct pz_ring *ring)
+{
+	memset(&ring->uring, 0, sizeof(ring->uring));
+	ring->uring.ring_fd = ring->uring.enter_ring_fd = -1;
+}
+
 struct pz_ring *pz_ring_new(void)
 {
 	struct pz_ring *ring = calloc(1, sizeof(*ring));
 
 	if (ring)
-		ring->uring.ring_fd = -1;
+		forget(ring);
 	return ring;
 }
 
@@ -60,11 +67,12 @@ int pz_ring_init(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
 	};
 	int ret;
 
+	if (!ring)
+		return -ENOMEM;
 	ret = io_uring_queue_init_mem(sq_entries, &ring->uring, &params,
 				      (void *)memory, bytes);
 	if (ret < 0) {
-		memset(&ring->uring, 0, sizeof(ring->uring));
-		ring->uring.ring_fd = -1;
+		forget(ring);
 		return ret;
 	}
 	return 0;
@@ -72,10 +80,9 @@ int pz_ring_init(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
 
 void pz_ring_exit(struct pz_ring *ring)
 {
-	if (ring->uring.ring_fd < 0)
-		return;
-	io_uring_queue_exit(&ring->uring);
-	ring->uring.ring_fd = -1;
+	if (ring->uring.ring_fd >= 0)
+		io_uring_queue_exit(&ring->uring);
+	forget(ring);
 }
 
 int pz_ring_fd(const struct pz_ring *ring)
@@ -228,6 +235,8 @@ int pz_ring_turn(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
 {
 	int ret;
 
+	if (!usable(ring))
+		return -EBADF;
 	c->n_data = c->n_runs = c->n_other = 0;
 	c->bytes = 0;
 	c->run_start[0] = 0;

@@ -14,6 +14,8 @@ static int place(PyObject *memories, uint64_t off, uint32_t length, struct span 
 	if (index >= (uint64_t)PyList_Size(memories))
 		return -1;
 	*memory = (struct span *)PyList_GetItem(memories, (Py_ssize_t)index);
+	if (!PyObject_TypeCheck((PyObject *)*memory, span_type) || (*memory)->readonly)
+		return -1;
 	return *at + length > (uint64_t)(*memory)->length ? -1 : 0;
 }
 

@@ -15,7 +15,7 @@
 #include "cdef/ring.h"
 #include "cdef/readiness.h"
 #include "cdef/receive.h"
-#include "cdef/refill.h"
+#include "refill.h"
 #include "cdef/privilege.h"
 
 /* Tokens with this bit belong to RECV_ZC requests. */

@@ -138,6 +138,25 @@ static struct receiver *receiver_of(PyObject *operations, uint64_t token)
 	       receiver : NULL;
 }
 
+/* Whether the runs lie in the columns, whoever wrote them. */
+static int runs_fit(const struct pz_columns *c)
+{
+	uint64_t run;
+
+	if (c->n_runs > c->capacity)
+		return 0;
+	for (run = 0; run < c->n_runs; run++)
+		if (c->run_start[run] > c->run_start[run + 1])
+			return 0;
+	return !c->n_runs || c->run_start[c->n_runs] <= c->capacity;
+}
+
+static PyObject *bad_runs(void)
+{
+	PyErr_SetString(PyExc_ValueError, "the turn has runs outside its columns");
+	return NULL;
+}
+
 /* Whose each run is; gives 0 where one is nobody's, -1 with an exception. */
 static int find_receivers(const struct pz_columns *c, PyObject *operations, PyObject *accounts,
 			  PyObject *receivers)
@@ -159,19 +178,20 @@ static int find_receivers(const struct pz_columns *c, PyObject *operations, PyOb
 
 PyObject *turn_take(PyObject *module, PyObject *args)
 {
-	PyObject *operations, *accounts, *receivers;
-	unsigned long long address;
+	PyObject *turn, *operations, *accounts, *receivers;
 	struct pz_columns *c;
 	uint64_t run;
 	int found;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "KO!O!O!", &address, &PyDict_Type, &operations,
+	if (!PyArg_ParseTuple(args, "O!O!O!O!", turn_type, &turn, &PyDict_Type, &operations,
 			      &PyList_Type, &accounts, &PyList_Type, &receivers))
 		return NULL;
-	c = (struct pz_columns *)(uintptr_t)address;
+	c = turn_columns(turn);
 	if (c->fresh == PZ_COUNTED)
 		Py_RETURN_TRUE;
+	if (!runs_fit(c))
+		return bad_runs();
 	found = find_receivers(c, operations, accounts, receivers);
 	if (found < 0)
 		return NULL;
@@ -195,14 +215,15 @@ PyObject *turn_take(PyObject *module, PyObject *args)
 PyObject *turn_give_back(PyObject *module, PyObject *args)
 {
 	const struct pz_columns *c;
-	unsigned long long address;
-	PyObject *accounts;
+	PyObject *turn, *accounts;
 	uint64_t run, next;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "KO!", &address, &PyList_Type, &accounts))
+	if (!PyArg_ParseTuple(args, "O!O!", turn_type, &turn, &PyList_Type, &accounts))
 		return NULL;
-	c = (const struct pz_columns *)(uintptr_t)address;
+	c = turn_columns(turn);
+	if (!runs_fit(c))
+		return bad_runs();
 	for (run = 0; run < c->n_runs; run = next) {
 		struct account *a = account_of(accounts, c->run_token[run]);
 		uint32_t start = c->run_start[run];

@@ -6,10 +6,41 @@ error of the operation, in one place.
 
 from __future__ import annotations
 
-from pyzcrx._zcrx import ffi, lib
+from collections.abc import Mapping
+from typing import Any
+
+from pyzcrx import _zcrx
+from pyzcrx._zcrx import ffi
 from pyzcrx.meanings import kernel_error
 
-__all__ = ["check", "ffi", "lib"]
+__all__ = ["FUNCTIONS", "Shim", "check", "ffi", "lib"]
+
+_REAL = {name: getattr(_zcrx.lib, name) for name in dir(_zcrx.lib)}
+FUNCTIONS = {name: value for name, value in _REAL.items() if callable(value)}
+"""The functions of the shim, by name."""
+
+
+class Shim:
+    """What the shim has, as attributes of one object that every module shares.
+
+    A function is looked up at each call, so that another kernel can take the place of the
+    real one, at once and for every caller (:mod:`pyzcrx.testing`).
+    """
+
+    def __init__(self) -> None:
+        vars(self).update(_REAL)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the shim has no {name}")
+
+    def replace(self, functions: Mapping[str, Any]) -> dict[str, Any]:
+        """Put *functions* in the place of those of the same names; gives those."""
+        before = {name: vars(self)[name] for name in functions}
+        vars(self).update(functions)
+        return before
+
+
+lib = Shim()
 
 
 def check(result: int, operation: str, subject: str = "") -> int:

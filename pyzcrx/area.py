@@ -20,6 +20,7 @@ from typing import Literal, Self
 
 from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Span
+from pyzcrx.checked import MOST_FD, integer
 from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Mapping
@@ -37,21 +38,15 @@ _LIMIT = 1 << 47
 
 
 def _checked(size_bytes: int, unit: int) -> int:
-    if not isinstance(size_bytes, int) or isinstance(size_bytes, bool):
-        raise BadArgument(f"area size must be an int, not {type(size_bytes).__name__}")
-    if size_bytes <= 0 or size_bytes % unit:
-        raise BadArgument(
-            f"area size {size_bytes} is not a positive multiple of {unit} bytes; round it up"
-        )
-    if size_bytes >= _LIMIT:
-        raise BadArgument(f"area size {size_bytes} is beyond the address space; ask for less")
+    size_bytes = integer("area size", size_bytes, 1, _LIMIT - 1)
+    if size_bytes % unit:
+        raise BadArgument(f"area size {size_bytes} is not a positive multiple of {unit} bytes")
     return size_bytes
 
 
-def _huge_shift(size_bytes: int, huge: str) -> int:
-    if huge not in _HUGE_SHIFT:
+def _huge_shift(huge: str) -> int:
+    if not isinstance(huge, str) or huge not in _HUGE_SHIFT:
         raise BadArgument(f"huge must be '2M', '1G', 'thp' or 'none', not {huge!r}")
-    _checked(size_bytes, 1 << _HUGE_SHIFT[huge])
     return _HUGE_SHIFT[huge]
 
 
@@ -89,9 +84,12 @@ class Area:
         self, mapping: Mapping, *, page_bytes: int = PAGE, fd: int = -1, dmabuf: bool = False
     ) -> None:
         """Use :meth:`anonymous`, :meth:`memfd` or :meth:`udmabuf`."""
+        if not isinstance(mapping, Mapping):
+            raise BadArgument(f"mapping must be a Mapping, not {type(mapping).__name__}")
+        fd = integer("descriptor", fd, -1, MOST_FD)
         self._mapping: Mapping | None = mapping
         self.size_bytes = mapping.size_bytes
-        self.page_bytes = page_bytes
+        self.page_bytes = integer("page_bytes", page_bytes, 1, _LIMIT)
         """Size of the pages it really has; what was asked for may not be there."""
         self.fd = -1
         """The memfd or dmabuf behind it, or -1; closed with the area."""
@@ -116,11 +114,12 @@ class Area:
         Raises BadArgument (size), NoMemory (ENOMEM).
         """
         if huge in (None, "thp", "none"):
-            _checked(size_bytes, PAGE)
+            size_bytes = _checked(size_bytes, PAGE)
             if huge == "none" or (huge is None and size_bytes < HUGE_PAGE):
                 return cls(Mapping.anonymous(size_bytes, forked=False))
             return cls._transparent(size_bytes, aloud=huge is not None)
-        shift = _huge_shift(size_bytes, huge)
+        shift = _huge_shift(huge)
+        size_bytes = _checked(size_bytes, 1 << shift)
         try:
             mapping = Mapping.anonymous(size_bytes, huge_shift=shift, forked=False)
         except KernelError as error:
@@ -136,7 +135,8 @@ class Area:
         """
         if huge is None:
             return cls._of_memfd(_checked(size_bytes, PAGE), 0)
-        shift = _huge_shift(size_bytes, huge)
+        shift = _huge_shift(huge)
+        size_bytes = _checked(size_bytes, 1 << shift)
         try:
             return cls._of_memfd(size_bytes, shift)
         except KernelError as error:
@@ -151,7 +151,8 @@ class Area:
         CONFIG_UDMABUF), NoMemory.
         Kernel: ``drivers/dma-buf/udmabuf.c:udmabuf_create()``.
         """
-        memory = cls._of_memfd(_checked(size_bytes, PAGE), 0, flags=os.MFD_ALLOW_SEALING)
+        size_bytes = _checked(size_bytes, PAGE)
+        memory = cls._of_memfd(size_bytes, 0, flags=os.MFD_ALLOW_SEALING)
         try:
             dmabuf_fd = _udmabuf(memory.fd, size_bytes)
         except OSError as error:
@@ -163,16 +164,9 @@ class Area:
 
     @classmethod
     def _transparent(cls, size_bytes: int, *, aloud: bool = True) -> Area:
-        # Only aligned stretches become huge: map more, keep the aligned middle.
-        start = check(lib.pz_map_anonymous(size_bytes + HUGE_PAGE, 0), "map memory")
-        aligned = -(-start // HUGE_PAGE) * HUGE_PAGE
-        if aligned > start:
-            check(lib.pz_unmap(start, aligned - start), "map memory")
-        tail = start + HUGE_PAGE - aligned
-        if tail:
-            check(lib.pz_unmap(aligned + size_bytes, tail), "map memory")
-        mapping = Mapping(aligned, size_bytes, forked=False)
-        if lib.pz_want_huge(aligned, size_bytes) < 0 and aloud:
+        # Only aligned stretches become huge.
+        mapping = Mapping.aligned(size_bytes, HUGE_PAGE, forked=False)
+        if lib.pz_want_huge(mapping.address, size_bytes) < 0 and aloud:
             warnings.warn(
                 "this kernel has no transparent huge pages; the area has ordinary ones",
                 FallbackWarning,

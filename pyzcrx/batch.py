@@ -74,19 +74,25 @@ class Batch:
     @property
     def offs(self) -> memoryview:
         """Where each entry lies, uint64; writable, but not for you."""
+        self._check_open()
         return self._ring.columns.offs[: self._n]
 
     @property
     def lengths(self) -> memoryview:
         """Bytes of each entry, uint32."""
+        self._check_open()
         return self._ring.columns.lengths[: self._n]
 
     def runs(self) -> Iterator[Run]:
         """The data by request, in order. A request may have several runs."""
         self._check_open()
+        return self._runs(tuple(self._ring.receivers))
+
+    def _runs(self, receivers: tuple[object, ...]) -> Iterator[Run]:
         columns = self._ring.columns
         starts = columns.run_starts
-        for i, receiver in enumerate(self._ring.receivers):
+        for i, receiver in enumerate(receivers):
+            self._check_open()  # it may be resumed at any time
             yield Run(cast("Request", receiver), starts[i], starts[i + 1], columns.run_bytes[i])
 
     def view(self, request: Request, i: int) -> memoryview:
@@ -123,18 +129,18 @@ class Batch:
 
         Raises DoubleRelease the second time, ClosedError after the next turn, WrongThread.
         """
+        ring = self._ring
+        ring.check_usable()
         if not self._open:
             if self._expired:
                 raise ClosedError("the batch ended with the ring's next turn")
             raise DoubleRelease("the batch was released before")
-        ring = self._ring
-        ring.check_usable()
         if self._watch is not None:
             self._watch.released()
             self._poison()
         columns = ring.columns
         if self._n:
-            give_back(columns.address, ring.accounts)
+            give_back(columns.turn, ring.accounts)
         self._open = False
         columns.forget()
         ring.looked_at = None
@@ -154,6 +160,10 @@ class Batch:
             self.release()
             self._expired = True
 
+    def die(self) -> None:
+        """This is a forked child: :meth:`_check_open` says so."""
+        self._open = False
+
     def _check_mine(self, request: Request, i: int) -> None:
         self._check_open()
         if i < 0 or i >= self._n:
@@ -162,5 +172,6 @@ class Batch:
             raise BadArgument(f"entry {i} of the batch is of another request; see runs()")
 
     def _check_open(self) -> None:
+        self._ring.check_open()
         if not self._open:
             raise ClosedError("the batch was released, or ended with the ring's next turn")

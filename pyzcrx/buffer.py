@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from pyzcrx._lease import Lease
-from pyzcrx.errors import DoubleRelease, ViewsAlive
+from pyzcrx.errors import DoubleRelease, ForkedChild, ViewsAlive
 
 
 class Buffer(Lease):
@@ -29,7 +29,9 @@ class Buffer(Lease):
     __slots__ = ()
 
     def refused(self, verdict: int) -> None:
-        """Why :meth:`release` did not give the bytes back."""
+        """Why :meth:`release` did not give the bytes back, or a view was refused (3)."""
+        if verdict == 3:
+            raise ForkedChild("the buffer belongs to the parent process")
         if verdict == 1:
             raise ViewsAlive(
                 f"{self.exports} views of the buffer live; drop them (memoryview.release(), del) "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pyzcrx._ffi import ffi, lib
+from pyzcrx._lease import Turn
 
 FRESH = 6
 """Where :attr:`Columns.counts` says how far a turn got that was drained; 0: it is dealt with."""
@@ -12,7 +13,8 @@ DRAINED = int(lib.PZ_DRAINED)
 COUNTED = int(lib.PZ_COUNTED)
 """Its data counts already in the accounts of ifqs and requests."""
 
-_FORMATS: dict[str, Literal["Q", "I", "i"]] = {"uint64_t": "Q", "uint32_t": "I", "int32_t": "i"}
+_COUNTS_AT = ffi.offsetof("struct pz_columns", "n_data")
+_COUNTS_BYTES = ffi.sizeof("struct pz_columns") - _COUNTS_AT
 
 
 class Columns:
@@ -23,38 +25,31 @@ class Columns:
     """
 
     def __init__(self, capacity: int) -> None:
-        def array(ctype: str, n: int) -> tuple[object, memoryview]:
-            memory = ffi.new(f"{ctype}[]", n)
-            return memory, memoryview(ffi.buffer(memory)).cast(_FORMATS[ctype])
-
         self.capacity = capacity
-        arrays = {
-            "token": array("uint64_t", capacity),
-            "off": array("uint64_t", capacity),
-            "len": array("uint32_t", capacity),
-            "run_token": array("uint64_t", capacity),
-            "run_start": array("uint32_t", capacity + 1),
-            "run_bytes": array("uint64_t", capacity),
-            "other_token": array("uint64_t", capacity),
-            "other_res": array("int32_t", capacity),
-            "other_flags": array("uint32_t", capacity),
-        }
-        self._keep = [memory for memory, _ in arrays.values()]
-        self.raw = ffi.new(
-            "struct pz_columns *",
-            {"capacity": capacity} | {name: memory for name, (memory, _) in arrays.items()},
+        self.turn = Turn(capacity)
+        """The memory, as what counts and gives back knows it."""
+        self.raw = ffi.cast("struct pz_columns *", self.turn.address)
+        """The same, as the shim knows it."""
+        self.tokens = self._column("token", "Q")
+        self.offs = self._column("off", "Q")
+        self.lengths = self._column("len", "I")
+        self.run_starts = self._column("run_start", "I", capacity + 1)
+        self.run_bytes = self._column("run_bytes", "Q")
+        self.counts = memoryview(self.turn)[:_COUNTS_BYTES].cast("Q")
+        self._other = (
+            self._column("other_token", "Q"),
+            self._column("other_res", "i"),
+            self._column("other_flags", "I"),
         )
-        self.address = int(ffi.cast("uintptr_t", self.raw))
-        self.tokens = arrays["token"][1]
-        self.offs = arrays["off"][1]
-        self.lengths = arrays["len"][1]
-        self.run_starts = arrays["run_start"][1]
-        self.run_bytes = arrays["run_bytes"][1]
-        first = ffi.offsetof("struct pz_columns", "n_data")
-        self.counts = memoryview(ffi.buffer(self.raw))[first:].cast("Q")
-        self._other = tuple(arrays[f"other_{name}"][1] for name in ("token", "res", "flags"))
         self.n_data = self.n_runs = self.n_other = self.n_bytes = 0
         self.overflow = self.now_ns = 0
+
+    def _column(self, name: str, form: Literal["Q", "I", "i"], n: int | None = None) -> memoryview:
+        memory = memoryview(self.turn)
+        start: Any = ffi.cast("char *", getattr(self.raw, name))
+        at = start - (ffi.cast("char *", self.raw) + _COUNTS_AT)
+        unit = ffi.sizeof(getattr(self.raw, name)[0:1])
+        return memory[at : at + (n or self.capacity) * unit].cast(form)
 
     def refresh(self) -> None:
         """Take over the counts of a turn."""

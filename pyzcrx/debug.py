@@ -86,7 +86,7 @@ class BatchWatch:
         self._views: list[tuple[Span, str]] = []
 
     def view(self, memory: Span, at: int, length: int) -> memoryview:
-        span = Span(memory.address + at, length, True, memory)
+        span = Span(memory, at, length, True)
         self._views.append((span, caller()))
         return memoryview(span)
 

@@ -6,17 +6,10 @@ next connection. So each request keeps a duplicate of the descriptor it was give
 
 from __future__ import annotations
 
-import socket
-
 from pyzcrx._ffi import ffi, lib
 from pyzcrx._lease import Descriptor
 from pyzcrx.errors import ClosedError
 from pyzcrx.meanings import kernel_error
-
-
-def number_of(sock: socket.socket | int) -> int:
-    """The file descriptor of a socket, which may be given as that number itself."""
-    return sock if isinstance(sock, int) else sock.fileno()
 
 
 def hold(number: int, operation: str) -> Descriptor:

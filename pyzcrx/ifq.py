@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import sys
 import threading
 import time
 import weakref
@@ -21,7 +22,8 @@ from pyzcrx.area import Area
 from pyzcrx.audit import TAKEN, Audit, audit
 from pyzcrx.buffer import Buffer
 from pyzcrx.caller import caller
-from pyzcrx.descriptor import hold, number_of
+from pyzcrx.checked import integer, number_of
+from pyzcrx.descriptor import hold
 from pyzcrx.errors import (
     BadArgument,
     BadRequest,
@@ -37,7 +39,7 @@ from pyzcrx.meanings import kernel_error
 from pyzcrx.notices import Notices
 from pyzcrx.pressure import Pressure
 from pyzcrx.protocol import FRUITLESS_FLUSHES
-from pyzcrx.receive import Request
+from pyzcrx.receive import Request, checked_limit
 from pyzcrx.registration import Wanted, add_area, interface_gone, register
 from pyzcrx.relief import Relief
 from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
@@ -57,6 +59,8 @@ class Ifq:
     Owner thread only, but for the release of buffers. ``rx_buf_len`` is the size
     of a buffer in bytes, as the kernel settled it.
     """
+
+    _closed = True
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class Ifq:
         self.zcrx_id = self._registration.zcrx_id
         self.rx_buf_len = self._registration.rx_buf_len
         self.rq = self._registration.rq
-        self.account.rq = self.rq.address
+        self.account.rq = self.rq.shared
         self.areas = [area]
         """In the order of their tokens."""
         # Held to the end, although an area may be closed before.
@@ -169,6 +173,7 @@ class Ifq:
         ClosedError. What fails later comes as a Failed event.
         """
         self.check_receives()
+        checked_limit(limit)
         fd = number_of(sock)
         held = hold(fd, "receive")
         check(lib.pz_tcp_ready(held.number), "receive", f"fd {fd}")
@@ -189,6 +194,7 @@ class Ifq:
         """
         if self._closed:
             raise ClosedError("the ifq was closed with its ring")
+        self.ring.check_open()
         at, index = off & OFFSET_MASK, off >> AREA_SHIFT
         if index >= len(self._memories) or at + length > len(self._memories[index]):
             if off == TAKEN:
@@ -213,7 +219,7 @@ class Ifq:
         """The buffer of one completion. Raises CorruptRing where the area has no such place."""
         memory, at = self.locate(off, length)
         self.relief.measure(self.request(token))
-        buffer = self._buffer_type(self.account, memory, memory.address + at, length, off, token)
+        buffer = self._buffer_type(self.account, memory, at, length, off, token)
         if isinstance(buffer, debug.DebugBuffer):
             buffer.leased_at = caller()
         return buffer
@@ -271,6 +277,7 @@ class Ifq:
 
     def give_back(self) -> None:
         """Hand what was released to the kernel, as far as there is room."""
+        self._check_usable()
         account, rq = self.account, self.rq
         pending = account.push()
         while account.count and self.flush():
@@ -463,7 +470,7 @@ class Ifq:
 
     def holders(self, most: int = 10) -> list[Holder]:
         """The buffers that are out longest. From any thread, also after close."""
-        return holders(self, most)
+        return holders(self, integer("most", most, 0, sys.maxsize))
 
     @property
     def hold_times(self) -> tuple[int, ...]:
@@ -487,6 +494,11 @@ class Ifq:
         self._check_usable()
         if self.gone is not None:
             raise self.gone
+
+    def die(self) -> None:
+        self.account.orphaned = True
+        self._memories.clear()
+        self._looks.clear()
 
     def closed_by_ring(self) -> None:
         self._closed = True

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from pyzcrx._ffi import ffi
+from pyzcrx.checked import interface as checked_interface
 
 _SIOCETHTOOL = 0x8946
 _SIOCGIFMTU = 0x8921
@@ -29,6 +30,7 @@ _IFREQ_BYTES = 40
 
 def name_of(interface: str | int) -> str | None:
     """The name of an interface, or None where there is none of that index."""
+    interface = checked_interface(interface)
     if isinstance(interface, str):
         return interface
     with suppress(OSError):

@@ -17,10 +17,11 @@ from pyzcrx._lease import Feed, Queue
 from pyzcrx.area import Area
 from pyzcrx.batch import Batch
 from pyzcrx.buffer import Buffer
+from pyzcrx.checked import seconds
 from pyzcrx.columns import COUNTED, FRESH
 from pyzcrx.debug import report_leaks
 from pyzcrx.debug import wanted as debug_wanted
-from pyzcrx.errors import BadArgument, BadRequest, NotSupported, OutOfRange, QueueBound
+from pyzcrx.errors import BadRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
 from pyzcrx.links import Links
@@ -36,11 +37,7 @@ _BOUND_RETRY_S = 0.02
 
 
 def _nanoseconds(timeout: float | None) -> int:
-    if timeout is None:
-        return -1
-    if not timeout >= 0:
-        raise BadArgument(f"timeout {timeout} is not a number of seconds of at least 0")
-    return int(min(timeout, 1e9) * 1e9)
+    return -1 if timeout is None else int(seconds("timeout", timeout) * 1e9)
 
 
 class _Deadline:
@@ -141,9 +138,13 @@ class Ring(RingCore):
         """
         self.check_usable()
         relief = Pressure.of(pressure)
-        wanted = Wanted(interface, rx_queue, rq_entries, rq_memory, rx_buf_len or 0)
-        lengths = worth_trying(interface, area) if rx_buf_len is None else (rx_buf_len,)
-        until = time.monotonic() + patience
+        wanted = Wanted(
+            interface, rx_queue, rq_entries, rq_memory, 0 if rx_buf_len is None else rx_buf_len
+        )
+        until = time.monotonic() + seconds("patience", patience)
+        lengths: tuple[int, ...] = (wanted.rx_buf_len,)
+        if rx_buf_len is None:
+            lengths = worth_trying(wanted.interface, area)
         for length in lengths:
             try:
                 ifq = self._register(area, replace(wanted, rx_buf_len=length), relief, until)
@@ -213,10 +214,12 @@ class Ring(RingCore):
         Leaving the loop loses nothing: the next call goes on where it stopped.
         Each Buffer must be released; until then the kernel cannot use it.
         """
+        self.check_usable()
         return Feed(self._undelivered, partial(self._find_events, _nanoseconds(timeout)))
 
     def _find_events(self, wait_ns: int) -> bool:
         """Whether :meth:`events` goes on: there are some now."""
+        self.check_usable()
         queue = self._undelivered
         deadline = _Deadline(wait_ns)
         while not queue:
@@ -278,11 +281,11 @@ class Ring(RingCore):
         return batch
 
     def _wait(self, timeout_ns: int) -> Batch:
+        self.check_usable()
         if self._unseen is not None:
             return self._unseen
         if self._undelivered:
             # What events() left behind comes first, as the events it was made into.
-            self.check_usable()
             self.end_look()
             self.columns.forget()
             self.receivers = []
@@ -302,13 +305,17 @@ class Ring(RingCore):
 
         Each batch ends when the next is asked for.
         """
-        wait_ns = _nanoseconds(timeout)
+        self.check_usable()
+        return self._batches(_nanoseconds(timeout))
+
+    def _batches(self, wait_ns: int) -> Iterator[Batch]:
         deadline = _Deadline(wait_ns)
         while self._operations or self._busy or self._unseen is not None:
             batch = self._wait(deadline.left_ns() if wait_ns >= 0 else -1)
             self._unseen = None
             if batch.size_bytes or batch.events:
                 yield batch
+                self.check_usable()
                 if self.looked_at is not None:
                     self.end_look()
                 if wait_ns >= 0:
@@ -333,10 +340,15 @@ class Ring(RingCore):
         for event in (*self._undelivered, *self._fresh, *self._posted, *unseen):
             if isinstance(event, Accepted):
                 os.close(event.fd)
+        self._undelivered.shut()
         self._undelivered.clear()
         self._fresh.clear()
         self._posted.clear()
         self._unseen = None
+
+    def _die_in_child(self) -> None:
+        super()._die_in_child()
+        self._undelivered.shut()
 
     def _report_leaks(self) -> None:
         own = {id(e.buffer) for e in (*self._undelivered, *self._fresh) if isinstance(e, Data)}

@@ -11,7 +11,7 @@ import mmap
 import weakref
 
 from pyzcrx import fork
-from pyzcrx._ffi import check, lib
+from pyzcrx._ffi import check, ffi, lib
 from pyzcrx._lease import Span
 from pyzcrx.errors import ClosedError
 
@@ -29,34 +29,56 @@ def _zero_in_child(span: Span) -> None:
 
 
 class Mapping:
-    """Readable and writable memory at a fixed address.
+    """Readable and writable memory at a fixed address; made by its class methods.
 
-    Takes over the mapping at *address*. With *forked* false a forked child gets
-    zero pages in its place (:mod:`pyzcrx.fork`).
+    With *forked* false a forked child gets zero pages in its place (:mod:`pyzcrx.fork`).
     """
 
     __slots__ = ("_span", "address", "size_bytes")
 
-    def __init__(self, address: int, size_bytes: int, *, forked: bool = True) -> None:
+    address: int
+    size_bytes: int
+    _span: Span | None
+
+    def __init__(self) -> None:
+        raise TypeError("a Mapping is made by anonymous(), aligned() or of_file()")
+
+    @classmethod
+    def _take_over(cls, address: int, size_bytes: int, forked: bool) -> Mapping:
+        self = cls.__new__(cls)
         self.address = address
         self.size_bytes = size_bytes
-        self._span: Span | None = Span(address, size_bytes)
-        weakref.finalize(self._span, lib.pz_unmap, address, size_bytes).atexit = False
+        span = Span(ffi.buffer(ffi.cast("char *", address), size_bytes))
+        self._span = span
+        weakref.finalize(span, lib.pz_unmap, address, size_bytes).atexit = False
         if not forked:
             check(lib.pz_dont_fork(address, size_bytes), "map memory")
-            fork.guard(self._span, _zero_in_child)
+            fork.guard(span, _zero_in_child)
+        return self
 
     @classmethod
     def anonymous(cls, size_bytes: int, *, huge_shift: int = 0, forked: bool = True) -> Mapping:
         """Private zeroed pages; of ``1 << huge_shift`` bytes each where that is not 0."""
         address = check(lib.pz_map_anonymous(size_bytes, huge_shift), "map memory")
-        return cls(address, size_bytes, forked=forked)
+        return cls._take_over(address, size_bytes, forked)
+
+    @classmethod
+    def aligned(cls, size_bytes: int, alignment: int, *, forked: bool = True) -> Mapping:
+        """As :meth:`anonymous`, at a multiple of *alignment*: more is mapped, its middle kept."""
+        start = check(lib.pz_map_anonymous(size_bytes + alignment, 0), "map memory")
+        address = -(-start // alignment) * alignment
+        if address > start:
+            check(lib.pz_unmap(start, address - start), "map memory")
+        tail = start + alignment - address
+        if tail:
+            check(lib.pz_unmap(address + size_bytes, tail), "map memory")
+        return cls._take_over(address, size_bytes, forked)
 
     @classmethod
     def of_file(cls, fd: int, offset: int, size_bytes: int) -> Mapping:
         """Pages shared with a file; a forked child does not share them."""
         address = check(lib.pz_map_fd(fd, offset, size_bytes), "map memory")
-        return cls(address, size_bytes, forked=False)
+        return cls._take_over(address, size_bytes, False)
 
     @property
     def span(self) -> Span:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyzcrx._ffi import check, ffi, lib
-from pyzcrx.errors import BadArgument
+from pyzcrx.checked import integer
 from pyzcrx.uapi import NapiOp, NapiTracking, RegisterOp
 
 MAX_BUSY_POLL_US = 10_000
@@ -19,13 +19,8 @@ def register(
     ring_fd: int, busy_poll_us: int, *, prefer: bool = False, napi_ids: Sequence[int] = ()
 ) -> None:
     """See :meth:`pyzcrx.Ring.register_napi`."""
-    if not 0 <= busy_poll_us <= MAX_BUSY_POLL_US:
-        raise BadArgument(
-            f"{busy_poll_us} us of busy polling are not between 0 and {MAX_BUSY_POLL_US}"
-        )
-    for napi_id in napi_ids:
-        if not 0 < napi_id < 1 << 32:
-            raise BadArgument(f"{napi_id} is no NAPI id")
+    busy_poll_us = integer("busy polling in us", busy_poll_us, 0, MAX_BUSY_POLL_US)
+    napi_ids = [integer("NAPI id", napi_id, 1, (1 << 32) - 1) for napi_id in napi_ids]
     if not busy_poll_us:
         _call(ring_fd, RegisterOp.UNREGISTER_NAPI)
         return
@@ -33,7 +28,7 @@ def register(
         ring_fd,
         RegisterOp.NAPI,
         busy_poll_us=busy_poll_us,
-        prefer_busy_poll=prefer,
+        prefer_busy_poll=bool(prefer),
         opcode=NapiOp.REGISTER,
         op_param=NapiTracking.STATIC if napi_ids else NapiTracking.DYNAMIC,
     )

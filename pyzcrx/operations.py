@@ -12,7 +12,8 @@ from itertools import accumulate
 
 from pyzcrx._ffi import ffi, lib
 from pyzcrx.buffer import Buffer
-from pyzcrx.descriptor import hold, number_of
+from pyzcrx.checked import number_of
+from pyzcrx.descriptor import hold
 from pyzcrx.errors import BadArgument
 from pyzcrx.events import Accepted, Event, Failed, Sent
 from pyzcrx.meanings import kernel_error
@@ -54,6 +55,7 @@ class Accept:
 
     def cancel(self) -> None:
         """Stop accepting; ends with Failed(Cancelled)."""
+        self._ring.check_usable()
         self._stopping = True
         self._ring.cancel(self.token)
 

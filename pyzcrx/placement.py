@@ -15,10 +15,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pyzcrx.checked import MOST_US, integer, number_of
 from pyzcrx.errors import BadArgument
 
 SO_INCOMING_CPU = 49
 SO_INCOMING_NAPI_ID = 56  # include/uapi/asm-generic/socket.h; Python has no name for either
+
+_MOST_CPU = (1 << 16) - 1
 
 Mode = Literal["same", "other"]
 
@@ -37,8 +40,8 @@ def incoming(sock: socket.socket | int) -> Incoming:
     Kernel: ``net/core/sock.c:sk_getsockopt()``, SO_INCOMING_CPU (3.19),
     SO_INCOMING_NAPI_ID (4.12).
     """
-    if isinstance(sock, int):
-        borrowed = socket.socket(fileno=sock)
+    if not isinstance(sock, socket.socket):
+        borrowed = socket.socket(fileno=number_of(sock))
         try:
             return incoming(borrowed)
         finally:
@@ -54,7 +57,8 @@ def choose(mode: Mode | int, softirq: Set[int], allowed: Set[int]) -> frozenset[
     "same": these; "other": all but these; a number: that one; always of those *allowed*.
     Raises BadArgument where that leaves none, or nobody knows the softirq's.
     """
-    if isinstance(mode, int):
+    if mode not in ("same", "other"):
+        mode = integer("CPU", mode, 0, _MOST_CPU)
         if mode not in allowed:
             raise BadArgument(f"CPU {mode} is none of those allowed here ({_text(allowed)})")
         return frozenset({mode})
@@ -78,8 +82,9 @@ def _text(cpus: Set[int]) -> str:
 
 def pin(cpus: Set[int], pid: int = 0) -> None:
     """Have this thread, or one of that number, run on those CPUs only. Raises BadArgument."""
+    cpus = {integer("CPU", cpu, 0, _MOST_CPU) for cpu in cpus}
     try:
-        os.sched_setaffinity(pid, cpus)
+        os.sched_setaffinity(integer("pid", pid, 0, (1 << 31) - 1), cpus)
     except OSError as error:
         raise BadArgument(f"CPU {_text(cpus)}: {error.strerror}") from None
 
@@ -106,7 +111,7 @@ class Tally:
     """Where connections' packets were processed: how many on each CPU and NAPI instance."""
 
     def __init__(self, *, busy_poll_us: int = 0) -> None:
-        self.busy_poll_us = busy_poll_us
+        self.busy_poll_us = integer("busy_poll_us", busy_poll_us, 0, MOST_US)
         self._cpus: Counter[int] = Counter()
         self._napi_ids: Counter[int] = Counter()
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyzcrx.area import HUGE_PAGE
+from pyzcrx.checked import MOST_BYTES, integer, optional
+from pyzcrx.checked import interface as checked_interface
 from pyzcrx.errors import BadArgument
 from pyzcrx.interface import mtu as mtu_of
 from pyzcrx.interface import rx_ring_entries as entries_of
@@ -32,6 +34,7 @@ _POOL_CACHE = 128
 _POOL_RING_MOST = 16384
 _USUAL_RING = 1024
 _USUAL_MTU = 1500
+_MOST = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,14 @@ class Pressure:
         if self.policy not in POLICIES:
             raise BadArgument(f"pressure must be one of {', '.join(POLICIES)}, not {self.policy!r}")
         for name in ("limit_bytes", "low_water_bytes"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise BadArgument(f"{name} {value} is not a positive number of bytes")
+            object.__setattr__(self, name, optional(name, getattr(self, name), 1, MOST_BYTES))
 
     @classmethod
     def of(cls, wanted: Pressure | Policy | None) -> Pressure | None:
         """As callers may say it."""
-        return cls(wanted) if isinstance(wanted, str) else wanted
+        if wanted is None or isinstance(wanted, Pressure):
+            return wanted
+        return cls(wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +108,15 @@ def area_advice(
 
     Raises BadArgument.
     """
-    entries = rx_ring_entries or (entries_of(interface) if interface else None) or _USUAL_RING
-    frame = mtu or (mtu_of(interface) if interface else None) or _USUAL_MTU
-    buffer = rx_buf_len or PAGE
-    for name, value in (
-        ("rx_ring_entries", entries),
-        ("mtu", frame),
-        ("rx_buf_len", buffer),
-        ("held_bytes", held_bytes + 1),
-    ):
-        if value <= 0:
-            raise BadArgument(f"{name} is negative")
+    entries = optional("rx_ring_entries", rx_ring_entries, 0, _MOST)
+    frame = optional("mtu", mtu, 0, _MOST)
+    buffer = integer("rx_buf_len", rx_buf_len, 0, _MOST) or PAGE
+    held_bytes = integer("held_bytes", held_bytes, 0, MOST_BYTES)
+    if interface is not None:
+        interface = checked_interface(interface)
+        entries = entries or entries_of(interface)
+        frame = frame or mtu_of(interface)
+    entries, frame = entries or _USUAL_RING, frame or _USUAL_MTU
     posted = entries * -(-frame // buffer)
     least = (posted + _POOL_CACHE) * buffer
     low_water = least + min(posted, _POOL_RING_MOST) * buffer

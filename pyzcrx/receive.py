@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyzcrx._ffi import ffi, lib
 from pyzcrx._lease import Descriptor, Receiver
+from pyzcrx.checked import MOST_BYTES, optional
 from pyzcrx.descriptor import Cookie, hold
 from pyzcrx.errors import BadArgument, UrgentDataLost, ZcrxError
 from pyzcrx.events import End, Event, Failed, Limit
@@ -22,9 +23,7 @@ _NARROW_BYTES = 128 << 10
 
 def checked_limit(limit: int | None) -> int | None:
     """A number of bytes that a request may be limited to."""
-    if limit is not None and limit <= 0:
-        raise BadArgument(f"limit {limit} is not a positive number of bytes")
-    return limit
+    return optional("limit", limit, 1, MOST_BYTES)
 
 
 class Request(Receiver):
@@ -112,6 +111,7 @@ class Request(Receiver):
         already. Owner thread only.
         """
         if self._over is None and not self._stopping:
+            self.ifq.ring.check_usable()
             self._stopping = True
             self.ifq.ring.cancel(self.token)
 
@@ -149,8 +149,9 @@ class Request(Receiver):
 
     def arm(self) -> None:
         """Hand it to the kernel."""
-        self._pause_at = None
         ifq, ring = self.ifq, self.ifq.ring
+        ring.check_usable()
+        self._pause_at = None
         result = lib.pz_prep_recv_zc(
             ring.raw, self._held.number, ifq.zcrx_id, self.protocol.arm(), self.token
         )

@@ -10,9 +10,11 @@ Kernel: ``io_uring/zcrx.c:io_zcrx_ring_refill()``, ``zcrx_flush_rq()`` (7.3).
 
 from __future__ import annotations
 
-from pyzcrx._ffi import ffi, lib
+from pyzcrx._lease import RefillRing
+from pyzcrx.checked import integer
+from pyzcrx.errors import BadArgument
 from pyzcrx.memory import Mapping, page_align
-from pyzcrx.uapi import RQ_WORDS
+from pyzcrx.uapi import RQ_MAX_ENTRIES, RQ_WORDS
 
 HEADER_BYTES = 4096
 """Room for the kernel's header before the entries; it needs a cache line or two."""
@@ -29,45 +31,47 @@ class RefillQueue:
     """One refill queue in *mapping*; *head*, *tail* and *rqes* are byte offsets in it.
 
     *entries* is a power of two, at most 32768. Not thread-safe: one producer.
+
+    Raises BadArgument where that is not in *mapping*.
     """
 
     def __init__(self, mapping: Mapping, entries: int, *, head: int, tail: int, rqes: int) -> None:
         self.mapping = mapping
         self.entries = entries
-        base = mapping.address
-        self._rq = ffi.new(
-            "struct pz_rq *",
-            {
-                "head": ffi.cast("uint32_t *", base + head),
-                "tail": ffi.cast("uint32_t *", base + tail),
-                "rqes": ffi.cast("struct pz_rqe *", base + rqes),
-                "entries": entries,
-            },
+        if not isinstance(mapping, Mapping):
+            raise BadArgument(f"mapping must be a Mapping, not {type(mapping).__name__}")
+        entries = integer("entries", entries, 1, RQ_MAX_ENTRIES)
+        head, tail, rqes = (
+            integer(name, at, 0, mapping.size_bytes)
+            for name, at in (("head", head), ("tail", tail), ("rqes", rqes))
         )
-        self.address = int(ffi.cast("uintptr_t", self._rq))
-        """Of its struct pz_rq, for the Account whose returns go here."""
-        self._rqes = base + rqes
+        try:
+            self.shared = RefillRing(mapping.span, entries, head, tail, rqes)
+            """For the Account whose returns go here."""
+        except ValueError as error:
+            raise BadArgument(f"no refill queue: {error}") from None
+        self._rqes = mapping.address + rqes
 
     @property
     def head(self) -> int:
         """How many entries the kernel has taken, modulo 2**32."""
-        return int(self._rq.head[0])
+        return self.shared.head
 
     @property
     def tail(self) -> int:
         """How many entries were pushed, modulo 2**32."""
-        return int(self._rq.tail[0])
+        return self.shared.tail
 
     @property
     def pending(self) -> int:
         """Entries that the kernel has not taken yet."""
-        return int(lib.pz_rq_pending(self._rq))
+        return self.shared.pending
 
     @property
     def view(self) -> memoryview:
         """The entries, read-only, as :mod:`pyzcrx.uapi` describes; readable after close."""
         return self.mapping.words(self._rqes, self.entries, RQ_WORDS)
 
-    def push(self, address: int, count: int) -> int:
-        """Push *count* offsets (uint64) from *address*; gives how many found room."""
-        return int(lib.pz_rq_push(self._rq, ffi.cast("uint64_t *", address), count))
+    def push(self, offs: memoryview) -> int:
+        """Push offsets, uint64 each; gives how many found room."""
+        return self.shared.push(offs)

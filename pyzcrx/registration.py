@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx.area import Area
+from pyzcrx.checked import integer, optional
+from pyzcrx.checked import interface as checked_interface
 from pyzcrx.errors import BadArgument
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Mapping
@@ -23,6 +25,7 @@ from pyzcrx.uapi import RQ_MAX_ENTRIES, AreaFlag, CtrlOp, EventType, Feature, Re
 RqMemory = Literal["user", "kernel"]
 
 _STATS_BYTES = 64
+_LARGEST_BUF_LEN = 1 << 31
 _NOTICES = 1 << EventType.ALLOC_FAIL | 1 << EventType.COPY
 
 
@@ -37,17 +40,21 @@ class Wanted:
     rx_buf_len: int = 0
 
     def __post_init__(self) -> None:
-        n, length = self.rq_entries, self.rx_buf_len
-        if not 1 <= n <= RQ_MAX_ENTRIES:
-            raise BadArgument(f"rq_entries {n} is not between 1 and {RQ_MAX_ENTRIES}")
+        length = integer("rx_buf_len", self.rx_buf_len, 0, _LARGEST_BUF_LEN)
+        for name, value in (
+            ("rq_entries", integer("rq_entries", self.rq_entries, 1, RQ_MAX_ENTRIES)),
+            ("rx_queue", optional("rx_queue", self.rx_queue, 0, (1 << 31) - 1)),
+            ("rx_buf_len", length),
+        ):
+            object.__setattr__(self, name, value)
+        if self.interface is not None:
+            object.__setattr__(self, "interface", checked_interface(self.interface))
         if self.rq_memory not in ("user", "kernel"):
             raise BadArgument(f"rq_memory must be 'user' or 'kernel', not {self.rq_memory!r}")
         if length and (length < PAGE or length & (length - 1)):
             raise BadArgument(f"rx_buf_len {length} is not a power of two of at least a page")
         if (self.interface is None) != (self.rx_queue is None):
             raise BadArgument("give both interface and rx_queue, or neither for NODEV")
-        if self.rx_queue is not None and not 0 <= self.rx_queue < 1 << 31:
-            raise BadArgument(f"rx_queue {self.rx_queue} is out of range")
 
     @property
     def nodev(self) -> bool:
@@ -58,8 +65,6 @@ class Wanted:
         if self.interface is None:
             return 0
         if isinstance(self.interface, int):
-            if not 0 < self.interface < 1 << 31:
-                raise BadArgument(f"interface index {self.interface} is out of range")
             return self.interface
         try:
             return socket.if_nametoindex(self.interface)

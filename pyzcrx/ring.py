@@ -33,8 +33,9 @@ from typing import TYPE_CHECKING, Protocol
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx._lease import Account, Descriptor, Receiver, take
+from pyzcrx.checked import integer
 from pyzcrx.columns import FRESH, Columns
-from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, ForkedChild, WrongThread
+from pyzcrx.errors import ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.memory import Mapping
 from pyzcrx.pace import MOST_US, Pace
 from pyzcrx.poll import Poll
@@ -57,6 +58,7 @@ MAX_GATHER_US = 1_000_000
 _FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
 _CLOSE_PATIENCE_NS = 2_000_000_000
 _SIGNAL_PATIENCE_NS = 1_000_000_000
+_MOST_NS = (1 << 63) - 1
 """A signal in the moment before the kernel is entered ends no wait: look again so often."""
 
 
@@ -82,6 +84,9 @@ class Expiring(Protocol):
 
     def expire(self) -> None:
         """The next turn begins."""
+
+    def die(self) -> None:
+        """This is a forked child: show nothing any more."""
 
 
 class Child(Protocol):
@@ -110,6 +115,9 @@ class Child(Protocol):
     def closed_by_ring(self) -> None:
         """The ring is about to go."""
 
+    def die(self) -> None:
+        """This is a forked child, without the memory of the areas."""
+
 
 def _dropped(ring_fd: int) -> None:
     warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
@@ -129,6 +137,9 @@ class RingCore:
     child ForkedChild, everybody after :meth:`close` ClosedError.
     """
 
+    _state: type[ClosedError | ForkedChild] | None = ClosedError
+    """What its use raises; None: it is open."""
+
     def __init__(
         self,
         *,
@@ -138,18 +149,12 @@ class RingCore:
         debug: bool = False,
     ) -> None:
         self.debug = debug
-        for name, n, most in (
-            ("sq_entries", sq_entries, MAX_ENTRIES),
-            ("cq_entries", cq_entries, 2 * MAX_ENTRIES),
-        ):
-            if not 1 <= n <= most:
-                raise BadArgument(f"{name} {n} is not between 1 and {most}")
-        if not 0 <= gather_us <= MAX_GATHER_US:
-            raise BadArgument(f"gather_us {gather_us} is not between 0 and {MAX_GATHER_US}")
+        sq_entries = integer("sq_entries", sq_entries, 1, MAX_ENTRIES)
+        cq_entries = integer("cq_entries", cq_entries, 1, 2 * MAX_ENTRIES)
+        gather_us = integer("gather_us", gather_us, 0, MAX_GATHER_US)
         if cq_entries < sq_entries:
             sq_entries = cq_entries
         self._owner = get_ident()
-        self._state: type[ClosedError | ForkedChild] | None = ClosedError
         size_bytes = lib.pz_ring_bytes(sq_entries, cq_entries)
         self._mapping = Mapping.anonymous(size_bytes)
         self.raw = ffi.gc(lib.pz_ring_new(), lib.pz_ring_free)
@@ -191,15 +196,19 @@ class RingCore:
         # A finaliser only warns, and frees what would keep an rx queue bound.
         self._finalizer = weakref.finalize(self, _dropped, int(lib.pz_ring_fd(self.raw)))
         self._finalizer.atexit = False
-        fork.guard(self, RingCore._die_in_child)
+        fork.guard(self, type(self)._die_in_child)
 
     # -- state ------------------------------------------------------------
 
-    def check_usable(self) -> None:
-        """Raise unless the calling thread may use the ring now."""
+    def check_open(self) -> None:
+        """Raise where the ring was closed, or is the parent's of this forked process."""
         if self._state is not None:
             what = "belongs to the parent process" if self._state is ForkedChild else "was closed"
             raise self._state(f"the ring {what}")
+
+    def check_usable(self) -> None:
+        """Raise unless the calling thread may use the ring now."""
+        self.check_open()
         if get_ident() != self._owner:
             raise WrongThread("the ring belongs to the thread that made it; make one ring a thread")
 
@@ -211,8 +220,7 @@ class RingCore:
     @property
     def ring_fd(self) -> int:
         """The descriptor of the io_uring itself."""
-        if self._state is not None:
-            self.check_usable()
+        self.check_open()
         return int(lib.pz_ring_fd(self.raw))
 
     def fileno(self) -> int:
@@ -245,7 +253,12 @@ class RingCore:
         if self._state is None:
             self._state = ForkedChild
             self._finalizer.detach()
+            for child in self._children:
+                child.die()
+            if self.looked_at is not None:
+                self.looked_at.die()
             os.close(lib.pz_ring_fd(self.raw))
+            self._wakeup = ()
 
     # -- the completion queue ----------------------------------------------
 
@@ -253,19 +266,25 @@ class RingCore:
     def cq_view(self) -> memoryview:
         """The CQEs, read-only, as :mod:`pyzcrx.uapi` describes.
 
-        The kernel writes it while you look. Stays readable after close.
+        The kernel writes it while you look. One that was taken before stays readable after close.
         """
+        self.check_open()
         return self._mapping.words(int(self._cq.cqes), int(self._cq.entries), CQ_WORDS)
 
     @property
     def cq_head(self) -> int:
         """How many CQEs were consumed, modulo 2**32."""
-        return int(ffi.cast("uint32_t *", self._cq.head)[0])
+        return self._index(self._cq.head)
 
     @property
     def cq_tail(self) -> int:
         """How many CQEs the kernel posted, modulo 2**32."""
-        return int(ffi.cast("uint32_t *", self._cq.tail)[0])
+        return self._index(self._cq.tail)
+
+    def _index(self, address: int) -> int:
+        self.check_open()
+        at = address - self._mapping.address
+        return self._mapping.view[at : at + 4].cast("I")[0]
 
     # -- requests -----------------------------------------------------------
 
@@ -395,6 +414,8 @@ class RingCore:
             timeout_ns = 0
         elif timeout_ns < 0:
             timeout_ns = _SIGNAL_PATIENCE_NS
+        elif timeout_ns > _MOST_NS:
+            timeout_ns = _MOST_NS
         pace = self.pace
         gather_us = pace.us
         if 0 <= timeout_ns < 1000 * gather_us:
@@ -413,7 +434,7 @@ class RingCore:
         self.overflowed = columns.overflow != 0
         self.pace.brought(columns.n_data, columns.n_bytes)
         # Data first: a request's last completion may be of the same turn.
-        if not take(columns.address, self._operations, self.accounts, self.receivers):
+        if not take(columns.turn, self._operations, self.accounts, self.receivers):
             raise CorruptRing("a completion carries data for a request that does not exist")
         while self._others_done < columns.n_other:
             self._complete(*columns.other(self._others_done))

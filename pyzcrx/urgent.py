@@ -15,6 +15,7 @@ from __future__ import annotations
 import socket
 
 from pyzcrx._ffi import check, lib
+from pyzcrx.checked import number_of
 
 NFT_RULES = """\
 table inet pyzcrx {
@@ -47,5 +48,5 @@ def drop_urgent(sock: socket.socket | int) -> None:
     does not), NotConnected (EBADF), NotTcp (ENOTSOCK).
     Kernel: ``net/core/filter.c:sk_filter_trim_cap()``, SO_ATTACH_FILTER (2.2).
     """
-    fd = sock if isinstance(sock, int) else sock.fileno()
+    fd = number_of(sock)
     check(lib.pz_drop_urgent(fd), "receive", f"fd {fd}")

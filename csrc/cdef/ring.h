@@ -63,6 +63,7 @@ int pz_ring_init(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
  */
 int pz_ring_bare(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
 		 uint64_t memory, size_t bytes);
+/* A ring that has ended, or was never initialised, answers requests and turns with -EBADF. */
 void pz_ring_exit(struct pz_ring *ring);
 int pz_ring_fd(const struct pz_ring *ring);
 void pz_ring_cq(const struct pz_ring *ring, struct pz_cq *cq);

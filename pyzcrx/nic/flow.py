@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Literal
 
+from pyzcrx.checked import integer
 from pyzcrx.errors import BadArgument
 
 Protocol = Literal["tcp4", "tcp6"]
@@ -39,9 +40,8 @@ class Flow:
     def __post_init__(self) -> None:
         if self.protocol not in ("tcp4", "tcp6"):
             raise BadArgument(f"a flow is of tcp4 or tcp6, not of {self.protocol!r}")
-        for port in (self.dst_port, self.src_port):
-            if not 0 <= port <= 65535:
-                raise BadArgument(f"port {port} is not between 0 and 65535")
+        for side in ("dst_port", "src_port"):
+            object.__setattr__(self, side, integer("port", getattr(self, side), 0, 65535))
         for network in (self.dst, self.src):
             if network is not None and network.version != self.version:
                 raise BadArgument(f"{network} is no address of {self.protocol}")
@@ -54,6 +54,8 @@ class Flow:
     @classmethod
     def parse(cls, text: str) -> Flow:
         """A flow from its text. Raises BadArgument, saying how to write one."""
+        if not isinstance(text, str):
+            raise BadArgument(f"a flow is a text, not {type(text).__name__}")
         words = text.split()
         sides: dict[str, tuple[Network | None, int]] = {}
         if words and words[0] in ("tcp4", "tcp6") and len(words) in (3, 5):

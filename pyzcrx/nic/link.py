@@ -16,6 +16,7 @@ from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
+from pyzcrx.checked import interface as checked_interface
 from pyzcrx.meanings import kernel_error
 from pyzcrx.nic.netlink import NETLINK_ROUTE, Netlink
 
@@ -36,13 +37,14 @@ class Link:
 
 
 def index_of(interface: str | int) -> int:
-    """The index of an interface in this network namespace. Raises NoSuchInterface."""
+    """The index of an interface in this network namespace. Raises NoSuchInterface, BadArgument."""
+    interface = checked_interface(interface)
     try:
         if isinstance(interface, str):
             return socket.if_nametoindex(interface)
         socket.if_indextoname(interface)
         return interface
-    except (OSError, ValueError, OverflowError):
+    except (OSError, ValueError):
         raise kernel_error(errno.ENODEV, "find interface", str(interface)) from None
 
 

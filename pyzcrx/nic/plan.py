@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
+from pyzcrx.checked import integer, optional
 from pyzcrx.errors import (
     BadArgument,
     CardBusy,
@@ -22,12 +23,13 @@ from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import irq
 from pyzcrx.nic.drivers import driver_of, prelude
 from pyzcrx.nic.flow import Flow
-from pyzcrx.nic.settings import NAPI_FIELDS, Value
+from pyzcrx.nic.settings import NAPI_FIELDS, NAPI_MOST, Value
 from pyzcrx.nic.sockets import TcpSocket, strangers
 from pyzcrx.nic.state import Rule, State
 from pyzcrx.nic.steps import Context, Set, Steer, Step
 
 NTUPLE = "rx-ntuple-filter"
+_MOST = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,12 @@ class Wanted:
     in_turn: bool = False
 
     def __post_init__(self) -> None:
-        if self.queues < 1:
-            raise BadArgument(f"{self.queues} queues are none")
-        if self.queue is not None and self.queue < 0:
-            raise BadArgument(f"there is no queue {self.queue}")
+        for name, value in (
+            ("queue", optional("queue", self.queue, 0, _MOST)),
+            ("queues", integer("queues", self.queues, 1, _MOST)),
+            ("rx_ring", optional("rx_ring", self.rx_ring, 1, _MOST)),
+        ):
+            object.__setattr__(self, name, value)
         if self.irq_cpus is not None:
             irq.parse_cpus(self.irq_cpus)
         unknown = self.napi.keys() - NAPI_FIELDS.keys()
@@ -65,6 +69,8 @@ class Wanted:
                 f"no NAPI setting is called {', '.join(sorted(unknown))}; "
                 f"there are {', '.join(NAPI_FIELDS)}"
             )
+        napi = {name: integer(name, value, 0, NAPI_MOST[name]) for name, value in self.napi.items()}
+        object.__setattr__(self, "napi", napi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ def listening_flows(
     only passes on, to a virtual machine say, keep their way. An address that the
     interface gets later is not steered; its connections work, by copying.
     """
+    port = integer("port", port, 0, 65535)
     addresses = [host] if host is not None else list(state.addresses)
     flows = []
     for text in addresses:

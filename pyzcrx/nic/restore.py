@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pyzcrx.checked import MOST_IFINDEX, optional
 from pyzcrx.errors import KernelError, NoSuchInterface, RestoreFailed
 from pyzcrx.nic.journal import Journal, Store, stores
 from pyzcrx.nic.ntuple import Ntuple
@@ -124,6 +125,7 @@ def restore(
     undone; *say* gets a line for whatever was not as it should be. Raises
     RestoreFailed at the end, JournalError, CardBusy.
     """
+    interface = optional("interface index", interface, 1, MOST_IFINDEX)
     done: list[Journal] = []
     failures: list[str] = []
     for store in stores(folder):

@@ -32,6 +32,13 @@ NAPI_FIELDS = {
     "irq-suspend-timeout": "irq_suspend_timeout_ns",
     "threaded": "threaded",
 }
+NAPI_MOST = {
+    "defer-hard-irqs": (1 << 31) - 1,
+    "gro-flush-timeout": (1 << 64) - 1,
+    "irq-suspend-timeout": (1 << 64) - 1,
+    "threaded": 2,
+}
+"""The largest value of each (``Documentation/netlink/specs/netdev.yaml``)."""
 
 
 def current(kernel: Reader, ifindex: int, key: str) -> Value:

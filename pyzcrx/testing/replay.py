@@ -27,12 +27,13 @@ from typing import Any, Self
 
 from pyzcrx._ffi import ffi, lib
 from pyzcrx.area import Area
+from pyzcrx.checked import integer
 from pyzcrx.errors import BadArgument, CorruptRing
 from pyzcrx.ifq import Ifq
 from pyzcrx.loop import Ring
 from pyzcrx.memory import PAGE
 from pyzcrx.receive import Request
-from pyzcrx.testing import stand_in
+from pyzcrx.testing.stand_in import StandIn
 from pyzcrx.uapi import CQ_WORDS, RQ_WORDS, CqeFlag, RegisterFlag
 
 MOST = 16384
@@ -56,13 +57,16 @@ class Replay:
     def __init__(
         self, *, per_turn: int = 256, turns: int = 1, lengths: Sequence[int] = (PAGE,)
     ) -> None:
-        if not 1 <= per_turn <= MOST_PER_TURN or not 2 <= per_turn * turns <= MOST:
+        per_turn = integer("per_turn", per_turn, 1, MOST_PER_TURN)
+        turns = integer("turns", turns, 1, MOST)
+        if not 2 <= per_turn * turns <= MOST:
             raise BadArgument(
                 f"{turns} turns of {per_turn} are not 2 to {MOST} completions, "
                 f"{MOST_PER_TURN} a turn"
             )
-        if not lengths or not all(0 < length <= PAGE for length in lengths):
-            raise BadArgument(f"lengths must be of 1 to {PAGE} bytes")
+        lengths = [integer("length", length, 1, PAGE) for length in lengths]
+        if not lengths:
+            raise BadArgument("there are no lengths")
         self.per_turn = per_turn
         self.buffers = buffers = per_turn * turns - 1
         """Of a fill."""
@@ -77,13 +81,20 @@ class Replay:
     def __enter__(self) -> Self:
         self.area = Area.anonymous(4 * MOST * PAGE)
         self._sock = socket.socket()  # never read from: the ring has no kernel
-        stand_in.put(_Lib(self))
+        set_up = StandIn(
+            {
+                "pz_ring_init": self._ring_init,
+                "pz_register_ifq": self._register_ifq,
+                "pz_tcp_ready": lambda _fd: 0,
+            }
+        )
+        set_up.put()
         try:
             self.ring = Ring(cq_entries=_CQ_ENTRIES, debug=False)
             self.ifq: Ifq = self.ring.register_ifq(self.area, rq_entries=_RQ_ENTRIES)
             self.request: Request = self.ifq.receive(self._sock, limit=self.size_bytes)
         finally:
-            stand_in.put()
+            set_up.take_back()
         # Of all that waits a turn drains no more than there is room for.
         self.ring.columns.raw.capacity = self.per_turn
         words: list[int] = []
@@ -150,7 +161,7 @@ class Replay:
 
     # -- set-up, called in the place of the shim ---------------------------------
 
-    def ring_init(
+    def _ring_init(
         self, raw: Any, sq: int, cq: int, _flags: int, memory: int, size_bytes: int
     ) -> int:
         result = int(lib.pz_ring_bare(raw, sq, cq, memory, size_bytes))
@@ -159,7 +170,7 @@ class Replay:
         self._cq = _Shared(found.cqes, found.head, found.tail)
         return result
 
-    def register_ifq(self, _raw: Any, reg: Any) -> int:
+    def _register_ifq(self, _raw: Any, reg: Any) -> int:
         if not reg.flags & RegisterFlag.NODEV:
             return -errno.EOPNOTSUPP
         base = int(ffi.cast("struct pz_region_desc *", reg.region_ptr).user_addr)
@@ -176,17 +187,3 @@ class _Shared:
         self.entries = ffi.cast("uint64_t *", entries)
         self.head = ffi.cast("uint32_t *", head)
         self.tail = ffi.cast("uint32_t *", tail)
-
-
-class _Lib:
-    """The shim, but for what asks a kernel for a ring, an ifq or a socket."""
-
-    def __init__(self, replay: Replay) -> None:
-        self.pz_ring_init = replay.ring_init
-        self.pz_register_ifq = replay.register_ifq
-
-    def pz_tcp_ready(self, _fd: int) -> int:
-        return 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(lib, name)

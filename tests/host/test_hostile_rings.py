@@ -79,7 +79,7 @@ def test_a_refill_queue_that_others_wrote(
     mapping.view[:8] = struct.pack("=II", head, tail)
     behind = bytes(mapping.view[64 + 16 * entries :])
     data = array("Q", offs)
-    pushed = rq.push(data.buffer_info()[0], len(offs))
+    pushed = rq.push(memoryview(data))
     pending = (tail - head) % (1 << 32)
     assert pushed == (min(len(offs), entries - pending) if pending <= entries else 0)
     assert bytes(mapping.view[64 + 16 * entries :]) == behind

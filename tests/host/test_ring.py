@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -295,3 +296,50 @@ def test_a_child_may_exit_and_collect_as_it_likes() -> None:
     assert ring.fileno() >= 0
     ring.close()
     area.close()
+
+
+def test_a_closed_ring_hands_nothing_out() -> None:
+    ring = pyzcrx.Ring()
+    iterator = ring.events(0)
+    ring.close()
+    uses: tuple[Callable[[], object], ...] = (
+        lambda: ring.cq_head,
+        lambda: ring.cq_tail,
+        lambda: ring.cq_view,
+        lambda: ring.events(0),
+        lambda: ring.batches(0),
+        lambda: next(iterator),
+    )
+    for use in uses:
+        with pytest.raises(pyzcrx.ClosedError):
+            use()
+
+
+def test_an_iterator_is_its_owners() -> None:
+    with pyzcrx.Ring() as ring, socket.create_server(("127.0.0.1", 0)) as listener:
+        ring.accept(listener)
+        for _ in range(2):
+            socket.create_connection(listener.getsockname()).close()
+        iterator = ring.events(timeout=5)
+        first = next(iterator)
+        errors: list[type[Exception]] = []
+
+        def use() -> None:
+            try:
+                next(iterator)
+            except Exception as error:
+                errors.append(type(error))
+
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        assert errors == [pyzcrx.WrongThread]
+
+        def child() -> None:
+            with pytest.raises(pyzcrx.ForkedChild):
+                next(iterator)
+
+        assert run_in_child(child) == 0
+        for event in (first, next(iterator)):
+            assert isinstance(event, pyzcrx.Accepted)
+            os.close(event.fd)

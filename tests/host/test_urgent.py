@@ -84,7 +84,11 @@ def test_a_filter_of_the_users_own_stays() -> None:
 
 
 def test_what_is_no_socket_is_a_typed_error() -> None:
+    with socket.socket() as closed:
+        pass
     with pytest.raises(pyzcrx.NotConnected):
+        pyzcrx.drop_urgent(closed)
+    with pytest.raises(pyzcrx.BadArgument, match="descriptor"):
         pyzcrx.drop_urgent(-1)
     with open("/dev/null") as file, pytest.raises(pyzcrx.NotTcp):
         pyzcrx.drop_urgent(file.fileno())

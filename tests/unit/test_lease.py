@@ -38,7 +38,7 @@ def take(account: Account, n: int) -> None:
 
 def lease(account: Account, mapping: Mapping, at: int = 0, length: int = 100) -> Buffer:
     take(account, 1)
-    return Buffer(account, mapping.span, mapping.address + at, length, at)
+    return Buffer(account, mapping.span, at, length, at)
 
 
 def returned(account: Account) -> list[int]:
@@ -203,7 +203,7 @@ def queue_of(entries: int) -> RefillQueue:
 
 def test_settling_says_whether_something_is_left_to_do(mapping: Mapping) -> None:
     account, rq = Account(), queue_of(4)
-    account.rq = rq.address
+    account.rq = rq.shared
     buffers = [lease(account, mapping, at=i) for i in range(6)]
     assert account.settle(3, 6)
     assert not account.settle(3, 5)  # too many are out
@@ -229,7 +229,7 @@ def test_returned_offsets_leave_in_order_while_others_come(mapping: Mapping) -> 
     account = Account()
     region = Mapping.anonymous(region_bytes(64))
     rq = RefillQueue(region, 64, head=0, tail=4, rqes=64)
-    account.rq = rq.address
+    account.rq = rq.shared
     head = ffi.cast("uint32_t *", region.address)
     expected: list[int] = []
     for _ in range(50):
@@ -259,11 +259,11 @@ def test_releases_of_other_threads_while_the_owner_pushes(mapping: Mapping) -> N
     account = Account()
     region = Mapping.anonymous(region_bytes(8))
     rq = RefillQueue(region, 8, head=0, tail=4, rqes=64)
-    account.rq = rq.address
+    account.rq = rq.shared
     head = ffi.cast("uint32_t *", region.address)
     n = 20_000
     take(account, n)
-    buffers = [Buffer(account, mapping.span, mapping.address, 1, off) for off in range(n)]
+    buffers = [Buffer(account, mapping.span, 0, 1, off) for off in range(n)]
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -288,12 +288,40 @@ def test_releases_of_other_threads_while_the_owner_pushes(mapping: Mapping) -> N
 
 
 def test_bad_spans() -> None:
-    with pytest.raises(ValueError, match="address"):
-        Span(0, 10)
-    with pytest.raises(ValueError, match="length"):
-        Span(4096, -1)
+    whole = Span(bytearray(10))
+    for at, length in ((0, 11), (11, 0), (11, -1), (-1, 1), (1, -2), (5, 6), (0, 1 << 62)):
+        with pytest.raises(ValueError, match="10 bytes"):
+            Span(whole, at, length)
+        with pytest.raises(ValueError, match="10 bytes"):
+            Lease(Account(), whole, at, length, 0)
+    for memory in (0, 4096, None, "text"):
+        with pytest.raises(TypeError):
+            Span(memory)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         Lease(None, None, 1, 1, 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="writable"):
+        Lease(Account(), Span(b"constant"), 0, 1, 0)
+    with pytest.raises(BufferError):
+        Span(memoryview(b"0123456789")[::2])
+
+
+def test_a_span_keeps_the_memory_that_it_is_made_of() -> None:
+    memory = bytearray(b"0123456789")
+    part = Span(Span(memory, 2), 3, 4, True)
+    with pytest.raises(BufferError):
+        memory.clear()
+    assert (bytes(part), memoryview(part).readonly) == (b"5678", True)
+    del part
+    memory.clear()
+
+
+def test_a_span_in_a_lease_is_a_view_of_it(mapping: Mapping) -> None:
+    buffer = lease(Account(), mapping)
+    part = Span(buffer, 1)
+    with pytest.raises(ViewsAlive):
+        buffer.release()
+    del part
+    buffer.release()
 
 
 # -- events, and how they are handed on --------------------------------------
@@ -416,7 +444,7 @@ def test_a_released_event_takes_no_reference_with_it(mapping: Mapping) -> None:
 def test_a_refused_release_is_told_by_a_subclass(mapping: Mapping) -> None:
     account = Account()
     take(account, 1)
-    bare = Lease(account, mapping.span, mapping.address, 10, 0)
+    bare = Lease(account, mapping.span, 0, 10, 0)
     bare.release()
     with pytest.raises(AttributeError, match="refused"):
         bare.release()

@@ -61,7 +61,7 @@ def test_what_the_kernel_answers(answer: int, gone: bool) -> None:
         asked.append(ctrl)
         return answer
 
-    kernel.zcrx_ctrl = zcrx_ctrl  # type: ignore[method-assign]
+    kernel._pz_zcrx_ctrl = zcrx_ctrl  # type: ignore[assignment, method-assign]
     with receiving(kernel) as (ring, ifq):
         assert interface_gone(ring, ifq.zcrx_id) is gone
     assert len(asked) >= 1

@@ -39,7 +39,7 @@ class Kernel:
 
     def push(self, offs: list[int]) -> int:
         memory = array("Q", offs)
-        return self.rq.push(memory.buffer_info()[0], len(offs))
+        return self.rq.push(memoryview(memory))
 
 
 def test_push_take_and_view() -> None:

@@ -46,7 +46,7 @@ def columns_of(*runs: tuple[int, list[int]]) -> Columns:
 
 def queue_of(account: Account, entries: int) -> RefillQueue:
     rq = RefillQueue(Mapping.anonymous(region_bytes(entries)), entries, head=0, tail=4, rqes=64)
-    account.rq = rq.address
+    account.rq = rq.shared
     return rq
 
 
@@ -57,7 +57,7 @@ def test_each_run_counts_once_for_its_request_and_its_ifq() -> None:
     requests[a].protocol.fruitless = 2  # type: ignore[attr-defined]
     accounts, told = [Account(), Account()], [object()]
     for _ in range(2):  # as after a signal
-        assert take(columns.address, requests, accounts, told)
+        assert take(columns.turn, requests, accounts, told)
         assert columns.counts[FRESH] == COUNTED
         assert told == [requests[of] for of in (a, b, a, c)]
         received = [requests[of].protocol.received for of in (a, b, c)]  # type: ignore[attr-defined]
@@ -80,7 +80,7 @@ def test_a_run_that_is_nobodys_counts_for_nobody(other: str) -> None:
         )
     account = Account()
     columns = columns_of((mine, [0]), (theirs, [1]))
-    assert not take(columns.address, requests, [account], [])
+    assert not take(columns.turn, requests, [account], [])
     assert columns.counts[FRESH] == DRAINED
     assert (account.taken, account.bytes) == (0, 0)
 
@@ -107,7 +107,7 @@ def test_what_was_not_taken_goes_back_to_its_own_refill_queue() -> None:
         account.take(3)
     columns = columns_of((token(0, 1), [1, ALL_ONES]), (token(0, 2), [3]), (token(1, 3), [4]))
     for _ in range(2):  # as after a signal: what went back is marked
-        give_back(columns.address, accounts)
+        give_back(columns.turn, accounts)
         assert [first.view[i, 0] for i in range(first.pending)] == [1, 3]
         assert [second.view[i, 0] for i in range(second.pending)] == [4]
         assert list(columns.offs[:4]) == [ALL_ONES] * 4
@@ -122,11 +122,11 @@ def test_it_waits_where_the_refill_queue_is_full_and_none_overtakes() -> None:
     account = Account()
     rq = queue_of(account, 4)
     account.take(8)
-    give_back(columns_of((token(0, 1), [0, 1, 2, 3, 4, 5])).address, [account])
+    give_back(columns_of((token(0, 1), [0, 1, 2, 3, 4, 5])).turn, [account])
     assert [rq.view[i, 0] for i in range(4)] == [0, 1, 2, 3]
     assert account.returned() == [4, 5]
     ffi.cast("uint32_t *", rq.mapping.address)[0] = 3  # the kernel takes three
-    give_back(columns_of((token(0, 1), [6, 7])).address, [account])
+    give_back(columns_of((token(0, 1), [6, 7])).turn, [account])
     assert account.returned() == [4, 5, 6, 7]
     assert account.push() == 4
     assert [rq.view[i % 4, 0] for i in range(3, 7)] == [3, 4, 5, 6]
@@ -134,4 +134,4 @@ def test_it_waits_where_the_refill_queue_is_full_and_none_overtakes() -> None:
 
 
 def test_runs_of_no_ifq_go_nowhere() -> None:
-    give_back(columns_of((token(3, 1), [1])).address, [])
+    give_back(columns_of((token(3, 1), [1])).turn, [])

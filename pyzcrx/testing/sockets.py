@@ -1,0 +1,91 @@
+"""The sockets of the kernel in memory, as the other side of the connection has them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+
+from pyzcrx._lease import Descriptor
+from pyzcrx.errors import BadArgument
+
+
+def identity(fd: int) -> int | None:
+    """What all descriptors of one socket have in common; None: it is closed."""
+    try:
+        return os.fstat(fd).st_ino
+    except OSError:
+        return None
+
+
+class _Socket:
+    """Has the descriptor of a real socket, which carries nothing.
+
+    So it can be duplicated, closed and mistaken for another one as in life.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            self._descriptor = Descriptor(sock.fileno())
+        self._changed = changed
+        self.error = 0
+        """An errno that the next request meets, once what came before was dealt with."""
+
+    def fileno(self) -> int:
+        return self._descriptor.number
+
+    def close(self) -> None:
+        """Close the descriptor; a request in flight goes on, since it has its own. Idempotent."""
+        self._descriptor.close()
+
+
+class ModelSocket(_Socket):
+    """A connected TCP socket of the model; pass :meth:`fileno` or itself to receive and send.
+
+    Made by :meth:`ModelKernel.socket` and :meth:`ModelListener.connect`. What its methods do
+    is what the peer does.
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        super().__init__(changed)
+        self.segments: deque[bytes] = deque()
+        self.ended = False
+        self.sent = bytearray()
+        """What was sent to the peer."""
+        self.room_bytes: int | None = None
+        """How much more of that the peer takes; None: all."""
+        self.rcvbuf_bytes = 160 << 10
+        """SO_RCVBUF; nothing here keeps to it."""
+        self.unread_after_end = 0
+        """What SIOCINQ answers: more than 0 models data behind an urgent byte."""
+
+    def send(self, data: bytes) -> None:
+        """*data* arrives as one segment, copied in pages."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise BadArgument(f"data is bytes, not {type(data).__name__}")
+        if data:
+            self.segments.append(bytes(data))
+            self._changed()
+
+    def finish(self) -> None:
+        """The peer's FIN arrives."""
+        self.ended = True
+        self._changed()
+
+
+class ModelListener(_Socket):
+    """A listening socket of the model; made by :meth:`ModelKernel.listen`."""
+
+    def __init__(self, changed: Callable[[], None], connection: Callable[[], ModelSocket]) -> None:
+        super().__init__(changed)
+        self._connection = connection
+        self.backlog: deque[ModelSocket] = deque()
+        """Connections that were not accepted yet."""
+
+    def connect(self) -> ModelSocket:
+        """A peer connects. The Accepted event has a descriptor of its own for what this gives."""
+        sock = self._connection()
+        self.backlog.append(sock)
+        self._changed()
+        return sock
