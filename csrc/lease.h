@@ -36,9 +36,14 @@ struct span {
 	PyObject_HEAD
 	char *at;
 	Py_ssize_t length, exports;
+	Py_ssize_t leases;		/* on bytes of it, out with the user; no copies */
 	PyObject *memory;		/* the Span this one lies in, or NULL */
 	PyObject *weakrefs;
 	char readonly;
+	/* of a lease, here to save room: */
+	char copied;			/* it lies on a copy of our own */
+	char pinned;			/* a view lives; the pin holds a reference to us */
+	char released;			/* by the user; without account it is back as well */
 };
 
 struct lease {
@@ -47,13 +52,30 @@ struct lease {
 	struct lease *older, *newer;
 	uint64_t off, token;
 	unsigned long long since_ns;
-	char copied;			/* span.at is a copy of our own */
+	PyObject pin;			/* what its views refer to, while pinned */
+	char *shown;			/* a copy for consumers that may keep the address, or NULL */
 };
 
-extern PyType_Spec account_spec, span_spec, lease_spec, data_spec, queue_spec, feed_spec,
+extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
 		   progress_spec, receiver_spec;
-extern PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type,
+extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 		    *progress_type, *receiver_type;
+
+/* -1 with an exception */
+static inline int span_init(struct span *s, unsigned long long address, Py_ssize_t length,
+			    int readonly)
+{
+	if (!address || length < 0) {
+		PyErr_SetString(PyExc_ValueError, "a span needs an address and a length >= 0");
+		return -1;
+	}
+	s->at = (char *)(uintptr_t)address;
+	s->length = length;
+	s->readonly = readonly != 0;
+	return 0;
+}
+
+void span_dealloc(PyObject *self);
 
 /* A reference came back. -1 without memory for it; no exception is set. */
 int account_put(struct account *a, uint64_t off);
@@ -67,6 +89,11 @@ struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t addr
 			  Py_ssize_t length, uint64_t off, uint64_t token);
 /* It is out now, or its bytes were copied and the reference is back. */
 int lease_commit(struct lease *l, struct account *a);
+
+/* The reference goes back. -1 without memory to note it; no exception is set. */
+int lease_give_back(struct lease *l);
+/* Py_bf_getbuffer of a Lease */
+int lease_getbuffer(PyObject *self, Py_buffer *view, int flags);
 
 /* Account.lease_run() */
 PyObject *account_lease_run(PyObject *self, PyObject *args);

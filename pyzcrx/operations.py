@@ -98,7 +98,10 @@ class Send:
         self._msg = ffi.new("struct pz_msg *")
         self._iov = ffi.new("struct pz_iov[]", len(buffers))
         # Views, so that no buffer can be released while the kernel reads it.
-        self._views = [ffi.from_buffer(buffer) for buffer in buffers]
+        self._views = [
+            ffi.from_buffer(buffer.view() if isinstance(buffer, Buffer) else buffer)
+            for buffer in buffers
+        ]
         self.size_bytes = 0
         for iov, view in zip(self._iov, self._views, strict=True):
             iov.base = int(ffi.cast("uintptr_t", view))
@@ -107,13 +110,14 @@ class Send:
         result = lib.pz_prep_send(ring.raw, self.fd, self._msg, self._iov, len(buffers), self.token)
         ring.submit(self, self.token, result, "send")
 
-    def drop(self, res: int) -> None:
-        """Nothing to undo."""
-
-    def complete(self, res: int, flags: int) -> Event:  # noqa: ARG002
+    def drop(self, res: int) -> None:  # noqa: ARG002
+        """The kernel reads the buffers no longer."""
         for view in self._views:
             ffi.release(view)
         self._views = []
+
+    def complete(self, res: int, flags: int) -> Event:  # noqa: ARG002
+        self.drop(res)
         if res == self.size_bytes:
             return Sent(self, res)
         # MSG_WAITALL: short means that the connection ended under it.

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 import pyzcrx
+from pyzcrx._lease import Account
+from pyzcrx.buffer import Buffer
+from pyzcrx.memory import Mapping
 from tests.leaks import nothing_leaks
 
 
@@ -295,3 +298,21 @@ def test_a_child_may_exit_and_collect_as_it_likes() -> None:
     assert ring.fileno() >= 0
     ring.close()
     area.close()
+
+
+def test_a_send_in_flight_at_close_lets_go_of_its_buffers() -> None:
+    account, mapping = Account(), Mapping.anonymous(1 << 20)
+    account.take(1)
+    buffer = Buffer(account, mapping.span, mapping.address, 1 << 20, 0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ring = pyzcrx.Ring()
+        send = ring.send(ours, [buffer, b"more"])
+        assert not list(ring.events(0))  # nobody reads: it stays in flight
+        with pytest.raises(pyzcrx.ViewsAlive):
+            buffer.release()
+        ring.close()
+        buffer.release()
+    assert account.given == 1
+    assert send.buffers[0] is buffer
+    mapping.close()
