@@ -134,8 +134,9 @@ class Ring(RingCore):
 
         Raises the KernelError of each errno (:mod:`pyzcrx.errors`): NotPermitted,
         BadRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
-        NoSuchInterface, ProviderIgnored, NoMemory; BadArgument before the kernel
-        is asked. Nothing stays behind after any of them.
+        NoSuchInterface, ProviderIgnored, NoMemory, BadAreaMemory; BadArgument before the
+        kernel is asked, and AreaInUse while another ring has the area's memory or Buffers
+        or views of it are out. Nothing stays behind after any of them.
 
         Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
         """

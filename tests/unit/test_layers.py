@@ -73,6 +73,7 @@ LAYERS = [
     ["relief"],
     ["registration", "receive", "audit", "debug", "holders", "notices", "pressure"],
     ["buffer", "refill", "area", "ring", "events"],
+    ["claims"],
     [
         "protocol",
         "memory",
