@@ -23,6 +23,7 @@ from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Span
 from pyzcrx.claims import Claim, claimed
 from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
+from pyzcrx.leaving import leave
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Extent, Mapping
 
@@ -287,7 +288,7 @@ class Area:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        leave(error, self.close)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.size_bytes} bytes"

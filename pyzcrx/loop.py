@@ -23,6 +23,7 @@ from pyzcrx.debug import wanted as debug_wanted
 from pyzcrx.errors import BadArgument, BadRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
+from pyzcrx.leaving import leave
 from pyzcrx.links import Links
 from pyzcrx.operations import Accept, Send
 from pyzcrx.pace import MOST_US
@@ -320,11 +321,16 @@ class Ring(RingCore):
 
         Connections accepted and not yet told of are closed.
         """
-        if not self.closed:
-            self.check_usable()
-            self.end_look()
-            if self.debug:
-                self._report_leaks()
+        try:
+            if not self.closed:
+                self.check_usable()
+                self.end_look()
+                if self.debug:
+                    self._report_leaks()
+        finally:  # also when a warning is made an error
+            self._end()
+
+    def _end(self) -> None:
         super().close()
         if self._links is not None:
             self._links.close()
@@ -351,4 +357,4 @@ class Ring(RingCore):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        leave(error, self.close)

@@ -28,6 +28,7 @@ from pyzcrx._ffi import ffi, lib
 from pyzcrx.area import Area
 from pyzcrx.errors import BadArgument, CorruptRing
 from pyzcrx.ifq import Ifq
+from pyzcrx.leaving import leave
 from pyzcrx.loop import Ring
 from pyzcrx.memory import PAGE
 from pyzcrx.receive import Request
@@ -99,6 +100,10 @@ class Replay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        leave(error, self.close)
+
+    def close(self) -> None:
+        """Close ring and area. Idempotent."""
         self.ring.close()
         self.area.close()
 

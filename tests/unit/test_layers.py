@@ -86,7 +86,7 @@ LAYERS = [
         "privilege",
         "poll",
     ],
-    ["fork", "_ffi", "_lease", "uapi", "stats", "caller"],
+    ["fork", "_ffi", "_lease", "uapi", "stats", "caller", "leaving"],
     ["meanings"],
     ["card_meanings"],
     ["errors", "_zcrx"],
