@@ -2,19 +2,16 @@
 /*
  * pyzcrx._lease: the small types that cffi cannot do cheaply.
  *
- *   Span     a stretch of memory that counts who looks at it
+ *   Span     a stretch of memory that counts who looks at it (span.c)
  *   Account  the references one ifq handed out, and those that came back (account.c)
  *   Lease    a Span over received bytes; giving it back puts its offset into
- *            the Account, and is refused while a view of it lives
+ *            the Account, and is refused while a view of it lives (view.c)
  *
  * and, so that a received buffer costs no call of Python (deliver.c):
  *
  *   Data     the event that brings a Lease
  *   Queue    events that wait to be handed on
  *   Feed     the iterator that hands them on
- *
- * One exporter per lease: memoryview.release() succeeds while slices or numpy
- * arrays of the view live, but those hold the exporter, so the exporter knows.
  *
  * A lease may also lie on a copy of the bytes, made when too many references
  * are out; its reference went back at once (Account.copy_above).
@@ -25,145 +22,10 @@
 
 #define POISON	0xa5	/* what released memory holds in debug mode */
 
-/* ---- Span ------------------------------------------------------------- */
-
-/* Whether length bytes from start on lie in those of whole; sets an exception if not. */
-static int fits(Py_ssize_t whole, Py_ssize_t start, Py_ssize_t length)
+static struct span *memory_of(const struct lease *l)
 {
-	if (start >= 0 && length >= 0 && start <= whole && length <= whole - start)
-		return 1;
-	PyErr_Format(PyExc_ValueError, "the memory has %zd bytes, not %zd from %zd on", whole,
-		     length, start);
-	return 0;
+	return (struct span *)l->span.memory;
 }
-
-/*
- * The memory that a Span is made of, as its view; gives what keeps it there.  A Span lends
- * itself out uncounted: it counts views, not the spans in it.
- */
-static PyObject *borrow(PyObject *memory, Py_buffer *view)
-{
-	int is_span = PyObject_TypeCheck(memory, span_type) &&
-		      !PyObject_TypeCheck(memory, lease_type);
-	PyObject *kept = is_span ? memory : PyMemoryView_FromObject(memory);
-
-	if (!kept || PyObject_GetBuffer(kept, view, PyBUF_SIMPLE))
-		goto fail;
-	if (is_span)
-		Py_INCREF(kept);
-	PyBuffer_Release(view); /* a memoryview keeps the memory where it is */
-	return kept;
-fail:
-	if (!is_span)
-		Py_XDECREF(kept);
-	return NULL;
-}
-
-static PyObject *span_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-	static char *names[] = {"memory", "start", "length", "readonly", NULL};
-	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-	PyObject *memory, *kept, *self = NULL;
-	Py_ssize_t start = 0, length = -1;
-	Py_buffer view;
-	int readonly = 0;
-
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|nnp:Span", names, &memory, &start,
-					 &length, &readonly))
-		return NULL;
-	kept = borrow(memory, &view);
-	if (!kept)
-		return NULL;
-	if (length == -1)
-		length = view.len - start;
-	if (fits(view.len, start, length))
-		self = alloc(type, 0);
-	if (!self) {
-		Py_DECREF(kept);
-		return NULL;
-	}
-	((struct span *)self)->at = (char *)view.buf + start;
-	((struct span *)self)->length = length;
-	((struct span *)self)->readonly = readonly || view.readonly;
-	((struct span *)self)->memory = kept;
-	return self;
-}
-
-static void span_dealloc(PyObject *self)
-{
-	PyTypeObject *type = Py_TYPE(self);
-	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-	struct span *s = (struct span *)self;
-	PyObject *memory = s->memory;
-
-	if (s->weakrefs)
-		PyObject_ClearWeakRefs(self);
-	release(self);
-	Py_XDECREF(memory);
-	Py_DECREF(type);
-}
-
-static int span_getbuffer(PyObject *self, Py_buffer *view, int flags)
-{
-	struct span *s = (struct span *)self;
-
-	if (PyBuffer_FillInfo(view, self, s->at, s->length, s->readonly, flags))
-		return -1;
-	s->exports++;
-	return 0;
-}
-
-static void span_releasebuffer(PyObject *self, Py_buffer *view)
-{
-	(void)view;
-	((struct span *)self)->exports--;
-}
-
-static Py_ssize_t span_length(PyObject *self)
-{
-	return ((struct span *)self)->length;
-}
-
-static PyObject *span_address(PyObject *self, void *unused)
-{
-	(void)unused;
-	return PyLong_FromVoidPtr(((struct span *)self)->at);
-}
-
-static PyMemberDef span_members[] = {
-	{"exports", T_PYSSIZET, offsetof(struct span, exports), READONLY,
-	 "how many views of it live"},
-	{"__weaklistoffset__", T_PYSSIZET, offsetof(struct span, weakrefs), READONLY, NULL},
-	{NULL, 0, 0, 0, NULL},
-};
-
-static PyGetSetDef span_getset[] = {
-	{"address", span_address, NULL, "where it begins", NULL},
-	{NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyType_Slot span_slots[] = {
-	{Py_tp_doc, "Span(memory, start=0, length=-1, readonly=False)\n\n"
-		    "A stretch of memory that counts who looks at it. memory is a buffer, or the\n"
-		    "Span that it lies in; length -1: to its end."},
-	{Py_tp_new, span_new},
-	{Py_tp_dealloc, span_dealloc},
-	{Py_tp_members, span_members},
-	{Py_tp_getset, span_getset},
-	{Py_bf_getbuffer, span_getbuffer},
-	{Py_bf_releasebuffer, span_releasebuffer},
-	{Py_sq_length, span_length},
-	{0, NULL},
-};
-
-PyType_Spec span_spec = {
-	.name = "pyzcrx._lease.Span",
-	.basicsize = sizeof(struct span),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
-	.slots = span_slots,
-};
-
-/* ---- Lease ------------------------------------------------------------ */
 
 static void lease_link(struct lease *l, struct account *a)
 {
@@ -227,7 +89,7 @@ static int lease_copy(struct lease *l, struct account *a)
 	memcpy(copy, l->span.at, l->span.length);
 	poison(a, l->span.at, l->span.length);
 	l->span.at = copy;
-	l->copied = 1;
+	l->span.copied = 1;
 	a->leased--;
 	a->copies++;
 	a->copied++;
@@ -246,6 +108,7 @@ int lease_commit(struct lease *l, struct account *a)
 		return -1;
 	}
 	a->buffers += !copied;
+	memory_of(l)->leases += !copied;
 	lease_link(l, a);
 	return 0;
 }
@@ -267,7 +130,7 @@ static PyObject *lease_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 		PyErr_SetString(PyExc_ValueError, "a Lease is on writable memory");
 		return NULL;
 	}
-	if (!fits(s->length, start, length))
+	if (!span_fits(s->length, start, length))
 		return NULL;
 	l = lease_alloc(type, s, (uintptr_t)s->at + start, length, off, token);
 	if (l && lease_commit(l, (struct account *)account)) {
@@ -277,12 +140,11 @@ static PyObject *lease_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	return (PyObject *)l;
 }
 
-/* The reference goes back; only memory for the list of returns can fail. */
-static int lease_give_back(struct lease *l)
+int lease_give_back(struct lease *l)
 {
 	struct account *a = l->account;
 
-	if (l->copied) {
+	if (l->span.copied) {
 		a->copies--;
 		a->copies_bytes -= l->span.length;
 		PyMem_Free(l->span.at);
@@ -292,6 +154,7 @@ static int lease_give_back(struct lease *l)
 		poison(a, l->span.at, l->span.length);
 		a->leased--;
 		a->buffers--;
+		memory_of(l)->leases--;
 		account_held(a, l->since_ns, 1);
 	}
 	lease_unlink(l);
@@ -304,19 +167,22 @@ static void lease_dealloc(PyObject *self)
 
 	/* Forgotten: no view can live, each would hold us. */
 	if (l->account) {
-		l->account->forgotten += !l->copied;
+		l->account->forgotten += !l->span.copied && !l->span.released;
 		if (lease_give_back(l)) {
 			/* No memory to note it: lost to the kernel until the ring goes. */
 			l->account->leased--;
 			l->account->buffers--;
+			memory_of(l)->leases--;
 			lease_unlink(l);
 		}
 	}
+	if (l->shown)
+		PyMem_Free(l->shown);
 	span_dealloc(self);
 }
 
 /* Who knows the errors raises them. */
-static int lease_refuse(PyObject *self, int verdict)
+int lease_refuse(PyObject *self, int verdict)
 {
 	PyObject *none = PyObject_CallMethod(self, "refused", "i", verdict);
 
@@ -326,38 +192,24 @@ static int lease_refuse(PyObject *self, int verdict)
 	return -1;
 }
 
-static int lease_getbuffer(PyObject *self, Py_buffer *view, int flags)
-{
-	if (!((struct lease *)self)->account) {
-		view->obj = NULL;
-		PyErr_SetString(PyExc_BufferError,
-				"the buffer was released: its bytes are the kernel's again");
-		return -1;
-	}
-	if (((struct lease *)self)->account->orphaned) {
-		view->obj = NULL;
-		return lease_refuse(self, 3);
-	}
-	return span_getbuffer(self, view, flags);
-}
-
-/* 0: given back; 1: refused, views live; 2: it was given back before; -1 with an exception. */
+/* 0: released; 1: refused, views live; 2: it was released before; -1 with an exception. */
 static int lease_try(struct lease *l)
 {
-	if (!l->account)
+	if (!l->account || l->span.released)
 		return 2;
-	if (l->span.exports)
+	if (l->span.pinned)
 		return 1;
 	if (lease_give_back(l)) {
 		PyErr_NoMemory();
 		return -1;
 	}
+	l->span.released = 1;
 	return 0;
 }
 
 PyDoc_STRVAR(lease_return_doc,
 "give_back()\n--\n\n"
-"0: given back; 1: refused, views live; 2: it was given back before.");
+"0: released; 1: refused, views live; 2: it was released before.");
 
 static PyObject *lease_return(PyObject *self, PyObject *unused)
 {
@@ -387,6 +239,21 @@ static PyObject *lease_release(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(lease_let_go_doc,
+"let_go()\n--\n\n"
+"As release(), but while views live wait for the last to go; never raises.");
+
+static PyObject *lease_let_go(PyObject *self, PyObject *unused)
+{
+	struct lease *l = (struct lease *)self;
+
+	(void)unused;
+	if (l->account && !l->span.pinned)
+		(void)lease_give_back(l); /* without memory to note it: as it dies */
+	l->span.released = 1;
+	Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(lease_view_doc, "view()\n--\n\nThe bytes, without a copy.");
 
 static PyObject *lease_view(PyObject *self, PyObject *unused)
@@ -397,13 +264,16 @@ static PyObject *lease_view(PyObject *self, PyObject *unused)
 
 static PyObject *lease_released(PyObject *self, void *unused)
 {
+	struct lease *l = (struct lease *)self;
+
 	(void)unused;
-	return PyBool_FromLong(!((struct lease *)self)->account);
+	return PyBool_FromLong(!l->account || l->span.released);
 }
 
 static PyMethodDef lease_methods[] = {
 	{"give_back", lease_return, METH_NOARGS, lease_return_doc},
 	{"release", lease_release, METH_NOARGS, lease_release_doc},
+	{"let_go", lease_let_go, METH_NOARGS, lease_let_go_doc},
 	{"view", lease_view, METH_NOARGS, lease_view_doc},
 	{NULL, NULL, 0, NULL},
 };
@@ -415,13 +285,24 @@ static PyMemberDef lease_members[] = {
 	 "the ring's clock when it was handed out"},
 	{"token", T_ULONGLONG, offsetof(struct lease, token), READONLY,
 	 "the request that brought it; 0: not known"},
-	{"copied", T_BOOL, offsetof(struct lease, copied), READONLY,
+	{"copied", T_BOOL, offsetof(struct lease, span.copied), READONLY,
 	 "whether its bytes were copied, and its reference given back at once"},
 	{NULL, 0, 0, 0, NULL},
 };
 
+static PyObject *lease_exports(PyObject *self, void *unused)
+{
+	struct lease *l = (struct lease *)self;
+
+	(void)unused;
+	return PyLong_FromSsize_t(l->span.pinned ? Py_REFCNT(&l->pin) : 0);
+}
+
 static PyGetSetDef lease_getset[] = {
-	{"released", lease_released, NULL, "whether it was given back", NULL},
+	{"exports", lease_exports, NULL,
+	 "how many views of it live, and objects that took its address from one", NULL},
+	{"released", lease_released, NULL,
+	 "whether it was released; what still views it keeps the bytes", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -434,7 +315,6 @@ static PyType_Slot lease_slots[] = {
 	{Py_tp_members, lease_members},
 	{Py_tp_getset, lease_getset},
 	{Py_bf_getbuffer, lease_getbuffer},
-	{Py_bf_releasebuffer, span_releasebuffer},
 	{0, NULL},
 };
 

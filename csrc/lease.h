@@ -50,9 +50,14 @@ struct span {
 	PyObject_HEAD
 	char *at;
 	Py_ssize_t length, exports;
+	Py_ssize_t leases;		/* on bytes of it, out with the user; no copies */
 	PyObject *memory;		/* what it lies in: a Span, or a memoryview of something else */
 	PyObject *weakrefs;
 	char readonly;
+	/* of a lease, here to save room: */
+	char copied;			/* it lies on a copy of our own */
+	char pinned;			/* a view lives; the pin holds a reference to us */
+	char released;			/* by the user; without account it is back as well */
 };
 
 struct lease {
@@ -61,14 +66,19 @@ struct lease {
 	struct lease *older, *newer;
 	uint64_t off, token;
 	unsigned long long since_ns;
-	char copied;			/* span.at is a copy of our own */
+	PyObject pin;			/* what its views refer to, while pinned */
+	char *shown;			/* a copy for consumers that may keep the address, or NULL */
 };
 
-extern PyType_Spec account_spec, span_spec, lease_spec, data_spec, queue_spec, feed_spec,
+extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
 		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec;
-extern PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type,
+extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 		    *progress_type, *receiver_type, *descriptor_type, *refill_ring_type,
 		    *turn_type;
+
+/* Whether length bytes from start on lie in those of whole; sets an exception if not. */
+int span_fits(Py_ssize_t whole, Py_ssize_t start, Py_ssize_t length);
+void span_dealloc(PyObject *self);
 
 /* A reference came back. -1 without memory for it; no exception is set. */
 int account_put(struct account *a, uint64_t off);
@@ -85,6 +95,12 @@ int lease_commit(struct lease *l, struct account *a);
 
 struct pz_rq *refill_ring_rq(PyObject *refill_ring);
 struct pz_columns *turn_columns(PyObject *turn);
+/* The reference goes back. -1 without memory to note it; no exception is set. */
+int lease_give_back(struct lease *l);
+/* Raise the error of a verdict that is not 0. -1 */
+int lease_refuse(PyObject *self, int verdict);
+/* Py_bf_getbuffer of a Lease */
+int lease_getbuffer(PyObject *self, Py_buffer *view, int flags);
 
 /* Account.lease_run() */
 PyObject *account_lease_run(PyObject *self, PyObject *args);

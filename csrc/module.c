@@ -2,8 +2,8 @@
 /* pyzcrx._lease: its types, put together.  What they are: lease.c. */
 #include "lease.h"
 
-PyTypeObject *account_type, *span_type, *lease_type, *data_type, *queue_type, *progress_type,
-	     *receiver_type, *descriptor_type, *refill_ring_type, *turn_type;
+PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
+	     *progress_type, *receiver_type, *descriptor_type, *refill_ring_type, *turn_type;
 
 static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
 			      PyTypeObject *base)
@@ -22,7 +22,8 @@ static int add_types(PyObject *m)
 
 	account_type = add_type(m, "Account", &account_spec, NULL);
 	span_type = account_type ? add_type(m, "Span", &span_spec, NULL) : NULL;
-	lease_type = span_type ? add_type(m, "Lease", &lease_spec, span_type) : NULL;
+	pin_type = span_type ? add_type(m, "Pin", &pin_spec, NULL) : NULL;
+	lease_type = pin_type ? add_type(m, "Lease", &lease_spec, span_type) : NULL;
 	data_type = lease_type ? add_type(m, "Data", &data_spec, NULL) : NULL;
 	queue_type = data_type ? add_type(m, "Queue", &queue_spec, NULL) : NULL;
 	progress_type = queue_type ? add_type(m, "Progress", &progress_spec, NULL) : NULL;

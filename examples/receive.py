@@ -29,7 +29,7 @@ def main(port: int, *card: str) -> None:
             match event:
                 case pyzcrx.Data(buffer=buffer):
                     with buffer:
-                        digest.update(buffer)
+                        digest.update(buffer.view())
                 case pyzcrx.Failed(error=error):
                     raise error
         sock.close()

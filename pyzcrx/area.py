@@ -15,15 +15,21 @@ import os
 import struct
 import warnings
 import weakref
+from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Span
 from pyzcrx.checked import MOST_FD, integer
+from pyzcrx.claims import Claim, claimed
 from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
+from pyzcrx.leaving import leave
 from pyzcrx.meanings import kernel_error
-from pyzcrx.memory import PAGE, Mapping
+from pyzcrx.memory import PAGE, Extent, Mapping
+
+if TYPE_CHECKING:
+    from pyzcrx.ring import RingCore
 
 HugePages = Literal["2M", "1G", "thp", "none"]
 
@@ -62,7 +68,6 @@ def _announce(size_bytes: int, huge: str, error: KernelError) -> None:
 
 def _udmabuf(memfd: int, size_bytes: int) -> int:
     # struct udmabuf_create: memfd, flags, offset, size; _IOW('u', 0x42, ...)
-    fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     # In a bytearray, or ioctl() gives the bytes back instead of the new descriptor.
     create = bytearray(struct.pack("=IIQQ", memfd, _UDMABUF_FLAGS_CLOEXEC, 0, size_bytes))
     device = os.open("/dev/udmabuf", os.O_RDWR | os.O_CLOEXEC)
@@ -72,11 +77,25 @@ def _udmabuf(memfd: int, size_bytes: int) -> int:
         os.close(device)
 
 
+def _seal(memfd: int) -> None:
+    """Fix its size: shrunk by whoever has the descriptor, it would be SIGBUS to read it here."""
+    try:
+        fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    except OSError as error:
+        warnings.warn(
+            f"the memfd cannot be sealed (errno {error.errno}): what has its descriptor can shrink "
+            "it, which ends this process by SIGBUS; give the descriptor to nobody",
+            FallbackWarning,
+            stacklevel=4,
+        )
+
+
 class Area:
     """Memory for received payload; owns it and outlives every view of it.
 
     Sizes are in bytes, multiples of the page (of the huge page, with *huge*).
-    An area serves one ifq at a time. Safe to read from any thread. A forked
+    An area serves one ifq at a time, and no second one while Buffers or views of what the
+    first received are out (:class:`pyzcrx.AreaInUse`). Safe to read from any thread. A forked
     child sees zeroes.
     """
 
@@ -131,6 +150,10 @@ class Area:
     def memfd(cls, size_bytes: int, *, huge: Literal["2M", "1G"] | None = None) -> Area:
         """Memory with a descriptor, ``fd``, that other processes can map too.
 
+        Its size is sealed (F_SEAL_SHRINK, F_SEAL_GROW), with huge pages too. What has the
+        descriptor can still write; fcntl.F_SEAL_FUTURE_WRITE, added once the area is made,
+        leaves others a memory to read only.
+
         Raises BadArgument (size), NoMemory (ENOMEM).
         """
         if huge is None:
@@ -151,8 +174,7 @@ class Area:
         CONFIG_UDMABUF), NoMemory.
         Kernel: ``drivers/dma-buf/udmabuf.c:udmabuf_create()``.
         """
-        size_bytes = _checked(size_bytes, PAGE)
-        memory = cls._of_memfd(size_bytes, 0, flags=os.MFD_ALLOW_SEALING)
+        memory = cls._of_memfd(_checked(size_bytes, PAGE), 0)
         try:
             dmabuf_fd = _udmabuf(memory.fd, size_bytes)
         except OSError as error:
@@ -175,8 +197,8 @@ class Area:
         return cls(mapping)
 
     @classmethod
-    def _of_memfd(cls, size_bytes: int, huge_shift: int, *, flags: int = 0) -> Area:
-        flags |= os.MFD_CLOEXEC
+    def _of_memfd(cls, size_bytes: int, huge_shift: int) -> Area:
+        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
         if huge_shift:
             flags |= os.MFD_HUGETLB | huge_shift << os.MFD_HUGE_SHIFT
         try:
@@ -186,6 +208,7 @@ class Area:
             raise
         try:
             os.ftruncate(fd, size_bytes)
+            _seal(fd)
             return cls(
                 Mapping.of_file(fd, 0, size_bytes),
                 fd=fd,
@@ -225,8 +248,19 @@ class Area:
 
     @property
     def view(self) -> memoryview:
-        """All of the area, writable; what the kernel may still fill is in it too."""
+        """All of the area, writable; what the kernel may still fill is in it too.
+
+        Nothing guards it: it changes with what arrives, and what you write is seen in Buffers.
+        """
         return self._open().view
+
+    def claimed(self, ring: RingCore) -> AbstractContextManager[Claim]:
+        """Its memory, for a registration with *ring* within the block. Raises AreaInUse."""
+        mapping = self._open()
+        extents = list(mapping.extents)
+        if self.dmabuf:
+            extents.append(Extent.of_file(self.fd, 0, self.size_bytes))
+        return claimed(ring, mapping.span, extents)
 
     def close(self) -> None:
         """Give the memory back, or leave that to its ifq and the last view. Idempotent."""
@@ -247,7 +281,7 @@ class Area:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        leave(error, self.close)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.size_bytes} bytes"

@@ -18,8 +18,10 @@ from pyzcrx.errors import BadArgument, ClosedError, DoubleRelease
 from pyzcrx.events import Event
 from pyzcrx.receive import Request
 from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
+from pyzcrx.uapi import OFFSET_MASK
 
 if TYPE_CHECKING:
+    from pyzcrx._lease import Span
     from pyzcrx.loop import Ring
 
 
@@ -104,9 +106,9 @@ class Batch:
         if not self._open or not 0 <= i < self._n or columns.tokens[i] != request.token:
             self._check_mine(request, i)
         if self._watch is not None:
-            length = columns.lengths[i]
-            memory, at = request.ifq.locate(columns.offs[i], length)
-            return self._watch.view(memory, at, length)
+            off, length = columns.offs[i], columns.lengths[i]
+            look = request.ifq.look(off, length)
+            return self._watch.view(cast("Span", look.obj), off & OFFSET_MASK, length)
         return request.ifq.look(columns.offs[i], columns.lengths[i])
 
     def buffer(self, request: Request, i: int) -> Buffer:

@@ -14,9 +14,23 @@ class Buffer(Lease):
 
     Each holds one reference of its own to the memory below it, even where two
     share a page. Supports the buffer protocol: ``memoryview(buf)``,
-    ``numpy.frombuffer(buf, "u1")``, ``sock.send(buf)``. Every view, slice and
-    array is seen: while one lives, release is refused, so memory never changes
-    under a reader. A buffer that is forgotten gives itself back.
+    ``numpy.frombuffer(buf, "u1")``, ``sock.send(buf)``.
+
+    While a view, slice or array of it lives, release is refused, so memory never changes
+    under a reader. Arrays that keep only the address of a :meth:`view`, as
+    ``numpy.ndarray(n, "u1", buf.view())`` does, count too.
+
+    :meth:`view`, ``memoryview(buf)`` and what begins with one (``numpy.frombuffer``,
+    ``numpy.asarray``, ``bytes``, ``pickle.PickleBuffer``) read the bytes where they lie.
+    Other consumers of the Buffer itself (``sock.send(buf)``, ``hashlib``, ``bytearray``,
+    ``numpy.ndarray(n, "u1", buf)``) may keep the Buffer and the address, which nobody can
+    see, so they get a copy that lives as long as the Buffer. Pass ``buf.view()`` to spare it.
+
+    A view that you end yourself (``memoryview.release()``, ``with``) counts no longer: end
+    none whose address something else still has.
+
+    ``with buf:`` releases at the end; bytes that are still viewed go back with the last
+    view. A buffer that is forgotten gives itself back.
 
     ``copied``: under pressure (:class:`pyzcrx.Pressure`) the bytes are a copy and
     their place in the area is free again; all else is the same.
@@ -35,7 +49,8 @@ class Buffer(Lease):
         if verdict == 1:
             raise ViewsAlive(
                 f"{self.exports} views of the buffer live; drop them (memoryview.release(), del) "
-                f"before its release{self.story()}"
+                "before its release, or use 'with' on the buffer, which waits for them"
+                f"{self.story()}"
             )
         raise DoubleRelease(
             f"the buffer was released before; release each buffer once{self.story()}"
@@ -57,8 +72,7 @@ class Buffer(Lease):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self.released:
-            self.release()
+        self.let_go()
 
     def __repr__(self) -> str:
         return f"<Buffer {len(self)} bytes{', released' if self.released else ''}>"

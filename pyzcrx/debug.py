@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import weakref
 from typing import TYPE_CHECKING
 
 from pyzcrx._lease import Account, Span
@@ -46,6 +47,11 @@ class DebugBuffer(Buffer):
         super().release()
         self.released_at = caller()
 
+    def let_go(self) -> None:
+        if not self.released:
+            self.released_at = caller()
+        super().let_go()
+
     def __del__(self) -> None:
         if hasattr(self, "leased_at") and not self.released:
             warnings.warn(
@@ -66,9 +72,12 @@ def data(request: Request, buffer: Buffer) -> Data:
 def report_leaks(account: Account, known: set[int]) -> None:
     """Warn of the buffers that are out as their ring closes, but for those *known* by id."""
     for lease in account.oldest(-1):
-        if isinstance(lease, DebugBuffer) and id(lease) not in known:
+        if not isinstance(lease, DebugBuffer) or id(lease) in known:
+            continue
+        if lease.exports or not lease.released:
+            state = "viewed" if lease.exports else "out"
             warnings.warn(
-                f"a Buffer of {len(lease)} bytes is out while its ring closes{lease.story()}",
+                f"a Buffer of {len(lease)} bytes is {state} while its ring closes{lease.story()}",
                 LeakWarning,
                 stacklevel=5,
             )
@@ -83,21 +92,21 @@ class BatchWatch:
     """The views taken of one batch, each of an exporter of its own."""
 
     def __init__(self) -> None:
-        self._views: list[tuple[Span, str]] = []
+        self._views: list[tuple[weakref.ref[Span], str]] = []
 
     def view(self, memory: Span, at: int, length: int) -> memoryview:
         span = Span(memory, at, length, True)
-        self._views.append((span, caller()))
+        self._views.append((weakref.ref(span), caller()))
         return memoryview(span)
 
     def released(self) -> None:
         """Warn of those that live on."""
-        for span, where in self._views:
-            if span.exports:
+        views, self._views = self._views, []
+        for span, where in views:
+            if span() is not None:
                 warnings.warn(
                     f"a view of a batch lives on while its bytes go back to the kernel; "
                     f"taken at {where}",
                     LeakWarning,
                     stacklevel=4,
                 )
-        self._views.clear()

@@ -8,6 +8,7 @@
     |   +-- WrongThread (RuntimeError)
     |   +-- ForkedChild (RuntimeError)
     |   +-- BadArgument (ValueError)
+    |   |   +-- AreaInUse
     |   +-- DoubleRelease (RuntimeError)
     |   +-- ViewsAlive (BufferError)
     +-- KernelError (OSError)      errno, operation, cause and mend
@@ -20,6 +21,7 @@
     |   +-- NoSuchInterface                   ENODEV
     |   +-- ProviderIgnored                   ENODATA
     |   +-- NoMemory                          ENOMEM
+    |   +-- BadAreaMemory                     EFAULT
     |   +-- RuleTableFull                     ENOSPC
     |   +-- ReceiveError           how one request failed; comes in a Failed event
     |       +-- WrongQueue                    EFAULT
@@ -81,6 +83,10 @@ class ForkedChild(UsageError, RuntimeError):
 
 class BadArgument(UsageError, ValueError):
     """An argument has no meaning here: a size, an alignment, a name."""
+
+
+class AreaInUse(BadArgument):
+    """The area's memory is registered already, or Buffers or views of it are still out."""
 
 
 class DoubleRelease(UsageError, RuntimeError):
@@ -158,6 +164,10 @@ class ProviderIgnored(KernelError):
 
 class NoMemory(KernelError):
     """ENOMEM: RLIMIT_MEMLOCK, or no memory."""
+
+
+class BadAreaMemory(KernelError):
+    """EFAULT: the area's memory is read-only or not mapped."""
 
 
 class RuleTableFull(KernelError):

@@ -85,7 +85,8 @@ class Ifq:
         self._make_data = debug.data if ring.debug else Data
         self.notices = Notices(self._arm_notice)
         """ALLOC_FAIL and COPY of the kernel, counted in ``notices.counts``."""
-        self._registration = register(ring, area, wanted, ring.new_token())
+        with area.claimed(ring) as claim:
+            self._registration = register(ring, area, wanted, ring.new_token())
         ring.watch(self.notices, self._registration.notice_token)
         self.zcrx_id = self._registration.zcrx_id
         self.rx_buf_len = self._registration.rx_buf_len
@@ -95,7 +96,7 @@ class Ifq:
         """In the order of their tokens."""
         # Held to the end, although an area may be closed before.
         self._memories: list[Span] = [area.span]
-        self._looks = [area.view.toreadonly()]
+        self._looks = [claim.look()]
         self._flush_ctrl = ffi.new(
             "struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.FLUSH_RQ}
         )
@@ -144,15 +145,16 @@ class Ifq:
 
         Of the same kind (memory or dmabuf) as the first, and fit for its rx_buf_len.
 
-        Raises BadArgument, NotSupported (EOPNOTSUPP: before Linux 7.3), BadRequest
-        (EINVAL), OutOfRange (ERANGE), NoMemory.
+        Raises AreaInUse, NotSupported (EOPNOTSUPP: before Linux 7.3), BadRequest
+        (EINVAL), OutOfRange (ERANGE), NoMemory, BadAreaMemory (EFAULT), InterfaceGone.
         Kernel: ``io_uring/zcrx.c:zcrx_ctrl_add_area()`` (7.3).
         """
         self._check_usable()
-        add_area(self.ring, self.zcrx_id, area)
+        with area.claimed(self.ring) as claim:
+            add_area(self.ring, self.zcrx_id, area)
         self.areas.append(area)
         self._memories.append(area.span)
-        self._looks.append(area.view.toreadonly())
+        self._looks.append(claim.look())
         self.relief.area_added()
 
     # -- receiving ----------------------------------------------------------

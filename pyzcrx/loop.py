@@ -24,6 +24,7 @@ from pyzcrx.debug import wanted as debug_wanted
 from pyzcrx.errors import BadRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
+from pyzcrx.leaving import leave
 from pyzcrx.links import Links
 from pyzcrx.operations import Accept, Send
 from pyzcrx.pace import MOST_US
@@ -131,8 +132,9 @@ class Ring(RingCore):
 
         Raises the KernelError of each errno (:mod:`pyzcrx.errors`): NotPermitted,
         BadRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
-        NoSuchInterface, ProviderIgnored, NoMemory; BadArgument before the kernel
-        is asked. Nothing stays behind after any of them.
+        NoSuchInterface, ProviderIgnored, NoMemory, BadAreaMemory; BadArgument before the
+        kernel is asked, and AreaInUse while another ring has the area's memory or Buffers
+        or views of it are out. Nothing stays behind after any of them.
 
         Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
         """
@@ -328,11 +330,16 @@ class Ring(RingCore):
 
         Connections accepted and not yet told of are closed.
         """
-        if not self.closed:
-            self.check_usable()
-            self.end_look()
-            if self.debug:
-                self._report_leaks()
+        try:
+            if not self.closed:
+                self.check_usable()
+                self.end_look()
+                if self.debug:
+                    self._report_leaks()
+        finally:  # also when a warning is made an error
+            self._end()
+
+    def _end(self) -> None:
         super().close()
         if self._links is not None:
             self._links.close()
@@ -364,4 +371,4 @@ class Ring(RingCore):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        leave(error, self.close)

@@ -12,6 +12,7 @@ import errno as _errno
 from pyzcrx.card_meanings import CARD_MEANINGS
 from pyzcrx.errors import (
     AreaExhausted,
+    BadAreaMemory,
     BadRequest,
     Cancelled,
     InterfaceGone,
@@ -34,6 +35,11 @@ from pyzcrx.errors import (
 _Meaning = tuple[type[KernelError], str, str]
 
 _PRIVILEGE = "run as root or give the process CAP_NET_ADMIN in the initial user namespace"
+_READ_ONLY = (
+    BadAreaMemory,
+    "the area's memory is read-only or not mapped (mprotect, munmap, a mapping of a file on disk)",
+    "map it readable and writable, or use Area.anonymous() or Area.memfd() as they are made",
+)
 _DOCTOR = "enable header split explicitly (tcp-data-split on, hds-thresh 0)"
 
 # By operation, then errno.  An operation falls back on "" for what it lacks.
@@ -106,6 +112,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "the area could not be pinned (RLIMIT_MEMLOCK without CAP_IPC_LOCK, or no memory)",
             "raise ulimit -l or use a smaller area",
         ),
+        _errno.EFAULT: _READ_ONLY,
     },
     "register ifq NODEV": {
         _errno.EINVAL: (
@@ -136,6 +143,12 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "the area is not contiguous enough for the ifq's rx_buf_len",
             "use huge pages, in multiples of one",
         ),
+        _errno.ENODEV: (
+            InterfaceGone,
+            "the network card was taken away while its queue was bound",
+            "register again when it is back",
+        ),
+        _errno.EFAULT: _READ_ONLY,
     },
     "arm notice": {
         _errno.EINVAL: (BadRequest, "the notice is armed already", "arm it once it came"),

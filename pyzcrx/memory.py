@@ -8,7 +8,9 @@ an object never pulls memory from under a reader, and forgets nothing.
 from __future__ import annotations
 
 import mmap
+import os
 import weakref
+from typing import NamedTuple
 
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
@@ -28,16 +30,35 @@ def _zero_in_child(span: Span) -> None:
     lib.pz_map_zeroes(span.address, len(span))
 
 
+class Extent(NamedTuple):
+    """A stretch of memory, wherever it is mapped."""
+
+    where: str | tuple[int, int]
+    """``"address"``, or the file: device and inode."""
+    start: int
+    stop: int
+
+    @classmethod
+    def of_file(cls, fd: int, offset: int, size_bytes: int) -> Extent:
+        found = os.fstat(fd)
+        return cls((found.st_dev, found.st_ino), offset, offset + size_bytes)
+
+    def overlaps(self, other: Extent) -> bool:
+        return self.where == other.where and self.start < other.stop and other.start < self.stop
+
+
 class Mapping:
     """Readable and writable memory at a fixed address; made by its class methods.
 
     With *forked* false a forked child gets zero pages in its place (:mod:`pyzcrx.fork`).
     """
 
-    __slots__ = ("_span", "address", "size_bytes")
+    __slots__ = ("_span", "address", "extents", "size_bytes")
 
     address: int
     size_bytes: int
+    extents: list[Extent]
+    """What it is made of: two mappings of one file overlap in this."""
     _span: Span | None
 
     def __init__(self) -> None:
@@ -48,6 +69,7 @@ class Mapping:
         self = cls.__new__(cls)
         self.address = address
         self.size_bytes = size_bytes
+        self.extents = [Extent("address", address, address + size_bytes)]
         span = Span(ffi.buffer(ffi.cast("char *", address), size_bytes))
         self._span = span
         weakref.finalize(span, lib.pz_unmap, address, size_bytes).atexit = False
@@ -78,7 +100,9 @@ class Mapping:
     def of_file(cls, fd: int, offset: int, size_bytes: int) -> Mapping:
         """Pages shared with a file; a forked child does not share them."""
         address = check(lib.pz_map_fd(fd, offset, size_bytes), "map memory")
-        return cls._take_over(address, size_bytes, False)
+        mapping = cls._take_over(address, size_bytes, False)
+        mapping.extents.append(Extent.of_file(fd, offset, size_bytes))
+        return mapping
 
     @property
     def span(self) -> Span:

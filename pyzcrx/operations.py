@@ -132,7 +132,10 @@ class Send:
         self._msg = ffi.new("struct pz_msg *")
         self._iov = ffi.new("struct pz_iov[]", len(buffers))
         # Views, so that no buffer can be released while the kernel reads it.
-        self._views = [ffi.from_buffer(buffer) for buffer in buffers]
+        self._views = [
+            ffi.from_buffer(buffer.view() if isinstance(buffer, Buffer) else buffer)
+            for buffer in buffers
+        ]
         self._bases = [int(ffi.cast("uintptr_t", view)) for view in self._views]
         self._ends = list(accumulate(len(view) for view in self._views))
         """Where each buffer ends in the bytes of all."""
@@ -167,8 +170,9 @@ class Send:
         result = lib.pz_prep_poll(self._ring.raw, self._held.number, select.POLLOUT, 0, self.token)
         self._ring.submit(self, self.token, result, "send")
 
-    def drop(self, res: int) -> None:
-        """Nothing to undo."""
+    def drop(self, res: int) -> None:  # noqa: ARG002
+        """The kernel reads the buffers no longer."""
+        self._let_go()
 
     def closed_by_ring(self) -> None:
         """Nothing is sent any more."""

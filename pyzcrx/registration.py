@@ -88,8 +88,6 @@ class Registration:
 
 
 def _area_reg(area: Area) -> Any:
-    if area.token is not None:
-        raise BadArgument("the area serves another ifq; make one for each")
     if area.dmabuf:
         return ffi.new(
             "struct pz_area_reg *",
@@ -192,5 +190,8 @@ def add_area(ring: RingCore, zcrx_id: int, area: Area) -> None:
     area_reg = _area_reg(area)
     ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": zcrx_id, "op": CtrlOp.ADD_AREA})
     ctrl.payload[0] = _pointer(area_reg)
-    check(lib.pz_zcrx_ctrl(ring.raw, ctrl), "add area")
+    result = lib.pz_zcrx_ctrl(ring.raw, ctrl)
+    if result == -errno.EFAULT and interface_gone(ring, zcrx_id):
+        result = -errno.ENODEV
+    check(result, "add area")
     area.token = int(area_reg.rq_area_token)

@@ -31,6 +31,7 @@ from pyzcrx.bench.iperf3 import (
     stream_result,
 )
 from pyzcrx.bench.plan import Plan, SenderFailed
+from pyzcrx.leaving import leave
 
 IPERF3 = "iperf3"
 PATIENCE_S = 300.0
@@ -171,7 +172,7 @@ class Iperf3Sender:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        leave(error, self.close)
 
 
 def _exactly(sock: socket.socket, n: int) -> bytes:

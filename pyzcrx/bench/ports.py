@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from pyzcrx.errors import BadArgument
+from pyzcrx.leaving import leave
 from pyzcrx.meanings import kernel_error
 
 
@@ -50,4 +51,4 @@ class Ports:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        leave(error, self.close)

@@ -17,6 +17,7 @@ from typing import Any, Self
 from pyroute2.netlink import GENL_ID_CTRL, ctrlmsg
 
 from pyzcrx.errors import KernelError
+from pyzcrx.leaving import leave
 from pyzcrx.meanings import kernel_error
 
 NETLINK_ROUTE = 0
@@ -104,7 +105,7 @@ class Netlink:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        leave(error, self.close)
 
     def join(self, group: int, message: Any) -> None:
         """Receive a group's notifications from now on, decoded as *message*."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from types import TracebackType
 from typing import TypeVar
 
 from pyzcrx.errors import KernelError, NoSuchInterface
+from pyzcrx.leaving import leave
 from pyzcrx.nic import irq, link
 from pyzcrx.nic.ethtool import Ethtool
 from pyzcrx.nic.netdev import Netdev
@@ -40,8 +42,13 @@ class Reader:
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        leave(error, self.close)
 
     def state(self, interface: str | int) -> State:
         """Everything of one card. What cannot be read is None or empty, ``unread`` says why.

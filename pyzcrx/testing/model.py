@@ -14,29 +14,24 @@ notes each breach of the contract in :attr:`ModelKernel.breaches`::
 from __future__ import annotations
 
 import errno
-import os
-import select
-from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx._ffi import FUNCTIONS, ffi, lib
+from pyzcrx._ffi import FUNCTIONS, ffi
 from pyzcrx.checked import integer
 from pyzcrx.errors import NotSupported
 from pyzcrx.memory import PAGE
-from pyzcrx.testing.completions import Completions
 from pyzcrx.testing.pool import Pool
-from pyzcrx.testing.requests import Accept, Poll, Receive, Refused, Request, Send
+from pyzcrx.testing.requests import Accept, Cancel, Poll, Receive, Refused, Request, Send
+from pyzcrx.testing.rings import ModelRing
 from pyzcrx.testing.sockets import ModelListener, ModelSocket, identity
 from pyzcrx.testing.stand_in import StandIn, complete
 from pyzcrx.uapi import CtrlOp, RegisterFlag
 
-_MOST_WAIT_MS = 10
-"""How long a turn waits for a descriptor that is polled, where nothing else happens."""
-
 
 class ModelKernel:
-    """A kernel with NODEV zcrx, one ring and one ifq, that copies into the area.
+    """A kernel with NODEV zcrx, one ifq a ring, that copies into the area.
 
     Requests receive, accept and send on its own sockets (:meth:`socket`, :meth:`listen`), and
     poll any descriptor. What it does not have raises NotSupported, which names it. A turn does
@@ -52,16 +47,10 @@ class ModelKernel:
         self.takes = integer("takes", takes, 0, 1 << 20)
         self.flushes = 0
         self._pool = Pool()
+        self._before: list[Pool] = []
         self._sockets: dict[int | None, ModelSocket | ModelListener] = {}
-        self._raw: Any = None
-        self._ring_fd = self._signal = -1
+        self._rings: dict[Any, ModelRing] = {}
         self._stand_in: StandIn | None = None
-        self._reset()
-
-    def _reset(self) -> None:
-        self._cq = Completions(self.cq_entries)
-        self._prepared: deque[Request] = deque()
-        self._armed: deque[Request] = deque()
 
     def __enter__(self) -> Self:
         if self._stand_in is None:
@@ -97,19 +86,19 @@ class ModelKernel:
 
     def _changed(self) -> None:
         """Something happened, which a turn might bring."""
-        if self._signal >= 0 and (self._armed or self._prepared):
-            lib.pz_signal_set(self._signal)
+        for ring in self._rings.values():
+            ring.changed()
 
     def _connection(self, fd: int) -> ModelSocket | None:
         found = self._sockets.get(identity(fd))
         return found if isinstance(found, ModelSocket) else None
 
-    # -- its books ------------------------------------------------------------
+    # -- its books: of the ifq that was registered last ---------------------------
 
     @property
     def breaches(self) -> list[str]:
-        """What was done to it that a kernel would not forgive."""
-        return self._pool.breaches
+        """What was done to it that a kernel would not forgive, on any ring."""
+        return [breach for pool in (*self._before, self._pool) for breach in pool.breaches]
 
     @property
     def niovs(self) -> int:
@@ -141,78 +130,49 @@ class ModelKernel:
     def _pz_ring_init(
         self, raw: Any, _sq: int, cq: int, _flags: int, memory: int, _size_bytes: int
     ) -> int:
-        if self._raw is not None:
-            raise NotSupported(
-                errno.EOPNOTSUPP, "ring set-up", "the kernel in memory has one ring", "close it"
-            )
-        self._raw, self._memory, self._entries = raw, memory, 1 << (cq - 1).bit_length()
-        self._ring_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._rings[raw] = ModelRing(memory, 1 << (cq - 1).bit_length(), self.cq_entries)
         return 0
 
     def _pz_ring_exit(self, raw: Any) -> None:
-        if raw == self._raw:
-            os.close(self._ring_fd)
-            self._raw, self._ring_fd, self._signal = None, -1, -1
-            self._pool.leave()
-            self._reset()
+        ring = self._rings.pop(raw, None)
+        if ring is not None:
+            ring.close()
 
     def _pz_ring_fd(self, raw: Any) -> int:
-        return self._ring_fd if raw == self._raw else -1
+        ring = self._rings.get(raw)
+        return -1 if ring is None else ring.fd
 
-    def _pz_ring_cq(self, _raw: Any, cq: Any) -> None:
+    def _pz_ring_cq(self, raw: Any, cq: Any) -> None:
         """All of it in the ring's memory, and empty: completions go straight to the columns."""
-        cq.entries = self._entries
-        cq.head, cq.tail, cq.flags = self._memory, self._memory + 4, self._memory + 8
-        cq.cqes = self._memory + 64
+        ring = self._rings[raw]
+        cq.entries = ring.entries
+        cq.head, cq.tail, cq.flags = ring.memory, ring.memory + 4, ring.memory + 8
+        cq.cqes = ring.memory + 64
 
     def _pz_ring_gathers(self, _raw: Any) -> int:
         return 0
 
     def _pz_ring_signals(self, raw: Any, eventfd: int) -> int:
-        if raw != self._raw:
+        ring = self._rings.get(raw)
+        if ring is None:
             return -errno.EBADF
-        self._signal = eventfd
+        ring.signal = eventfd
         return 0
 
     def _pz_ring_submit(self, raw: Any) -> int:
-        if raw != self._raw:
+        ring = self._rings.get(raw)
+        if ring is None:
             return -errno.EBADF
-        self._changed()
+        ring.changed()
         return 0
 
     def _pz_ring_turn(
         self, raw: Any, timeout_ns: int, _gather_nr: int, _gather_us: int, columns: Any
     ) -> int:
-        if raw != self._raw:
+        ring = self._rings.get(raw)
+        if ring is None:
             return -errno.EBADF
-        if not self._run() and timeout_ns:
-            self._wait(timeout_ns)
-        return self._cq.drain(columns)
-
-    def _run(self) -> bool:
-        """Serve every request once; gives whether there are completions."""
-        for request in self._prepared:
-            if isinstance(request, _Cancel):
-                request.go_on(self._cq)
-            else:
-                self._armed.append(request)
-        self._prepared.clear()
-        self._pool.take_refill(self.takes)
-        for _ in range(len(self._armed)):
-            request = self._armed.popleft()
-            if not request.go_on(self._cq):
-                self._armed.append(request)
-        return self._cq.waiting
-
-    def _wait(self, timeout_ns: int) -> None:
-        """For a while, for what is polled."""
-        poll = select.poll()
-        polled = [request for request in self._armed if isinstance(request, Poll)]
-        for request in polled:
-            poll.register(request.fd, request.events)
-        most = timeout_ns // 1_000_000 if timeout_ns > 0 else _MOST_WAIT_MS
-        if polled and poll.poll(min(most, _MOST_WAIT_MS)):
-            self._run()
+        return ring.turn(timeout_ns, self.takes, columns)
 
     # -- the shim's calls: zcrx -------------------------------------------------
 
@@ -220,7 +180,8 @@ class ModelKernel:
         return -errno.EINVAL
 
     def _pz_register_ifq(self, raw: Any, reg: Any) -> int:
-        if raw != self._raw:
+        ring = self._rings.get(raw)
+        if ring is None:
             return -errno.EBADF
         if not reg.area_ptr or not reg.region_ptr:
             return -errno.EFAULT
@@ -228,57 +189,60 @@ class ModelKernel:
         region = ffi.cast("struct pz_region_desc *", reg.region_ptr)
         if not reg.flags & RegisterFlag.NODEV or not region.user_addr:
             return -errno.EOPNOTSUPP
-        if self._pool.serves:
+        if ring.pool.serves:
             raise NotSupported(
-                errno.EOPNOTSUPP, "register ifq", "the kernel in memory has one ifq", "use that"
+                errno.EOPNOTSUPP, "register ifq", "a ring in memory has one ifq", "use that"
             )
         reg.offsets.head, reg.offsets.tail, reg.offsets.rqes = 0, 4, 64
         reg.zcrx_id, reg.rx_buf_len = 0, PAGE
         area.rq_area_token = 0
-        self._pool.serve(area, region, reg.rq_entries)
+        ring.pool.serve(area, region, reg.rq_entries)
+        self._before.append(self._pool)
+        self._pool = ring.pool
         return 0
 
     def _pz_zcrx_ctrl(self, raw: Any, ctrl: Any) -> int:
-        if raw != self._raw:
+        ring = self._rings.get(raw)
+        if ring is None:
             return -errno.EBADF
         if ctrl.op != CtrlOp.FLUSH_RQ:
             return -errno.EOPNOTSUPP
         self.flushes += 1
-        self._pool.take_refill()
+        ring.pool.take_refill()
         return 0
 
     # -- the shim's calls: requests ---------------------------------------------
 
-    def _prepare(self, raw: Any, request: Request) -> int:
-        if raw != self._raw:
+    def _prepare(self, raw: Any, make: Callable[[ModelRing], Request]) -> int:
+        ring = self._rings.get(raw)
+        if ring is None:
             return -errno.EBADF
-        if not (self._prepared and request.same_as(self._prepared[-1])):
-            self._prepared.append(request)
+        ring.prepare(make(ring))
         return 0
 
     def _pz_prep_recv_zc(self, raw: Any, fd: int, _zcrx_id: int, length: int, token: int) -> int:
         sock = self._connection(fd)
         if sock is None:
-            return self._prepare(raw, Refused(token, errno.ENOTCONN))
-        return self._prepare(raw, Receive(token, sock, self._pool, length))
+            return self._prepare(raw, lambda _: Refused(token, errno.ENOTCONN))
+        return self._prepare(raw, lambda ring: Receive(token, sock, ring.pool, length))
 
     def _pz_prep_accept(self, raw: Any, fd: int, token: int) -> int:
         listener = self._sockets.get(identity(fd))
         if not isinstance(listener, ModelListener):
-            return self._prepare(raw, Refused(token, errno.EINVAL))
-        return self._prepare(raw, Accept(token, listener))
+            return self._prepare(raw, lambda _: Refused(token, errno.EINVAL))
+        return self._prepare(raw, lambda _: Accept(token, listener))
 
     def _pz_prep_send(self, raw: Any, fd: int, _msg: Any, iov: Any, n: int, token: int) -> int:
         sock = self._connection(fd)
         if sock is None:
-            return self._prepare(raw, Refused(token, errno.ENOTCONN))
-        return self._prepare(raw, Send(token, sock, iov, n))
+            return self._prepare(raw, lambda _: Refused(token, errno.ENOTCONN))
+        return self._prepare(raw, lambda _: Send(token, sock, iov, n))
 
     def _pz_prep_poll(self, raw: Any, fd: int, events: int, multishot: int, token: int) -> int:
-        return self._prepare(raw, Poll(token, fd, events, bool(multishot)))
+        return self._prepare(raw, lambda _: Poll(token, fd, events, bool(multishot)))
 
     def _pz_prep_cancel(self, raw: Any, target: int, anything: int, token: int) -> int:
-        return self._prepare(raw, _Cancel(token, target, bool(anything), self._armed))
+        return self._prepare(raw, lambda ring: Cancel(token, target, bool(anything), ring.armed))
 
     # -- the shim's calls: sockets ----------------------------------------------
 
@@ -306,19 +270,3 @@ class ModelKernel:
     def _pz_unread(self, fd: int) -> int:
         sock = self._connection(fd)
         return -errno.EBADF if sock is None else sock.unread_after_end
-
-
-class _Cancel(Request):
-    """Cancels those armed before it: the request of token *target*, or all."""
-
-    def __init__(self, token: int, target: int, anything: bool, armed: deque[Request]) -> None:
-        super().__init__(token)
-        self._target = target
-        self._anything = anything
-        self._requests = armed
-
-    def step(self, cq: Completions) -> int:  # noqa: ARG002
-        hits = [r for r in self._requests if self._anything or r.token == self._target]
-        for request in hits:
-            request.cancelled = True
-        return len(hits) or -errno.ENOENT

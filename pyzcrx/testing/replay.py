@@ -30,6 +30,7 @@ from pyzcrx.area import Area
 from pyzcrx.checked import integer
 from pyzcrx.errors import BadArgument, CorruptRing
 from pyzcrx.ifq import Ifq
+from pyzcrx.leaving import leave
 from pyzcrx.loop import Ring
 from pyzcrx.memory import PAGE
 from pyzcrx.receive import Request
@@ -111,6 +112,10 @@ class Replay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        leave(error, self.close)
+
+    def close(self) -> None:
+        """Close ring and area. Idempotent."""
         self.ring.close()
         self.area.close()
         self._sock.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+from collections import deque
 from typing import Any
 
 from pyzcrx._ffi import ffi
@@ -153,3 +154,19 @@ class Poll(Request):
             if not self._multishot or not cq.post(self.token, found):
                 return found
         return None
+
+
+class Cancel(Request):
+    """Cancels those armed before it: the request of token *target*, or all."""
+
+    def __init__(self, token: int, target: int, anything: bool, armed: deque[Request]) -> None:
+        super().__init__(token)
+        self._target = target
+        self._anything = anything
+        self._requests = armed
+
+    def step(self, cq: Completions) -> int:  # noqa: ARG002
+        hits = [r for r in self._requests if self._anything or r.token == self._target]
+        for request in hits:
+            request.cancelled = True
+        return len(hits) or -errno.ENOENT

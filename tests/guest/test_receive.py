@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import mmap
 import os
 import socket
 import subprocess
@@ -234,6 +237,58 @@ def test_real_huge_pages() -> None:
     finally:
         with open(pool, "w") as file:
             file.write(before)
+
+
+def _protect(area: pyzcrx.Area, protection: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    page = ctypes.c_void_p(area.address + area.size_bytes - mmap.PAGESIZE)
+    if libc.mprotect(page, ctypes.c_size_t(mmap.PAGESIZE), protection):
+        raise OSError(ctypes.get_errno(), "mprotect")
+
+
+@pytest.mark.parametrize("protection", [0, mmap.PROT_READ])
+@pytest.mark.parametrize("kind", ["anonymous", "memfd"])
+def test_area_memory_that_cannot_be_written(kind: str, protection: int) -> None:
+    """One page of it, the last, is read-only or has no access at all."""
+    with pyzcrx.Ring() as ring, getattr(pyzcrx.Area, kind)(MIB) as area:
+        _protect(area, protection)
+        with pytest.raises(pyzcrx.BadAreaMemory, match="read-only or not mapped") as caught:
+            register(ring, area)
+        assert caught.value.errno == errno.EFAULT
+        with pyzcrx.Area.anonymous(4 * MIB) as first:
+            ifq = register(ring, first)
+            with pytest.raises(pyzcrx.BadAreaMemory, match="read-only or not mapped"):
+                ifq.add_area(area)
+            _protect(area, mmap.PROT_READ | mmap.PROT_WRITE)
+            ifq.add_area(area)
+
+
+def test_views_keep_an_area_from_a_second_registration() -> None:
+    """Nothing that is held turns, whatever comes after."""
+    with pyzcrx.Area.anonymous(4 * MIB) as area:
+        with pyzcrx.Ring() as ring, connected() as (client, server):
+            ifq = register(ring, area)
+            ifq.receive(server)
+            client.sendall(b"A" * 9000)
+            data = (e for e in ring.events(START_S) if isinstance(e, pyzcrx.Data))
+            buffer = next(data).buffer
+            array = numpy.ndarray((len(buffer),), "u1", buffer.view())
+        with pyzcrx.Ring() as ring, pytest.raises(pyzcrx.AreaInUse, match="1 Buffers out"):
+            register(ring, area)
+        assert set(array) == {ord("A")}
+        with buffer:
+            pass
+        del array, data
+        with pyzcrx.Ring() as ring, connected() as (client, server):
+            ifq = register(ring, area)
+            request = ifq.receive(server)
+            client.sendall(b"B" * 9000)
+            client.shutdown(socket.SHUT_WR)
+            for event in ring.events(START_S):
+                if isinstance(event, pyzcrx.Data):
+                    with event.buffer:
+                        assert set(event.buffer.view()) == {ord("B")}
+            assert request.received == 9000
 
 
 def test_several_ifqs_on_one_ring_keep_their_buffers_apart() -> None:

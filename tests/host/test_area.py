@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from pyzcrx import Area
 from tests.leaks import nothing_leaks
 
 PAGE = mmap.PAGESIZE
+_F_SEAL_FUTURE_WRITE = 0x10
 
 
 @pytest.mark.parametrize("size", [0, -PAGE, PAGE + 1, 1, 1 << 47, 1 << 70, True, 4096.0, "4096"])
@@ -95,3 +98,43 @@ def test_transparent_huge_pages_are_aligned() -> None:
         with nothing_leaks(), Area.anonymous(4 << 20, huge="thp") as area:
             assert area.address % (2 << 20) == 0
             area.view[(4 << 20) - 1] = 1
+
+
+@pytest.mark.parametrize("huge", [None, "2M"])
+def test_nobody_can_shrink_a_memfd(huge: Any) -> None:
+    with nothing_leaks(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", pyzcrx.FallbackWarning)  # no huge pages are free
+        area = Area.memfd(2 << 20, huge=huge)
+        assert fcntl.fcntl(area.fd, fcntl.F_GET_SEALS) == fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+        for size in (0, PAGE, 4 << 20):
+            with pytest.raises(PermissionError):
+                os.ftruncate(area.fd, size)
+        with open(f"/proc/self/fd/{area.fd}", "r+b") as other, pytest.raises(PermissionError):
+            other.truncate(0)
+        area.view[-1] = 7
+        assert area.view[-1] == 7
+        area.close()
+
+
+def test_others_can_be_left_a_memory_to_read_only() -> None:
+    """What the docstring tells users to add."""
+    with Area.memfd(PAGE) as area:
+        fcntl.fcntl(area.fd, fcntl.F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+        area.view[0] = 5
+        with mmap.mmap(area.fd, PAGE, prot=mmap.PROT_READ) as again:
+            assert again[0] == 5
+        with pytest.raises(PermissionError):
+            mmap.mmap(area.fd, PAGE)
+        with pytest.raises(PermissionError):
+            os.write(area.fd, b"x")
+
+
+def test_a_memfd_that_cannot_be_sealed_is_said_aloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EINVAL, "no seals here")
+
+    monkeypatch.setattr("pyzcrx.area.fcntl.fcntl", refuse)
+    with pytest.warns(pyzcrx.FallbackWarning, match=r"cannot be sealed \(errno 22\).*SIGBUS"):
+        area = Area.memfd(PAGE)
+    with area:
+        assert area.fd >= 0

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 import pyzcrx
+from pyzcrx._lease import Account
+from pyzcrx.buffer import Buffer
+from pyzcrx.memory import Mapping
 from tests.leaks import nothing_leaks
 
 
@@ -343,3 +346,21 @@ def test_an_iterator_is_its_owners() -> None:
         for event in (first, next(iterator)):
             assert isinstance(event, pyzcrx.Accepted)
             os.close(event.fd)
+
+
+def test_a_send_in_flight_at_close_lets_go_of_its_buffers() -> None:
+    account, mapping = Account(), Mapping.anonymous(1 << 20)
+    account.take(1)
+    buffer = Buffer(account, mapping.span, 0, 1 << 20, 0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ring = pyzcrx.Ring()
+        send = ring.send(ours, [buffer, b"more"])
+        assert not list(ring.events(0))  # nobody reads: it stays in flight
+        with pytest.raises(pyzcrx.ViewsAlive):
+            buffer.release()
+        ring.close()
+        buffer.release()
+    assert account.given == 1
+    assert send.buffers[0] is buffer
+    mapping.close()

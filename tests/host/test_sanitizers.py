@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 TESTS = (
     "tests/host/test_hostile_rings.py",
     "tests/unit/test_lease.py",
+    "tests/unit/test_views.py",
     "tests/unit/test_refill.py",
     "tests/unit/test_model.py",
 )

@@ -123,3 +123,29 @@ def test_the_environment_asks_for_it() -> None:
             env=os.environ | {"PYZCRX_DEBUG": value},
         )
         assert done.stdout.startswith(expected)
+
+
+def test_views_that_outlive_a_with_block_are_warned_of_at_close() -> None:
+    kernel = ModelKernel()
+    with debugged(kernel) as (ring, ifq):
+        ifq.receive(filled(kernel, PAGE).fileno())
+        (buffer,) = buffers(ring)
+        with buffer:
+            view = buffer.view()
+        with pytest.warns(
+            pyzcrx.LeakWarning,
+            match=r"is viewed while its ring closes; .* released at .*test_debug",
+        ):
+            ring.close()
+        assert bytes(view) == bytes(PAGE)
+
+
+def test_an_array_that_keeps_the_address_of_a_batch_is_warned_of() -> None:
+    kernel = ModelKernel()
+    with debugged(kernel) as (ring, ifq):
+        request = ifq.receive(filled(kernel, PAGE).fileno())
+        batch = ring.wait(0)
+        array = numpy.ndarray((PAGE,), "u1", batch.view(request, 0))
+        with pytest.warns(pyzcrx.LeakWarning, match="lives on"):
+            batch.release()
+        assert set(array) == {POISON}

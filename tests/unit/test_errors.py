@@ -21,6 +21,7 @@ REGISTRATION = {
     errno.ENODEV: pyzcrx.NoSuchInterface,
     errno.ENODATA: pyzcrx.ProviderIgnored,
     errno.ENOMEM: pyzcrx.NoMemory,
+    errno.EFAULT: pyzcrx.BadAreaMemory,
 }
 RECEIVE = {
     errno.EFAULT: pyzcrx.WrongQueue,
@@ -31,8 +32,16 @@ RECEIVE = {
     errno.ECANCELED: pyzcrx.Cancelled,
     errno.ENODEV: pyzcrx.InterfaceGone,
 }
-TABLE = [("register ifq", number, kind) for number, kind in REGISTRATION.items()] + [
-    ("receive", number, kind) for number, kind in RECEIVE.items()
+ADD_AREA = {errno.EFAULT: pyzcrx.BadAreaMemory, errno.ENODEV: pyzcrx.InterfaceGone}
+TABLE = [
+    (operation, number, kind)
+    for operation, row in (
+        ("register ifq", REGISTRATION),
+        ("register ifq NODEV", {errno.EFAULT: pyzcrx.BadAreaMemory}),
+        ("add area", ADD_AREA),
+        ("receive", RECEIVE),
+    )
+    for number, kind in row.items()
 ]
 
 

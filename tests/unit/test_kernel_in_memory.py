@@ -135,21 +135,26 @@ def test_a_wake_up() -> None:
         assert ring.wait(0).events == []
 
 
-def test_one_ring_and_one_ifq() -> None:
+def test_one_ifq_a_ring() -> None:
     with (
         ModelKernel() as kernel,
         pyzcrx.Ring() as ring,
         pyzcrx.Area.anonymous(PAGE) as area,
         pyzcrx.Area.anonymous(PAGE) as other,
     ):
-        with pytest.raises(pyzcrx.NotSupported, match="one ring"):
-            pyzcrx.Ring()
-        ring.register_ifq(area)
+        mine = ring.register_ifq(area)
         with pytest.raises(pyzcrx.NotSupported, match="one ifq"):
             ring.register_ifq(other)
+        with pyzcrx.Ring() as another:
+            its = another.register_ifq(other)
+            for here, ifq, byte in ((ring, mine, b"m"), (another, its, b"i")):
+                sock = kernel.socket()
+                sock.send(byte)
+                request = ifq.receive(sock.fileno())
+                batch = here.wait(0)
+                assert batch.view(request, 0) == byte
+                batch.release()
         ring.close()
-        with pyzcrx.Ring() as again:
-            again.register_ifq(other)
         assert kernel.breaches == []
 
 

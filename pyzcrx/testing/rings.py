@@ -1,0 +1,75 @@
+"""One ring of the kernel in memory: its requests, its completions, its pool."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from typing import Any
+
+from pyzcrx._ffi import lib
+from pyzcrx.testing.completions import Completions
+from pyzcrx.testing.pool import Pool
+from pyzcrx.testing.requests import Cancel, Poll, Request
+
+_MOST_WAIT_MS = 10
+"""How long a turn waits for a descriptor that is polled, where nothing else happens."""
+
+
+class ModelRing:
+    """*memory* is where the ring's indices lie; *room* is that of its completion queue."""
+
+    def __init__(self, memory: int, entries: int, room: int) -> None:
+        self.memory = memory
+        self.entries = entries
+        self.pool = Pool()
+        self.armed: deque[Request] = deque()
+        self.signal = -1
+        """The eventfd that is added to when a turn might bring something; -1: none."""
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._prepared: deque[Request] = deque()
+        self._cq = Completions(room)
+
+    def prepare(self, request: Request) -> None:
+        """Serve *request* from the next turn on; one that was prepared just now, once."""
+        if not (self._prepared and request.same_as(self._prepared[-1])):
+            self._prepared.append(request)
+
+    def changed(self) -> None:
+        """Something happened, which a turn might bring."""
+        if self.signal >= 0 and (self.armed or self._prepared):
+            lib.pz_signal_set(self.signal)
+
+    def turn(self, timeout_ns: int, takes: int, columns: Any) -> int:
+        if not self._run(takes) and timeout_ns:
+            self._wait(timeout_ns, takes)
+        return self._cq.drain(columns)
+
+    def _run(self, takes: int) -> bool:
+        """Serve every request once; gives whether there are completions."""
+        for request in self._prepared:
+            if isinstance(request, Cancel):
+                request.go_on(self._cq)
+            else:
+                self.armed.append(request)
+        self._prepared.clear()
+        self.pool.take_refill(takes)
+        for _ in range(len(self.armed)):
+            request = self.armed.popleft()
+            if not request.go_on(self._cq):
+                self.armed.append(request)
+        return self._cq.waiting
+
+    def _wait(self, timeout_ns: int, takes: int) -> None:
+        """For a while, for what is polled."""
+        poll = select.poll()
+        polled = [request for request in self.armed if isinstance(request, Poll)]
+        for request in polled:
+            poll.register(request.fd, request.events)
+        most = timeout_ns // 1_000_000 if timeout_ns > 0 else _MOST_WAIT_MS
+        if polled and poll.poll(min(most, _MOST_WAIT_MS)):
+            self._run(takes)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        self.pool.leave()
