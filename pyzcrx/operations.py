@@ -105,15 +105,22 @@ class Send:
             iov.len = len(view)
             self.size_bytes += len(view)
         result = lib.pz_prep_send(ring.raw, self.fd, self._msg, self._iov, len(buffers), self.token)
-        ring.submit(self, self.token, result, "send")
+        try:
+            ring.submit(self, self.token, result, "send")
+        except BaseException:
+            self._end_views()
+            raise
+
+    def _end_views(self) -> None:
+        for view in self._views:
+            ffi.release(view)
+        self._views = []
 
     def drop(self, res: int) -> None:
         """Nothing to undo."""
 
     def complete(self, res: int, flags: int) -> Event:  # noqa: ARG002
-        for view in self._views:
-            ffi.release(view)
-        self._views = []
+        self._end_views()
         if res == self.size_bytes:
             return Sent(self, res)
         # MSG_WAITALL: short means that the connection ended under it.
