@@ -101,6 +101,8 @@ class Iperf3Server:
         self._connections: set[Connection] = set()
         self._unproven = Idle[Connection](patience_s, clock)
         """Connections that are new or leaving, the oldest first."""
+        self._ending: set[Connection] = set()
+        """Those whose request is being cancelled: their descriptors come back in a moment."""
         self._session: Session | None = None
         self._control: Connection | None = None
         self._streams: list[Connection] = []
@@ -163,13 +165,13 @@ class Iperf3Server:
             case Accepted(fd=fd):
                 self._accepted(fd)
             case Failed(request=Accept() as request, error=error):
-                self._acceptor.failed(request, error)
+                self._acceptor.failed(request, error, freeing=bool(self._ending))
             case End(request=request) | Limit(request=request) | Failed(request=request):
                 assert isinstance(request, Request)
                 self._gone(request)
 
     def _accepted(self, fd: int) -> None:
-        if not self._acceptor.admit(fd, len(self._connections)):
+        if not self._acceptor.admit(fd, self._staying):
             return
         connection = Connection(socket.socket(fileno=fd))
         try:
@@ -180,10 +182,14 @@ class Iperf3Server:
         self._connections.add(connection)
         self._unproven.touch(connection)
         oldest = self._unproven.longest
-        crowded = 4 * len(self._connections) > 3 * self._acceptor.most
+        crowded = 4 * self._staying > 3 * self._acceptor.most
         if crowded and oldest is not None and oldest is not connection:
             close_by_reset(oldest.sock.fileno())
             self._leave(oldest)
+
+    @property
+    def _staying(self) -> int:
+        return len(self._connections) - len(self._ending)
 
     def _gone(self, request: Request) -> None:
         """Its request is over, so that its descriptor may be closed."""
@@ -191,6 +197,7 @@ class Iperf3Server:
         assert isinstance(connection, Connection)
         connection.sock.close()
         self._connections.discard(connection)
+        self._ending.discard(connection)
         self._unproven.forget(connection)
         if connection is self._control and self._session:
             self._do(self._session.closed())
@@ -200,6 +207,7 @@ class Iperf3Server:
         connection.role = "leaving"
         self._unproven.forget(connection)
         if connection.request is not None and connection in self._connections:
+            self._ending.add(connection)
             end(connection.request)
 
     def _read(self, connection: Connection, batch: Batch, run: Run) -> None:
@@ -362,4 +370,5 @@ class Iperf3Server:
         for connection in self._connections:
             connection.sock.close()
         self._connections.clear()
+        self._ending.clear()
         self._acceptor.close()

@@ -132,8 +132,11 @@ class Acceptor:
         os.close(fd)
         return False
 
-    def failed(self, request: Accept, error: ZcrxError) -> None:
-        """*request* ended with *error*. Raises it where the listening socket is the cause."""
+    def failed(self, request: Accept, error: ZcrxError, *, freeing: bool = False) -> None:
+        """*request* ended with *error*. Raises it where the listening socket is the cause.
+
+        freeing: connections are about to be closed, so that the next turn may try again.
+        """
         if request is not self._accept:
             return  # stopped
         number = error.errno if isinstance(error, KernelError) else None
@@ -142,6 +145,9 @@ class Acceptor:
         if self._refused:  # which freed descriptors
             self._refused = False
             self._arm()
+            return
+        if freeing:
+            self._retry_at = self._clock()
             return
         if number in _NO_DESCRIPTOR:
             self._refuse_waiting()

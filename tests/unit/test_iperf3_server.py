@@ -16,7 +16,7 @@ import pyzcrx
 from pyzcrx.bench import iperf3_server
 from pyzcrx.bench.iperf3 import COOKIE_BYTES, MAX_TIME_S, State, framed
 from pyzcrx.bench.iperf3_server import OVERTIME_S, Iperf3Server, TestResult
-from pyzcrx.cli.acceptor import REFUSALS, RETRY_S, close_by_reset
+from pyzcrx.cli.acceptor import REFUSALS, RETRY_S, SPARE, close_by_reset
 from pyzcrx.meanings import kernel_error
 from tests.unit.mishaps import kernel_errors
 from tests.unit.plain import PlainIfq, PlainRing
@@ -348,6 +348,23 @@ def test_a_crowd_without_a_word_takes_no_place(
         assert bench.told[0].trouble == ""
         bench.served()
         bench.server.close()
+
+
+@pytest.mark.parametrize("most", [16, 24, 48])
+def test_who_comes_behind_a_crowd_is_served(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """It is accepted in a burst with many of them."""
+    monkeypatch.setattr(iperf3_server, "make_room", lambda _n: most)
+    for crowd in range(most - SPARE, most + 2 * SPARE, 3):
+        with PlainRing(descriptors=most + SPARE) as ring:
+            bench = Bench(ring)
+            for _ in range(crowd):
+                ring.connect()
+            peer = Peer(bench)
+            peer.control.sendall(COOKIE)
+            for _ in range(crowd + 10):
+                bench.server.turn(0)
+            assert peer.control.recv(1) == bytes([State.PARAM_EXCHANGE])
+            bench.server.close()
 
 
 def test_a_test_among_others_who_do_not_stop_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
