@@ -51,6 +51,10 @@ from __future__ import annotations
 import errno as _errno
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyzcrx.holders import Held
 
 # Two errnos share a number; the kernel's sources say EOPNOTSUPP and EAGAIN.
 _NAMES = dict(_errno.errorcode) | {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN"}
@@ -272,13 +276,19 @@ class AccountsDoNotBalance(ZcrxError):
 class AreaHeld(ZcrxError):
     """``pressure="raise"``: the consumer holds more of the area than it can spare.
 
-    ``holders``: the buffers held longest (:class:`pyzcrx.Holder`). Release some and go
-    on: nothing was lost, and the next turn looks again.
+    ``holders``: the buffers held longest (:class:`pyzcrx.Holder`). ``by_request``: what
+    each request's buffers amount to, those with most bytes first
+    (:class:`pyzcrx.holders.Held`). Release some and go on: nothing was lost, and the next
+    turn checks again. After it the next turn goes on if sends are in flight, since only
+    a turn ends these and gives their buffers back.
     """
 
-    def __init__(self, text: str, holders: Sequence[object] = ()) -> None:
+    def __init__(
+        self, text: str, holders: Sequence[object] = (), by_request: Sequence[Held] = ()
+    ) -> None:
         super().__init__(text)
         self.holders = holders
+        self.by_request = by_request
 
 
 class PressureWarning(UserWarning):

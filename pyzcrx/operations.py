@@ -143,10 +143,14 @@ class Send:
         self._taken = 0
         """Bytes that the kernel took before the request in flight."""
         self._polling = False
-        self._held = hold(self.fd, "send")
-        for i in range(len(buffers)):
-            self._point(i, 0)
-        self._submit(0)
+        try:
+            self._held = hold(self.fd, "send")
+            for i in range(len(buffers)):
+                self._point(i, 0)
+            self._submit(0)
+        except BaseException:
+            self._end_views()
+            raise
 
     def _point(self, i: int, begin: int) -> None:
         """Entry *i* leads to what of its buffer lies behind the first *begin* bytes of all."""
@@ -180,10 +184,13 @@ class Send:
 
     def _let_go(self) -> None:
         """The buffers and the socket are the user's alone again."""
+        self._end_views()
+        self._held.close()
+
+    def _end_views(self) -> None:
         for view in self._views:
             ffi.release(view)
         self._views = []
-        self._held.close()
 
     # Told again from the start if a signal handler raises in it: so what it changes
     # comes last, and a request that was prepared is not prepared twice (csrc/receive.c).

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pyzcrx.area import Area
 from pyzcrx.caller import warn
 from pyzcrx.errors import AreaHeld, FallbackWarning, KernelError, NotSupported, PressureWarning
-from pyzcrx.holders import held_by_request, holders
+from pyzcrx.holders import Held, held_by_request, holders
 from pyzcrx.memory import PAGE
 from pyzcrx.pressure import Pressure, area_advice
 
@@ -51,6 +51,8 @@ class Relief:
         self._exact = ifq.nodev or (pressure is not None and pressure.low_water_bytes is not None)
         self.warned = False
         """Whether the one PressureWarning was given."""
+        self._raised_ns = -1
+        """The clock of the turn after which AreaHeld was raised last."""
         self._due_ns: dict[str, int] = {}
         self._looked_used: dict[str, int] = {}
         self._can_grow = self._policy in ("copy", "grow")
@@ -198,18 +200,25 @@ class Relief:
     def _warn(self) -> None:
         if not self.warned:
             self.warned = True
+            held = self._held(held_by_request(self._ifq))
             warn(
-                f"{self._held()}; release sooner, use a larger area, or register with pressure=",
+                f"{held}; release sooner, use a larger area, or register with pressure=",
                 PressureWarning,
             )
 
     def _raise(self) -> None:
-        raise AreaHeld(f"{self._held()}; release some", holders(self._ifq, 10))
+        """Once a turn while sends are in flight: only a turn brings their buffers back."""
+        ring = self._ifq.ring
+        if ring.now_ns == self._raised_ns and ring.lends:
+            return
+        self._raised_ns = ring.now_ns
+        by_request = held_by_request(self._ifq)
+        text = f"{self._held(by_request)}; release some"
+        raise AreaHeld(text, holders(self._ifq, 10), by_request)
 
-    def _held(self) -> str:
+    def _held(self, by_request: list[Held]) -> str:
         ifq = self._ifq
         text = f"{ifq.account.leased} of {self._total} buffers of the area are held"
-        by_request = held_by_request(ifq)
         if by_request:
             most = by_request[0]
             text += f", most by {most.request}: {most.size_bytes} bytes in {most.buffers}"

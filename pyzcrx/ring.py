@@ -323,6 +323,11 @@ class RingCore:
         return len(self._operations)
 
     @property
+    def lends(self) -> bool:
+        """Whether an operation in flight has buffers of the user's: a send."""
+        return any(getattr(each, "buffers", ()) for each in self._operations.values())
+
+    @property
     def in_flight(self) -> int:
         """Requests that are not over: armed, or waiting to be armed again."""
         return self.armed + sum(child.parked for child in self._children)

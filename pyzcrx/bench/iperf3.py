@@ -27,8 +27,11 @@ from typing import Any
 COOKIE_BYTES = 37
 MAX_JSON_BYTES = 64 << 10
 MAX_STREAMS = 128
+MAX_TIME_S = 86400
+MAX_AMOUNT = 1 << 63
 NOT_IMPLEMENTED = 13
 BAD_PARAMETERS = 123
+_SHOWN_CHARS = 40
 _LENGTH = struct.Struct(">I")
 _ERRNOS = struct.Struct(">II")
 
@@ -86,16 +89,17 @@ class Parameters:
         def number(name: str, default: int, least: int, most: int) -> int:
             value = told.get(name, default)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise ProtocolError(f"its {name} is {value!r}")
+                raise ProtocolError(f"its {name} is {_shown(value)}")
             return value
 
+        version = told.get("client_version")
         return cls(
             streams=number("parallel", 1, 1, MAX_STREAMS),
-            time_s=number("time", 0, 0, 86400),
+            time_s=number("time", 0, 0, MAX_TIME_S),
             omit_s=number("omit", 0, 0, 600),
-            size_bytes=number("num", 0, 0, 1 << 63),
-            blocks=number("blockcount", 0, 0, 1 << 63),
-            client_version=str(told.get("client_version", "?"))[:40],
+            size_bytes=number("num", 0, 0, MAX_AMOUNT),
+            blocks=number("blockcount", 0, 0, MAX_AMOUNT),
+            client_version=version[:_SHOWN_CHARS] if isinstance(version, str) else "?",
         )
 
 
@@ -174,6 +178,8 @@ class Session:
     parameters: Parameters = field(default_factory=Parameters)
     over: bool = False
     _joined: int = 0
+    _answering: bool = False
+    """The client told its results and ours are still to come."""
     _pending: bytearray = field(default_factory=bytearray)
 
     def begin(self) -> list[Event]:
@@ -220,6 +226,7 @@ class Session:
             "streams": list(streams),
         }
         self.state = State.DISPLAY_RESULTS
+        self._answering = False
         return [Reply(framed(message) + bytes([State.DISPLAY_RESULTS]))]
 
     def closed(self) -> list[Event]:
@@ -233,7 +240,7 @@ class Session:
 
     def _step(self) -> list[Event] | None:
         """What the pending bytes mean next; None: not enough of them."""
-        if self.state in (State.PARAM_EXCHANGE, State.EXCHANGE_RESULTS):
+        if not self._answering and self.state in (State.PARAM_EXCHANGE, State.EXCHANGE_RESULTS):
             return self._json()
         if not self._pending:
             return None
@@ -267,13 +274,30 @@ class Session:
             self.parameters = Parameters.of(message)
             self.state = State.CREATE_STREAMS
             return [Reply(bytes([State.CREATE_STREAMS]))]
-        return [ResultsWanted(dict(_sent(message)))]
+        sent_bytes = dict(_sent(message))
+        self._answering = True
+        return [ResultsWanted(sent_bytes)]
 
 
 def _sent(message: Any) -> Iterator[tuple[int, int]]:
     """Number and bytes of each stream in the client's results."""
     try:
         for stream in message["streams"]:
-            yield int(stream["id"]), int(stream["bytes"])
+            yield _amount(stream["id"]), _amount(stream["bytes"])
     except (KeyError, TypeError, ValueError, OverflowError):
         raise ProtocolError("its results cannot be read") from None
+
+
+def _amount(value: Any) -> int:
+    """Large ones come as floats."""
+    if not isinstance(value, int | float) or not 0 <= value <= MAX_AMOUNT:
+        raise ValueError
+    return int(value)
+
+
+def _shown(value: Any) -> str:
+    """A value of the client's for people: short, printable, and not entered, however deep."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."

@@ -3,6 +3,10 @@
 On a card every connection to the port lands in the area, the control connection too, so
 all of them are read through the ring. Streams are only counted: no entry of a batch is
 looked at.
+
+No peer ends, blocks or starves the server. Each step of a test has its time, which nothing
+that a client says makes longer, and payload only as long as it comes. Connections that have
+not given a test's cookie leave, the oldest first, before there is no room for others.
 """
 
 from __future__ import annotations
@@ -16,6 +20,8 @@ from dataclasses import dataclass, field
 from pyzcrx.batch import Batch, Run
 from pyzcrx.bench.iperf3 import (
     COOKIE_BYTES,
+    MAX_STREAMS,
+    MAX_TIME_S,
     Ended,
     Event,
     Over,
@@ -27,7 +33,9 @@ from pyzcrx.bench.iperf3 import (
     is_cookie,
     stream_result,
 )
-from pyzcrx.errors import NotConnected
+from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, make_room
+from pyzcrx.cli.idle import Idle
+from pyzcrx.errors import KernelError
 from pyzcrx.events import Accepted, End, Failed, Limit
 from pyzcrx.events import Event as RingEvent
 from pyzcrx.ifq import Ifq
@@ -36,11 +44,12 @@ from pyzcrx.operations import Accept
 from pyzcrx.receive import Request
 
 PATIENCE_S = 20.0
-"""For a cookie, and for everything between it and the test's start, or after its end."""
+"""For a cookie; for each step before the test's start or after its end; for some payload."""
 SETTLE_PART = 0.25
 """Of that, for the last bytes of the streams once the client has said how many it sent."""
 OVERTIME_S = 60.0
-"""A test of so many seconds may take so many more."""
+"""A test of so many seconds may take so many more; one of bytes or blocks a day and these."""
+MAX_CONNECTIONS = 4 * MAX_STREAMS
 
 
 @dataclass(eq=False)
@@ -48,7 +57,6 @@ class Connection:
     """One connection: new until its cookie came, then of a session or about to go."""
 
     sock: socket.socket
-    since: float
     request: Request | None = None
     head: bytearray = field(default_factory=bytearray)
     role: str = "new"
@@ -71,7 +79,7 @@ class Iperf3Server:
     """Serves one test at a time; whoever comes meanwhile is told ACCESS_DENIED.
 
     ``told`` is called with each test's TestResult; a client that is silent for
-    ``patience_s`` where it should speak is given up.
+    ``patience_s`` where it should speak or send is given up.
     """
 
     def __init__(
@@ -82,19 +90,28 @@ class Iperf3Server:
         *,
         told: Callable[[TestResult], None],
         patience_s: float = PATIENCE_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ring = ring
         self._ifq = ifq
         self._told = told
         self._patience_s = patience_s
-        self._accept: Accept = ring.accept(listener)
+        self._clock = clock
+        self._acceptor = Acceptor(ring, listener, make_room(MAX_CONNECTIONS), clock)
         self._connections: set[Connection] = set()
+        self._unproven = Idle[Connection](patience_s, clock)
+        """Connections that are new or leaving, the oldest first."""
+        self._ending: set[Connection] = set()
+        """Those whose request is being cancelled: their descriptors come back in a moment."""
         self._session: Session | None = None
         self._control: Connection | None = None
         self._streams: list[Connection] = []
         self._wanted: ResultsWanted | None = None
-        self._deadline = 0.0
+        self._deadline = self._last = float("inf")
+        """When the session is given up as it is, and when whatever comes."""
         self._began = self._ended = self._omit_until = 0.0
+        self._payload = False
+        """Whether some came."""
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self.tests = 0
         """How many are over."""
@@ -105,11 +122,13 @@ class Iperf3Server:
         return not self._connections
 
     def turn(self, timeout: float | None = None) -> None:
-        """Wait for something to happen, at most *timeout* s, and deal with it."""
-        if self._connections:
-            timeout = min(timeout, 0.2) if timeout is not None else 0.2
-        batch = self._ring.wait(timeout)
-        now = time.monotonic()
+        """Wait for something to happen, at most *timeout* s, and deal with it.
+
+        Raises InterfaceGone once the card was taken away.
+        """
+        batch = self._ring.wait(self._wait_s(timeout))
+        now = self._clock()
+        self._acceptor.resume()
         if self._omit_until and now >= self._omit_until:
             self._omit_until = 0.0
             self._count_from(now)
@@ -117,34 +136,60 @@ class Iperf3Server:
             connection = run.request.context
             assert isinstance(connection, Connection)
             if connection.role == "stream":
-                if not self._began:
-                    self._first_payload(now)
+                self._progress(now)
                 connection.size_bytes += run.size_bytes
             elif connection.role in ("new", "control"):
                 self._read(connection, batch, run)
         batch.release()
         for event in batch.events:
-            self._handle(event, now)
+            self._handle(event)
+        if self._ifq.gone is not None:
+            raise self._ifq.gone
         self._settle(now)
         self._expire(now)
 
+    def _wait_s(self, timeout: float | None) -> float | None:
+        """*timeout*, or less where something is due before."""
+        now = self._clock()
+        waits = [timeout, self._acceptor.wait_s(), self._unproven.wait_s()]
+        if self._omit_until:
+            waits.append(max(0.0, self._omit_until - now))
+        if self._session is not None:
+            waits.append(max(0.0, self._deadline - now))
+        return min((s for s in waits if s is not None), default=None)
+
     # -- connections --------------------------------------------------------
 
-    def _handle(self, event: RingEvent, now: float) -> None:
+    def _handle(self, event: RingEvent) -> None:
         match event:
             case Accepted(fd=fd):
-                connection = Connection(socket.socket(fileno=fd), now)
-                try:
-                    connection.request = self._ifq.receive(fd, context=connection)
-                except NotConnected:
-                    connection.sock.close()
-                    return
-                self._connections.add(connection)
-            case Failed(request=Accept(), error=error):
-                raise error
+                self._accepted(fd)
+            case Failed(request=Accept() as request, error=error):
+                self._acceptor.failed(request, error, freeing=bool(self._ending))
             case End(request=request) | Limit(request=request) | Failed(request=request):
                 assert isinstance(request, Request)
                 self._gone(request)
+
+    def _accepted(self, fd: int) -> None:
+        if not self._acceptor.admit(fd, self._staying):
+            return
+        connection = Connection(socket.socket(fileno=fd))
+        try:
+            connection.request = self._ifq.receive(fd, context=connection)
+        except KernelError:  # it went already; if the card did, the turn says so
+            connection.sock.close()
+            return
+        self._connections.add(connection)
+        self._unproven.touch(connection)
+        oldest = self._unproven.longest
+        crowded = 4 * self._staying > 3 * self._acceptor.most
+        if crowded and oldest is not None and oldest is not connection:
+            close_by_reset(oldest.sock.fileno())
+            self._leave(oldest)
+
+    @property
+    def _staying(self) -> int:
+        return len(self._connections) - len(self._ending)
 
     def _gone(self, request: Request) -> None:
         """Its request is over, so that its descriptor may be closed."""
@@ -152,14 +197,18 @@ class Iperf3Server:
         assert isinstance(connection, Connection)
         connection.sock.close()
         self._connections.discard(connection)
+        self._ending.discard(connection)
+        self._unproven.forget(connection)
         if connection is self._control and self._session:
             self._do(self._session.closed())
 
     def _leave(self, connection: Connection) -> None:
         """Close it, once its request has ended."""
         connection.role = "leaving"
+        self._unproven.forget(connection)
         if connection.request is not None and connection in self._connections:
-            connection.request.cancel()
+            self._ending.add(connection)
+            end(connection.request)
 
     def _read(self, connection: Connection, batch: Batch, run: Run) -> None:
         for i in range(run.start, run.stop):
@@ -183,20 +232,25 @@ class Iperf3Server:
             self._leave(connection)
         elif self._session is None:
             connection.role = "control"
+            self._unproven.forget(connection)
             self._control = connection
             self._session = Session(cookie)
             self._streams = []
             self._wanted = None
             self._began = self._ended = self._omit_until = 0.0
-            self._deadline = time.monotonic() + self._patience_s
+            self._payload = False
+            self._last = float("inf")
+            self._deadline = self._clock() + self._patience_s
             self._do(self._session.begin())
         elif self._session.wants_streams and cookie == self._session.cookie:
             connection.role = "stream"
+            self._unproven.forget(connection)
             self._streams.append(connection)
             self._do(self._session.stream_joined())
         else:
             self._say(connection, bytes([State.ACCESS_DENIED]))
-            connection.role = "leaving"  # the client closes when it has read that
+            connection.role = "leaving"
+            self._unproven.touch(connection)  # the client closes when it has read that
 
     @staticmethod
     def _say(connection: Connection, data: bytes) -> bool:
@@ -220,26 +274,37 @@ class Iperf3Server:
                         self._do(session.closed())
                         return
                 case Started():
-                    self._start(session)
+                    self._start(session, self._clock())
                 case Ended():
-                    self._ended = time.monotonic()
+                    self._ended = self._clock()
+                    self._omit_until = 0.0
                     self._deadline = self._ended + self._patience_s
                 case ResultsWanted():
                     self._wanted = event
-                    self._deadline = time.monotonic() + SETTLE_PART * self._patience_s
+                    self._deadline = self._clock() + SETTLE_PART * self._patience_s
                 case Over(trouble=trouble):
                     self._finish(trouble)
 
-    def _start(self, session: Session) -> None:
+    def _start(self, session: Session, now: float) -> None:
         wanted = session.parameters
-        limit = wanted.time_s + wanted.omit_s + OVERTIME_S
-        self._deadline = time.monotonic() + limit if wanted.time_s else float("inf")
-
-    def _first_payload(self, now: float) -> None:
-        """The client's clock runs: it may have started a good while after we told it to."""
+        self._last = now + (wanted.time_s or MAX_TIME_S) + wanted.omit_s + OVERTIME_S
+        self._deadline = min(now + self._patience_s, self._last)
         self._count_from(now)
-        if self._session is not None and self._session.parameters.omit_s:
-            self._omit_until = now + self._session.parameters.omit_s
+
+    def _progress(self, now: float) -> None:
+        """Payload comes, from the first on of which the client's clock runs.
+
+        That may be a good while after it was told to start.
+        """
+        session = self._session
+        if session is None or session.state is not State.TEST_RUNNING:
+            return
+        self._deadline = min(now + self._patience_s, self._last)
+        if not self._payload:
+            self._payload = True
+            self._count_from(now)
+            if session.parameters.omit_s:
+                self._omit_until = now + session.parameters.omit_s
 
     def _count_from(self, now: float) -> None:
         self._began = now
@@ -272,16 +337,13 @@ class Iperf3Server:
         self._do(self._session.results(results, (user, system)))
 
     def _expire(self, now: float) -> None:
-        for connection in list(self._connections):
-            waiting = connection.role in ("new", "leaving")
-            if waiting and now - connection.since > self._patience_s:
-                connection.since = now
-                self._leave(connection)
-        if self._session is not None and now > self._deadline:
+        for connection in self._unproven.due():
+            self._leave(connection)
+        if self._session is not None and now >= self._deadline:
             self._finish(f"the client fell silent in {self._session.state.name}")
 
     def _finish(self, trouble: str) -> None:
-        seconds = (self._ended or time.monotonic()) - self._began if self._began else 0.0
+        seconds = (self._ended or self._clock()) - self._began if self._began else 0.0
         size_bytes = sum(stream.size_bytes for stream in self._streams)
         result = TestResult(len(self._streams), size_bytes, seconds, trouble)
         assert self._control is not None
@@ -308,3 +370,5 @@ class Iperf3Server:
         for connection in self._connections:
             connection.sock.close()
         self._connections.clear()
+        self._ending.clear()
+        self._acceptor.close()

@@ -171,7 +171,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     show_default=True,
     metavar="SECONDS",
     type=click.FloatRange(0, min_open=True),
-    help="With --serve-iperf3: for what a client should say next.",
+    help="With --serve-iperf3: for what a client should say or send next.",
 )
 @click.option(
     "--memory-bandwidth",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import time
 from contextlib import ExitStack
@@ -12,11 +11,12 @@ import click
 
 import pyzcrx
 from pyzcrx.area import HugePages
+from pyzcrx.cli.acceptor import make_room
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
 from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
 from pyzcrx.cli.placement import place, placement_options
-from pyzcrx.cli.server import Server
+from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.user import user_option
 from pyzcrx.memory import PAGE
 from pyzcrx.pace import MOST_US
@@ -144,9 +144,9 @@ class Stop:
 @click.option(
     "--max-connections",
     type=click.IntRange(1),
-    default=20_000,
+    default=MAX_CONNECTIONS,
     show_default=True,
-    help="Connections at a time; more are refused.",
+    help="Connections at a time; more are refused. Fewer where ulimit -Hn has no room for them.",
 )
 @click.option(
     "--idle-timeout",
@@ -197,9 +197,6 @@ def main(
     worker = None
     if user is not None:
         worker = become_worker(user, put_back=lambda _pid: _put_back(card.prepared))
-    # Many clients are many descriptors; the soft limit is a convention.
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     with ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
@@ -226,6 +223,7 @@ def main(
         if rcvbuf_bytes is None and not (nodev or discard):
             rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)
         tally = place(ring, cpu, busy_poll_us, interface, queue)
+        max_connections = make_room(max_connections)
         if worker is not None:
             worker.drop()
         server = Server(
@@ -235,6 +233,7 @@ def main(
             discard=discard,
             once=once,
             ending=tally.note,
+            told=lambda line: click.echo(f"zcrx-echo: {line}", err=True),
             # A connection must not take the area from all others.
             backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
             rcvbuf_bytes=rcvbuf_bytes,

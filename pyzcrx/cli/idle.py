@@ -26,6 +26,11 @@ class Idle(Generic[T]):
             self._since.pop(thing, None)
             self._since[thing] = self._clock()
 
+    @property
+    def longest(self) -> T | None:
+        """What did nothing for the longest time, if there is anything."""
+        return next(iter(self._since), None)
+
     def forget(self, thing: T) -> None:
         """It is gone."""
         self._since.pop(thing, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 
@@ -66,6 +67,7 @@ def serve(
         address, bound_port = listener.getsockname()[:2]
         how = f"{interface} queue {queue}" if interface else "NODEV: the kernel copies"
         click.echo(f"zcrx-bench: listening on {address} port {bound_port} ({how})", err=True)
+        began = time.monotonic()
         watch = Watch(setup)
         while not stop.asked and not (once and server.tests and server.idle):
             server.turn(watch.left())
@@ -73,6 +75,7 @@ def serve(
         stop.ignore()
         server.stop()
         stats = ifq.stats()
+        stats.seconds = time.monotonic() - began
         ring.close()
         server.close()
     click.echo(stats_json(stats) if as_json else f"zcrx-bench: {stats_text(stats)}", err=True)

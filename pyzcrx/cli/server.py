@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
+import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from pyzcrx.batch import Batch, Run
 from pyzcrx.buffer import Buffer
+from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, shut
 from pyzcrx.cli.idle import Idle
-from pyzcrx.errors import NotConnected, ZcrxError
+from pyzcrx.errors import AreaHeld, KernelError, ZcrxError
 from pyzcrx.events import Accepted, End, Event, Failed, Limit, Sent
 from pyzcrx.ifq import Ifq
 from pyzcrx.loop import Ring
@@ -27,11 +27,7 @@ SEND_BUFFERS = 256
 PIECE_BYTES = 4096
 """Small pieces are gathered up to this."""
 
-_RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER: close by RST, with nothing left behind."""
-
-ACCEPT_RETRY_S = 0.1
-"""When accepting stopped for want of descriptors and no connection closes to free one."""
+MAX_CONNECTIONS = 20_000
 
 
 class Connection:
@@ -75,6 +71,10 @@ class Server:
     max_connections: more are refused, by RST. idle_timeout_s: a connection that in
     this time neither sent nor took anything is reset. once: serve one connection,
     then be done. ending: called with a connection's descriptor before that is closed.
+    told: called with a line about a connection that was reset, since it held most of an
+    area that ran low (pressure policy "raise").
+
+    What fails for one connection ends that connection alone.
     """
 
     def __init__(
@@ -88,45 +88,44 @@ class Server:
         backlog_bytes: int = 1 << 18,
         rcvbuf_bytes: int | None = None,
         ending: Callable[[int], None] = lambda _fd: None,
-        max_connections: int | None = None,
+        told: Callable[[str], None] = lambda _line: None,
+        max_connections: int = MAX_CONNECTIONS,
         idle_timeout_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if rcvbuf_bytes is not None:
             # Inherited by what is accepted; the kernel books twice as much.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf_bytes)
         self._ring = ring
         self._ifq = ifq
-        self._listener = listener
         self._discard = discard
         self._once = once
         self._backlog_bytes = backlog_bytes
         self._ending = ending
-        self._max_connections = max_connections
-        self._idle = Idle[Connection](idle_timeout_s)
+        self._told = told
+        self._idle = Idle[Connection](idle_timeout_s, clock)
         self._connections: dict[int, Connection] = {}
-        self._accept: Accept | None = ring.accept(listener)
-        self._accept_failed = False
+        self._acceptor = Acceptor(ring, listener, max_connections, clock)
         self.failures: deque[ZcrxError] = deque(maxlen=100)
         """Why connections ended other than cleanly, the last hundred."""
 
     @property
     def done(self) -> bool:
         """With ``once``: whether its connection is over."""
-        return self._once and self._accept is None and not self._connections
+        return self._once and self._acceptor.stopped and not self._connections
 
     def turn(self, timeout: float | None) -> None:
         """Wait for something, at most *timeout* seconds, and deal with all of it.
 
         Raises InterfaceGone once the card was taken away.
         """
-        if self._accept_failed:
-            timeout = ACCEPT_RETRY_S if timeout is None else min(timeout, ACCEPT_RETRY_S)
-        if (idle_s := self._idle.wait_s()) is not None:
-            timeout = idle_s if timeout is None else min(timeout, idle_s)
-        batch = self._ring.wait(timeout)
-        if self._accept_failed:
-            self._accept_failed = False
-            self._accept = self._ring.accept(self._listener)
+        waits = (timeout, self._acceptor.wait_s(), self._idle.wait_s())
+        try:
+            batch = self._ring.wait(min((s for s in waits if s is not None), default=None))
+        except AreaHeld as error:
+            self._reset_holder(error)
+            return
+        self._acceptor.resume()
         if self._idle.after_s is not None:
             for run in batch.runs():
                 self._idle.touch(self._connection(run.request))
@@ -190,16 +189,14 @@ class Server:
 
     def _accepted(self, fd: int) -> None:
         if self._once:
-            self._stop_accepting()
-        if self._max_connections is not None and len(self._connections) >= self._max_connections:
-            self._close_by_reset(fd)
-            os.close(fd)
+            self._acceptor.stop()
+        if not self._acceptor.admit(fd, len(self._connections)):
             return
         connection = Connection(fd)
         limit = None if self._discard else self._backlog_bytes
         try:
             connection.request = self._ifq.receive(fd, limit=limit, context=connection)
-        except NotConnected as error:
+        except KernelError as error:
             self.failures.append(error)
             os.close(fd)
             return
@@ -207,29 +204,34 @@ class Server:
         self._connections[fd] = connection
         self._idle.touch(connection)
 
-    def _stop_accepting(self) -> None:
-        if self._accept is not None:
-            self._accept.cancel()
-            self._accept = None
-
     def _advance(self, connection: Connection) -> None:
         """After anything that happened to it: send, receive on, or close."""
         c = connection
         if not c.broken:
-            if c.sending is None and c.queue:
-                buffers = [c.queue.popleft() for _ in range(min(len(c.queue), SEND_BUFFERS))]
-                c.sending = self._ring.send(c.fd, buffers, context=c)
-            if c.paused and c.unsent_bytes <= self._backlog_bytes // 2:
-                assert c.request is not None
-                c.paused = False
-                c.receiving = True
-                c.request.resume(self._backlog_bytes)
+            try:
+                self._go_on(c)
+            except KernelError as error:
+                self.failures.append(error)
+                self._break(c)
         # Only once nothing is in flight: the descriptor's number may be another's soon.
         if (c.broken or c.ended) and c.sending is None and not c.receiving:
             self._ending(c.fd)
             os.close(c.fd)
             del self._connections[c.fd]
             self._idle.forget(c)
+
+    def _go_on(self, c: Connection) -> None:
+        """Send and receive what can be. Raises KernelError where the ring takes no request."""
+        if c.sending is None and c.queue:
+            buffers = [c.queue[i] for i in range(min(len(c.queue), SEND_BUFFERS))]
+            c.sending = self._ring.send(c.fd, buffers, context=c)
+            for _ in buffers:
+                c.queue.popleft()
+        if c.paused and c.unsent_bytes <= self._backlog_bytes // 2:
+            assert c.request is not None
+            c.request.resume(self._backlog_bytes)
+            c.paused = False
+            c.receiving = True
 
     def _sent(self, send: Send, size_bytes: int) -> None:
         connection = self._connection(send)
@@ -249,9 +251,8 @@ class Server:
 
     def _failed(self, request: Request | Accept | Send, error: ZcrxError) -> None:
         if isinstance(request, Accept):
-            if request is self._accept:
-                self.failures.append(error)
-                self._accept_failed = True
+            self.failures.append(error)
+            self._acceptor.failed(request, error)
             return
         self.failures.append(error)
         connection = self._connection(request)
@@ -269,12 +270,9 @@ class Server:
         connection.broken = True
         Server._drop_queue(connection)
         if connection.sending is not None:
-            sock = socket.socket(fileno=connection.fd)
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.detach()
+            shut(connection.fd)
         if connection.receiving and connection.request is not None:
-            connection.request.cancel()
+            end(connection.request)
 
     @staticmethod
     def _drop_queue(connection: Connection) -> None:
@@ -282,18 +280,29 @@ class Server:
             if isinstance(buffer := connection.queue.popleft(), Buffer):
                 buffer.release()
 
-    @staticmethod
-    def _close_by_reset(fd: int) -> None:
-        """Whenever it is closed, it is by RST."""
-        sock = socket.socket(fileno=fd)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        sock.detach()
-
     def _time_out(self, connection: Connection) -> None:
-        self.failures.append(kernel_error(errno.ETIMEDOUT, "serve", f"fd {connection.fd}"))
-        self._close_by_reset(connection.fd)
+        self._reset(connection, kernel_error(errno.ETIMEDOUT, "serve", f"fd {connection.fd}"))
+
+    def _reset(self, connection: Connection, error: ZcrxError) -> None:
+        self.failures.append(error)
+        close_by_reset(connection.fd)
         self._break(connection)
         self._advance(connection)
+
+    def _reset_holder(self, error: AreaHeld) -> None:
+        """The area runs low: end the connection that holds most of it, for all others.
+
+        What it had in a send comes back with the next turn.
+        """
+        for request, buffers, size_bytes in error.by_request:
+            connection = request.context
+            if isinstance(connection, Connection) and not connection.broken:
+                self._told(
+                    f"reset {_peer(connection.fd)}, which held most of the area: "
+                    f"{size_bytes} bytes in {buffers} buffers"
+                )
+                self._reset(connection, error)
+                return
 
     def close(self) -> None:
         """Close every connection; the ring, closed before, has ended their requests."""
@@ -303,3 +312,16 @@ class Server:
             self._ending(connection.fd)
             os.close(connection.fd)
         self._connections.clear()
+        self._acceptor.close()
+
+
+def _peer(fd: int) -> str:
+    """Its address and port, as far as they can be had."""
+    sock = socket.socket(fileno=fd)
+    try:
+        address, port = sock.getpeername()[:2]
+    except (OSError, ValueError):
+        return f"fd {fd}"
+    finally:
+        sock.detach()
+    return f"{address} port {port}"

@@ -28,7 +28,7 @@ class ModelRing:
         """The eventfd that is added to when a turn might bring something; -1: none."""
         self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._prepared: deque[Request] = deque()
-        self._cq = Completions(room)
+        self.completions = Completions(room)
 
     def prepare(self, request: Request) -> None:
         """Serve *request* from the next turn on; one that was prepared just now, once."""
@@ -43,22 +43,22 @@ class ModelRing:
     def turn(self, timeout_ns: int, takes: int, columns: Any) -> int:
         if not self._run(takes) and timeout_ns:
             self._wait(timeout_ns, takes)
-        return self._cq.drain(columns)
+        return self.completions.drain(columns)
 
     def _run(self, takes: int) -> bool:
         """Serve every request once; gives whether there are completions."""
         for request in self._prepared:
             if isinstance(request, Cancel):
-                request.go_on(self._cq)
+                request.go_on(self.completions)
             else:
                 self.armed.append(request)
         self._prepared.clear()
         self.pool.take_refill(takes)
         for _ in range(len(self.armed)):
             request = self.armed.popleft()
-            if not request.go_on(self._cq):
+            if not request.go_on(self.completions):
                 self.armed.append(request)
-        return self._cq.waiting
+        return self.completions.waiting
 
     def _wait(self, timeout_ns: int, takes: int) -> None:
         """For a while, for what is polled."""

@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,11 +28,12 @@ class Echo:
         port: int = 0,
         card: tuple[str, ...] | None = None,
         server: str | None = None,
+        start: Callable[..., Any] = Program,
     ) -> None:
         """On CARD, or on another that the options *card* name, reached at *server*."""
         self.server = server
         card = CARD.echo_options if card is None else card
-        self.process = Program("zcrx-echo", *card, "--json", "--port", str(port), *options)
+        self.process = start("zcrx-echo", *card, "--json", "--port", str(port), *options)
         self.errors: deque[str] = deque(maxlen=200)
         self.port = self._listening()
         self._reader = threading.Thread(target=self._read_errors, daemon=True)

@@ -6,7 +6,7 @@ import json
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -131,8 +131,10 @@ def test_a_server_on_a_card_that_is_none_is_one_line() -> None:
 class Served:
     """A running ``zcrx-bench --serve-iperf3``."""
 
-    def __init__(self, patience_s: float = 120 * SLOW) -> None:
-        self.process = Program(
+    def __init__(
+        self, patience_s: float = 120 * SLOW, *, start: Callable[..., Any] = Program
+    ) -> None:
+        self.process = start(
             "zcrx-bench",
             "--serve-iperf3",
             "--json",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
 import pyzcrx
 from tests.guest.card import CARD, PATIENCE_S, Sim, register, run
 from tests.guest.echo import START_S, Echo, exchange
+from tests.guest.test_bench import COOKIE, Served
 from tests.guest.test_receive import connected
 from tests.patience import until
 from tests.sim.removal import DRIVER, abort, unbind, unload
@@ -108,6 +110,28 @@ def test_echo_ends_with_the_reason(take_away: Callable[[], None], connections: i
         assert echo.process.wait(START_S) == 1
         until(lambda: bool(echo.errors), "not a word")
         assert [line for line in echo.errors if "taken away" in line] == list(echo.errors)
+        for sock in socks:
+            abort(sock)
+
+
+@pytest.mark.usefixtures("put_back")
+@pytest.mark.parametrize("connections", [0, 3])
+@take_away
+def test_an_iperf3_server_ends_with_the_reason(
+    take_away: Callable[[], None], connections: int
+) -> None:
+    server = Served()
+    with closing(server.process):
+        socks = [server.connect() for _ in range(connections)]
+        for sock in socks:
+            sock.sendall(COOKIE)
+            assert sock.recv(1)  # it runs a test with the first, and denies the others
+        take_away()
+        _, err = server.process.communicate(START_S)
+        assert server.process.returncode == 1
+        [line] = err.splitlines()
+        assert line.startswith("zcrx-bench: receive")
+        assert "taken away" in line
         for sock in socks:
             abort(sock)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 from typing import Any
 
 import pytest
@@ -144,15 +145,58 @@ def test_bytes_and_blocks() -> None:
         struct.pack(">I", MAX_JSON_BYTES + 1),
         struct.pack(">I", 3) + b"no!",
         struct.pack(">I", 50000) + b"[" * 50000,
+        struct.pack(">I", 8) + b"\xff\xfe\0\xd8\0\xd8\0\0",
+        struct.pack(">I", 5000) + b"9" * 5000,
+        struct.pack(">I", 0),
     ],
-    ids=["too long", "no JSON", "too deep"],
+    ids=["too long", "no JSON", "too deep", "no text", "a number", "empty"],
 )
 def test_what_is_no_message_ends_it(data: bytes) -> None:
     assert isinstance(Session(COOKIE).receive(data)[-1], Over)
 
 
+@pytest.mark.parametrize("name", ["parallel", "time", "client_version", "udp", "x"])
+def test_no_depth_is_too_much(name: str) -> None:
+    """Also just below what the JSON parser takes, where others reach the limit."""
+    for depth in range(1, sys.getrecursionlimit() + 50):
+        text = b'{"%s":%s}' % (name.encode(), b"[" * depth + b"]" * depth)
+        session = Session(COOKIE)
+        session.receive(struct.pack(">I", len(text)) + text)
+        assert session.over or session.wants_streams
+
+
+@pytest.mark.parametrize("value", ["x" * 60_000, "\x1b[2J\n", 10**4000, -1, [[]], {"a": "b"}])
+def test_what_it_says_does_not_fill_the_log(value: Any) -> None:
+    [*_, over] = Session(COOKIE).receive(framed({"parallel": value}))
+    assert isinstance(over, Over)
+    assert len(over.trouble) < 100
+    assert over.trouble.isprintable()
+
+
+def test_results_are_told_once() -> None:
+    session = running()
+    session.receive(bytes([State.TEST_END]) + framed(RESULTS))
+    assert isinstance(session.receive(framed(RESULTS))[-1], Over)
+    session = running()
+    session.receive(bytes([State.TEST_END]) + framed(RESULTS))
+    assert session.receive(bytes([State.CLIENT_TERMINATE])) == [Over("the client was interrupted")]
+
+
 @pytest.mark.parametrize(
-    "results", [{}, {"streams": 1}, {"streams": [{}]}, {"streams": [{"id": "x", "bytes": 1}]}]
+    "results",
+    [
+        {},
+        [],
+        {"streams": 1},
+        {"streams": [{}]},
+        {"streams": [{"id": "x", "bytes": 1}]},
+        {"streams": [{"id": 1, "bytes": "1"}]},
+        {"streams": [{"id": 1, "bytes": -1}]},
+        {"streams": [{"id": 1, "bytes": float("nan")}]},
+        {"streams": [{"id": 1, "bytes": float("inf")}]},
+        {"streams": [{"id": 10**4000, "bytes": 1}]},
+        {"streams": {"id": 1, "bytes": 1}},
+    ],
 )
 def test_results_that_cannot_be_read(results: Any) -> None:
     session = running()

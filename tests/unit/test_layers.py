@@ -56,7 +56,7 @@ LAYERS = [
     ],
     ["doctor.memory"],
     ["doctor.facts", "doctor.finding"],
-    ["cli.idle"],
+    ["cli.acceptor", "cli.idle"],
     ["cli.common", "testing.model", "testing.replay", "placement"],
     ["testing.rings"],
     ["testing.requests"],

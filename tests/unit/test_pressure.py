@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -187,6 +189,48 @@ def test_raise_names_the_holder_and_loses_nothing() -> None:
         sock.send(b"more")
         (more,) = buffers(ring)
         assert bytes(more) == b"more"
+
+
+class Lending(ModelKernel):
+    """Takes sends, and ends them when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sends: list[tuple[Any, int]] = []
+
+    def _pz_prep_send(self, raw: Any, _fd: int, _msg: Any, _iov: Any, _n: int, token: int) -> int:
+        self._sends.append((raw, token))
+        return 0
+
+    def fail_sends(self) -> None:
+        for raw, token in self._sends:
+            self._rings[raw].completions.post_last(token, -errno.EPIPE)
+
+
+def test_raise_lets_a_turn_end_the_sends_that_hold_the_area() -> None:
+    kernel = Lending()
+    with pressed(kernel, pyzcrx.Pressure("raise", low_water_bytes=32 * PAGE)) as (ring, ifq):
+        sock = filled(kernel, 40 * PAGE)
+        request = ifq.receive(sock.fileno())
+        held: list[pyzcrx.Buffer] = []
+        while len(held) < 40:
+            batch = ring.wait(0)
+            held += [batch.buffer(request, i) for i in range(len(batch))]
+        ring.send(sock.fileno(), held)
+        with pytest.raises(pyzcrx.AreaHeld) as caught:
+            ring.wait(0)
+        [most] = caught.value.by_request
+        assert (most.request, most.buffers, most.size_bytes) == (request, 40, 40 * PAGE)
+        assert ring.wait(0).events == []  # nothing has ended yet ...
+        with pytest.raises(pyzcrx.AreaHeld):
+            ring.wait(0)  # ... and it is told again
+        kernel.fail_sends()
+        [failed] = ring.wait(0).events
+        assert isinstance(failed, pyzcrx.Failed)
+        for buffer in held:
+            buffer.release()
+        ring.wait(0)
+        settled(kernel, ring, ifq)
 
 
 def test_without_a_policy_one_warning_before_starvation() -> None:

@@ -202,7 +202,17 @@ def test_what_was_never_initialised_crashes_nothing(kind: Any) -> None:
 
 COUNTS = {
     *("closed", "debug", "ifqs", "in_flight", "armed", "operations", "operation", "parked"),
-    *("account", "accounts", "columns", "pace", "receivers", "overflowed", "now_ns", "raw"),
+    *(
+        "account",
+        "accounts",
+        "columns",
+        "lends",
+        "pace",
+        "receivers",
+        "overflowed",
+        "now_ns",
+        "raw",
+    ),
 }
 
 
@@ -248,12 +258,12 @@ NO_CHECK = {
 @pytest.mark.parametrize(("state", "error"), [(closed, "ClosedError"), (forked, "ForkedChild")])
 def test_a_ring_of_no_use_says_so(state: Callable[[World], None], error: str) -> None:
     def script() -> dict[str, str]:
-        world = World()
-        assert world.ring.wakeup_fd >= 0
-        state(world)
-        answers = {name: outcome(use) for name, use in ring_uses(world).items()}
-        answers["iterator"] = outcome(lambda: next(world.iterator))
-        return answers
+        with World() as world:
+            assert world.ring.wakeup_fd >= 0
+            state(world)
+            answers = {name: outcome(use) for name, use in ring_uses(world).items()}
+            answers["iterator"] = outcome(lambda: next(world.iterator))
+            return answers
 
     found = dict(script() if state is closed else fork_and_answer(script))
     assert len(found) > 15
