@@ -72,7 +72,10 @@ class Ifq:
         self.slot = slot
         self.token = TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT
         """What the tokens of its requests have in common."""
-        self.interface = wanted.interface
+        self.interface = wanted.interface and wanted.interface.name
+        """The primary name that it had then; None: NODEV."""
+        self.ifindex = wanted.if_idx
+        """What it goes by, as a name may change; 0: NODEV."""
         self.rx_queue = wanted.rx_queue
         self.account = Account()
         self.account.poison = ring.debug

@@ -23,6 +23,7 @@ from pyzcrx.debug import wanted as debug_wanted
 from pyzcrx.errors import BadArgument, BadRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
+from pyzcrx.interface import find
 from pyzcrx.links import Links
 from pyzcrx.operations import Accept, Send
 from pyzcrx.pace import MOST_US
@@ -123,6 +124,8 @@ class Ring(RingCore):
         With NODEV the kernel copies what any socket receives into the area: the
         whole interface without a card, and without its gain.
 
+        interface: its name, an alternative name, or its index.
+
         rq_entries: size of the refill queue, rounded up to a power of two, at
         most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
         buffer, a power of two from the page up, where the card can; 0: a page; None: as
@@ -141,8 +144,9 @@ class Ring(RingCore):
         """
         self.check_usable()
         relief = Pressure.of(pressure)
-        wanted = Wanted(interface, rx_queue, rq_entries, rq_memory, rx_buf_len or 0)
-        lengths = worth_trying(interface, area) if rx_buf_len is None else (rx_buf_len,)
+        found = None if interface is None else find(interface)
+        wanted = Wanted(found, rx_queue, rq_entries, rq_memory, rx_buf_len or 0)
+        lengths = worth_trying(wanted.if_idx or None, area) if rx_buf_len is None else (rx_buf_len,)
         until = time.monotonic() + patience
         for length in lengths:
             try:

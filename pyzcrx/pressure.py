@@ -18,6 +18,7 @@ from typing import Literal
 
 from pyzcrx.area import HUGE_PAGE
 from pyzcrx.errors import BadArgument
+from pyzcrx.interface import find
 from pyzcrx.interface import mtu as mtu_of
 from pyzcrx.interface import rx_ring_entries as entries_of
 from pyzcrx.memory import PAGE
@@ -99,14 +100,15 @@ def area_advice(
 ) -> AreaAdvice:
     """Size an area for one rx queue.
 
-    interface: asked for its ring and MTU where those are not given; 1024 entries and 1500
-    bytes where it does not say. rx_buf_len: bytes of a buffer; 0: a page. held_bytes:
-    what the consumer holds at a time.
+    interface: its name, an alternative name, or its index. It is asked for its ring and
+    MTU where those are not given; 1024 entries and 1500 bytes where it does not say.
+    rx_buf_len: bytes of a buffer; 0: a page. held_bytes: what the consumer holds at a time.
 
-    Raises BadArgument.
+    Raises NoSuchInterface, BadArgument.
     """
-    entries = rx_ring_entries or (entries_of(interface) if interface else None) or _USUAL_RING
-    frame = mtu or (mtu_of(interface) if interface else None) or _USUAL_MTU
+    index = None if interface is None else find(interface).index
+    entries = rx_ring_entries or (entries_of(index) if index else None) or _USUAL_RING
+    frame = mtu or (mtu_of(index) if index else None) or _USUAL_MTU
     buffer = rx_buf_len or PAGE
     for name, value in (
         ("rx_ring_entries", entries),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from typing import Any
 
 from pyzcrx.bench.plan import BenchError, Plan
 from pyzcrx.bench.receivers.catalogue import RECEIVERS
+from pyzcrx.errors import NoSuchInterface
+from pyzcrx.interface import find
 
 PATIENCE_S = 60.0
 
@@ -37,8 +38,8 @@ def wait_free(plan: Plan) -> None:
     from pyzcrx.nic.read import Reader  # pyroute2's import is slow
 
     try:
-        index = socket.if_nametoindex(plan.interface)
-    except OSError:
+        index = find(plan.interface).index
+    except NoSuchInterface:
         return
     with Reader() as kernel:
         held = kernel.netdev.wait_unbound(index, plan.queues, PATIENCE_S) if kernel.netdev else ()

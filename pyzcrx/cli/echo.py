@@ -190,13 +190,13 @@ def main(
     and its figures; status 1 and one line for an error, 2 for a wrong command
     line.
     """
-    if nodev == (card.interface is not None):
+    if nodev == (card.given is not None):
         raise click.UsageError("give either --interface or --nodev")
     card.check()
     interface, queue = card.interface, card.queue
     worker = None
     if user is not None:
-        worker = become_worker(user, put_back=lambda _pid: _put_back(card.prepared))
+        worker = become_worker(user, put_back=lambda _pid: _put_back(card))
     # Many clients are many descriptors; the soft limit is a convention.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -253,15 +253,14 @@ def main(
     figures.show(as_json)
 
 
-def _put_back(interface: str | None) -> None:
+def _put_back(card: CardOptions) -> None:
     """For a worker that could not, as it was not root any more."""
-    if interface is None:
+    if card.prepared is None:
         return
-    from pyzcrx.nic.link import index_of
     from pyzcrx.nic.restore import restore
 
     try:
-        restore(index_of(interface))
+        restore(card.prepared)
     except pyzcrx.ZcrxError as error:
         click.echo(f"zcrx-echo: {error}", err=True)
 

@@ -12,7 +12,6 @@ import pyzcrx
 from pyzcrx.cli.common import one_line_errors
 from pyzcrx.nic import sockets
 from pyzcrx.nic.flow import Flow
-from pyzcrx.nic.link import index_of
 from pyzcrx.nic.plan import Plan, Wanted, listening_flows, plan
 from pyzcrx.nic.read import read
 from pyzcrx.nic.restore import restore as restore_cards
@@ -149,12 +148,11 @@ def restore(interface: str | None, stale: bool, as_json: bool) -> None:
 
     Never touches what a living program set up.
     """
-    index = None if interface is None else index_of(interface)
 
     def say(text: str) -> None:
         warnings.warn(text, stacklevel=1)
 
-    done = restore_cards(index, kept=not stale, say=say)
+    done = restore_cards(interface, kept=not stale, say=say)
     if as_json:
         click.echo(json.dumps([json.loads(journal.to_json()) for journal in done], indent=2))
         return

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from pyzcrx.errors import KernelError, NoSuchInterface
+from pyzcrx.interface import find
 from pyzcrx.nic import irq, link
 from pyzcrx.nic.ethtool import Ethtool
 from pyzcrx.nic.netdev import Netdev
@@ -48,7 +49,7 @@ class Reader:
 
         Raises NoSuchInterface.
         """
-        ifindex = link.index_of(interface)
+        ifindex = find(interface).index
         base = link.read(self.rtnetlink, ifindex)
         unread: list[str] = []
 
@@ -103,6 +104,6 @@ class Reader:
 
 
 def read(interface: str | int) -> State:
-    """The state of a card, by name or index. Raises NoSuchInterface."""
+    """The state of a card, by name, alternative name or index. Raises NoSuchInterface."""
     with Reader() as reader:
         return reader.state(interface)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyzcrx.errors import KernelError, NoSuchInterface, RestoreFailed
+from pyzcrx.interface import find
 from pyzcrx.nic.journal import Journal, Store, stores
 from pyzcrx.nic.ntuple import Ntuple
 from pyzcrx.nic.read import Reader
@@ -112,7 +113,7 @@ def _wait_free(journal: Journal, kernel: Reader, report: Report) -> None:
 
 
 def restore(
-    interface: int | None = None,
+    interface: str | int | None = None,
     *,
     kept: bool = False,
     folder: Path | None = None,
@@ -120,14 +121,16 @@ def restore(
 ) -> list[Journal]:
     """Undo set-ups whose programs are gone; with *kept* also those made to stay.
 
-    Of one interface (its index) or of all in this network namespace. Gives what was
-    undone; *say* gets a line for whatever was not as it should be. Raises
-    RestoreFailed at the end, JournalError, CardBusy.
+    Of one interface or of all in this network namespace. An index may be that of an
+    interface which is gone. Gives what was undone; *say* gets a line for whatever was
+    not as it should be. Raises RestoreFailed at the end, NoSuchInterface, JournalError,
+    CardBusy.
     """
+    index = find(interface).index if isinstance(interface, str) else interface
     done: list[Journal] = []
     failures: list[str] = []
     for store in stores(folder):
-        if interface is not None and not store.path.name.endswith(f"-{interface}"):
+        if index is not None and not store.path.name.endswith(f"-{index}"):
             continue
         with store.locked(), Reader() as kernel:
             journals, wrong = store.journals()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from pyzcrx.errors import FallbackWarning, JournalError, ZcrxError
+from pyzcrx.interface import find
 from pyzcrx.nic import link, sockets
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.journal import Journal, Owner, Store
@@ -83,7 +84,7 @@ class Setup:
         self._closed = True
         self._kernel = Reader()
         try:
-            ifindex = link.index_of(interface)
+            ifindex = find(interface).index
             self._store = Store(link.netns(), ifindex, folder)
             with self._store.locked():
                 self._reap()

@@ -30,7 +30,7 @@ def test_inside_an_event_loop() -> None:
     assert asyncio.run(read()).ifindex == 1
 
 
-@pytest.mark.parametrize("interface", ["nonesuch0", "", "a" * 99, "nul\0", 1 << 30, 0, -1])
+@pytest.mark.parametrize("interface", ["nonesuch0", "", "a" * 99, "nul\0", 1 << 30])
 def test_no_such_interface(interface: str | int) -> None:
     with pytest.raises(pyzcrx.NoSuchInterface, match="no such interface") as caught:
         nic.read(interface)
