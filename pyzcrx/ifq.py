@@ -14,7 +14,7 @@ import weakref
 from collections import deque
 from contextlib import suppress
 
-from pyzcrx import debug
+from pyzcrx import bound, debug
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
@@ -116,6 +116,7 @@ class Ifq:
         self._stats = ReceiverStats()
         self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
         self.relief = Relief(self, pressure)
+        bound.add(self)
 
     @property
     def nodev(self) -> bool:
@@ -484,6 +485,7 @@ class Ifq:
 
     def closed_by_ring(self) -> None:
         self._closed = True
+        bound.discard(self)
         self.relief.closed_by_ring()
         for area in self.areas:
             area.token = None

@@ -89,7 +89,10 @@ class CardOptions:
         ipv6 = listener.family == socket.AF_INET6
         flows = listening_flows(read(self.prepared), port, host, ipv6=ipv6)
         card = Setup(self.prepared, Wanted(flows, self.queue, force=self.force))
-        stack.callback(card.abandon if supervised else card.close)
+        if supervised:
+            stack.callback(card.abandon)
+        else:
+            stack.enter_context(card)
         stack.callback(ring.close)  # before the card is put back
         return card
 

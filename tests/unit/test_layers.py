@@ -85,7 +85,7 @@ LAYERS = [
         "privilege",
         "poll",
     ],
-    ["fork", "_ffi", "_lease", "uapi", "stats", "caller"],
+    ["bound", "fork", "_ffi", "_lease", "uapi", "stats", "caller"],
     ["meanings"],
     ["card_meanings"],
     ["errors", "_zcrx"],
