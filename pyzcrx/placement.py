@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pyzcrx.cpus import check_allowed, check_exist, text_of
 from pyzcrx.errors import BadArgument
 
 SO_INCOMING_CPU = 49
@@ -55,8 +56,7 @@ def choose(mode: Mode | int, softirq: Set[int], allowed: Set[int]) -> frozenset[
     Raises BadArgument where that leaves none, or nobody knows the softirq's.
     """
     if isinstance(mode, int):
-        if mode not in allowed:
-            raise BadArgument(f"CPU {mode} is none of those allowed here ({_text(allowed)})")
+        check_allowed({mode}, allowed)
         return frozenset({mode})
     if not softirq:
         raise BadArgument(
@@ -66,22 +66,19 @@ def choose(mode: Mode | int, softirq: Set[int], allowed: Set[int]) -> frozenset[
     chosen = allowed & softirq if mode == "same" else allowed - softirq
     if not chosen:
         raise BadArgument(
-            f"packets of the queue come in on CPU {_text(softirq)}, and of {_text(allowed)} "
+            f"packets of the queue come in on CPU {text_of(softirq)}, and of {text_of(allowed)} "
             f"none is {'the same' if mode == 'same' else 'another'}"
         )
     return frozenset(chosen)
 
 
-def _text(cpus: Set[int]) -> str:
-    return ",".join(map(str, sorted(cpus)))
-
-
 def pin(cpus: Set[int], pid: int = 0) -> None:
     """Have this thread, or one of that number, run on those CPUs only. Raises BadArgument."""
+    check_exist(cpus)
     try:
         os.sched_setaffinity(pid, cpus)
     except OSError as error:
-        raise BadArgument(f"CPU {_text(cpus)}: {error.strerror}") from None
+        raise BadArgument(f"CPU {text_of(cpus)}: {error.strerror}") from None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pyzcrx.area import HugePages
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
 from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
-from pyzcrx.cli.placement import place, placement_options
+from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import Server
 from pyzcrx.cli.user import user_option
 from pyzcrx.memory import PAGE
@@ -193,6 +193,7 @@ def main(
     if nodev == (card.given is not None):
         raise click.UsageError("give either --interface or --nodev")
     card.check()
+    check_cpu(cpu)
     interface, queue = card.interface, card.queue
     worker = None
     if user is not None:

@@ -10,7 +10,7 @@ import click
 
 import pyzcrx
 from pyzcrx.cli.common import one_line_errors
-from pyzcrx.nic import sockets
+from pyzcrx.nic import irq, sockets
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.plan import Plan, Wanted, listening_flows, plan
 from pyzcrx.nic.read import read
@@ -123,6 +123,7 @@ def setup(
     )
     own = sockets.inodes_of(("self", *pids))
     if dry_run:
+        irq.check_cpus(irq_cpus)
         made = plan(read(interface), wanted, sockets.read(), own)
         for text in made.warnings:
             warnings.warn(text, stacklevel=1)

@@ -11,7 +11,7 @@ from typing import Self
 
 from pyzcrx.errors import FallbackWarning, JournalError
 from pyzcrx.interface import find
-from pyzcrx.nic import link, sockets
+from pyzcrx.nic import irq, link, sockets
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.journal import Journal, Owner, Store
 from pyzcrx.nic.ntuple import Ntuple
@@ -86,6 +86,7 @@ class Setup:
         folder: Path | None = None,
     ) -> None:
         self._closed = True
+        irq.check_cpus(wanted.irq_cpus)
         self._kernel = Reader()
         try:
             ifindex = find(interface).index

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
-import importlib
 import inspect
 import os
-import pkgutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,9 +16,9 @@ import click
 import pytest
 
 import pyzcrx
-import pyzcrx.cli
 from pyzcrx import nic
 from pyzcrx.interface import find
+from tests import commands
 from tests.patience import START_S
 
 pytestmark = pytest.mark.skipif(
@@ -123,37 +120,11 @@ def test_calls(inside: Submit, call: str) -> None:
 # -- commands -------------------------------------------------------------------
 
 
-def _commands(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
-    for parameter in command.params:
-        if parameter.name == "interface":
-            option = isinstance(parameter, click.Option)
-            yield (*path, *(parameter.opts[:1] if option else ()))
-    if isinstance(command, click.Group):
-        for name, sub in command.commands.items():
-            yield from _commands(sub, *path, name)
-
-
 COMMANDS = [
-    argv
-    for module in pkgutil.iter_modules(pyzcrx.cli.__path__)
-    if isinstance(
-        main := getattr(importlib.import_module(f"pyzcrx.cli.{module.name}"), "main", None),
-        click.Command,
-    )
-    for argv in _commands(main, module.name)
+    (*path, *(parameter.opts[:1] if isinstance(parameter, click.Option) else ()))
+    for path, parameter in commands.parameters()
+    if parameter.name == "interface"
 ]
-
-
-def said(argv: tuple[str, ...], name: str) -> tuple[int, str, str]:
-    module, *rest = argv
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", f"pyzcrx.cli.{module}", *rest, name],
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 def test_commands_are_found() -> None:
@@ -163,9 +134,9 @@ def test_commands_are_found() -> None:
 
 @pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
 def test_commands(inside: Submit, argv: tuple[str, ...]) -> None:
-    by_name = inside(said, argv, "lo")
+    by_name = inside(commands.run, *argv, "lo")
     assert "ENODEV" not in by_name[2]
-    assert inside(said, argv, LONG) == by_name
-    status, _, errors = inside(said, argv, LONG + "0")
+    assert inside(commands.run, *argv, LONG) == by_name
+    status, _, errors = inside(commands.run, *argv, LONG + "0")
     assert (status, errors.count("\n")) == (1, 1)
     assert f"find interface ({LONG}0): ENODEV: no such interface" in errors

@@ -85,7 +85,7 @@ LAYERS = [
         "privilege",
         "poll",
     ],
-    ["bound", "fork", "_ffi", "_lease", "uapi", "stats", "caller"],
+    ["bound", "cpus", "fork", "_ffi", "_lease", "uapi", "stats", "caller"],
     ["meanings"],
     ["card_meanings"],
     ["errors", "_zcrx"],
