@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pyzcrx.bench.plan import BenchError, Plan
@@ -47,6 +48,20 @@ def wait_free(plan: Plan) -> None:
         raise BenchError(
             f"{plan.interface}, queue {held[0]} is still bound: end who has it (zcrx-doctor)"
         )
+
+
+@contextmanager
+def freed(plan: Plan) -> Iterator[None]:
+    """:func:`wait_free` behind the block; where that ends by an error, a note must do."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            wait_free(plan)
+        except BenchError as held:
+            error.add_note(str(held))
+        raise
+    wait_free(plan)
 
 
 def counted(text: str, queues: Sequence[int]) -> dict[str, int]:
