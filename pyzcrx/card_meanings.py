@@ -106,6 +106,8 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
             "leave it; managed interrupts cannot be moved",
         ),
         _errno.EINVAL: (BadRequest, "none of these CPUs is online", "see lscpu"),
+        _errno.ERANGE: (BadRequest, "there is no such CPU", "see lscpu"),
+        _errno.EOVERFLOW: (BadRequest, "there is no such CPU", "see lscpu"),
         _errno.EACCES: (NotPermitted, "only root may move interrupts", "run as root"),
         _errno.ENOENT: (KernelError, "there is no such interrupt", "see /proc/interrupts"),
     },

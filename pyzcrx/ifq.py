@@ -15,7 +15,7 @@ import weakref
 from collections import deque
 from contextlib import suppress
 
-from pyzcrx import debug
+from pyzcrx import bound, debug
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
@@ -77,7 +77,10 @@ class Ifq:
         self.slot = slot
         self.token = TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT
         """What the tokens of its requests have in common."""
-        self.interface = wanted.interface
+        self.interface = wanted.interface and wanted.interface.name
+        """The primary name that it had then; None: NODEV."""
+        self.ifindex = wanted.if_idx
+        """What it goes by, as a name may change; 0: NODEV."""
         self.rx_queue = wanted.rx_queue
         self.account = Account()
         self.account.poison = ring.debug
@@ -119,6 +122,7 @@ class Ifq:
         self._stats = ReceiverStats()
         self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
         self.relief = Relief(self, pressure)
+        bound.add(self)
 
     @property
     def nodev(self) -> bool:
@@ -504,6 +508,7 @@ class Ifq:
 
     def closed_by_ring(self) -> None:
         self._closed = True
+        bound.discard(self)
         self.relief.closed_by_ring()
         for request in list(self._requests.values()):
             request.closed_by_ring()

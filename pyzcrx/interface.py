@@ -1,19 +1,28 @@
-"""What a network interface says of itself that sizes depend on. Needs no privilege.
+"""Which interface a name or an index means, and what of it sizes depend on. No privilege.
 
-Kernel: ``net/ethtool/ioctl.c:ethtool_get_ringparam()``, ``ethtool_get_features()``;
+An interface has an index, a primary name of at most 15 bytes, which ``ifreq`` and sysfs take,
+and any number of alternative names of up to 127 bytes, which they do not. :func:`find` is the
+one place that resolves them; everything else works with its answer.
+
+Kernel: ``net/core/rtnetlink.c:rtnl_getlink()`` (alternative names: 5.5),
+``net/ethtool/ioctl.c:ethtool_get_ringparam()``, ``ethtool_get_features()``;
 ``net/core/dev_ioctl.c``.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 import socket
 import struct
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from pyzcrx._ffi import ffi
 from pyzcrx.checked import interface as checked_interface
+from pyzcrx.meanings import kernel_error
 
 _SIOCETHTOOL = 0x8946
 _SIOCGIFMTU = 0x8921
@@ -25,22 +34,78 @@ _SS_FEATURES = 4
 _NAME_BYTES = 32
 _MERGING = ("rx-gro-hw", "rx-lro")
 _RX_PENDING = 5
-_IFREQ_BYTES = 40
+_IFREQ = struct.Struct("=16s24s")
+
+_NAME_MOST = 15
+_ALTERNATIVE_MOST = 127
+_RTM_GETLINK = 18
+_REQUEST = 1
+_ERROR = 2
+_ALT_IFNAME = 53  # IFLA_ALT_IFNAME
+_NLMSGHDR = struct.Struct("=IHHII")
+_IFINFOMSG = struct.Struct("=BxHiII")
+_RTATTR = struct.Struct("=HH")
+_ANSWER_BYTES = 1 << 16
+_TIMEOUT_S = 30.0
 
 
-def name_of(interface: str | int) -> str | None:
-    """The name of an interface, or None where there is none of that index."""
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An interface of this network namespace. Its text is the primary name."""
+
+    index: int
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def find(interface: str | int) -> Interface:
+    """The interface of that index, name or alternative name.
+
+    Raises NoSuchInterface; BadArgument for what can be neither a name nor an index.
+    """
     interface = checked_interface(interface)
-    if isinstance(interface, str):
-        return interface
-    with suppress(OSError):
-        return socket.if_indextoname(interface)
-    return None
+    index = _index_of(interface) if isinstance(interface, str) else interface
+    try:
+        return Interface(index, socket.if_indextoname(index))
+    except OSError:
+        raise kernel_error(errno.ENODEV, "find interface", str(interface)) from None
+
+
+def _index_of(name: str) -> int:
+    number = errno.ENODEV
+    try:
+        encoded = os.fsencode(name)
+        if len(encoded) <= _NAME_MOST:
+            return socket.if_nametoindex(name)
+        # Beyond this the kernel complains of the length, and a NUL ends what it looks for.
+        if len(encoded) <= _ALTERNATIVE_MOST and b"\0" not in encoded:
+            return _ask_rtnetlink(encoded)
+    except OSError as error:
+        number = error.errno or number  # if_nametoindex() gives none
+    except ValueError:
+        pass  # a NUL, or not to be encoded
+    raise kernel_error(number, "find interface", ascii(name)[1:-1])
+
+
+def _ask_rtnetlink(name: bytes) -> int:
+    """The index of an interface by an alternative name, also a long one. Raises OSError."""
+    attribute = _RTATTR.pack(_RTATTR.size + len(name) + 1, _ALT_IFNAME) + name + b"\0"
+    message = _IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute
+    header = _NLMSGHDR.pack(_NLMSGHDR.size + len(message), _RTM_GETLINK, _REQUEST, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        sock.settimeout(_TIMEOUT_S)
+        sock.send(header + message)
+        answer = sock.recv(_ANSWER_BYTES)
+    if _NLMSGHDR.unpack_from(answer)[1] == _ERROR:
+        number = -struct.unpack_from("=i", answer, _NLMSGHDR.size)[0]
+        raise OSError(number, "the kernel refuses")
+    return int(_IFINFOMSG.unpack_from(answer, _NLMSGHDR.size)[2])
 
 
 def _ask(request: int, name: str, argument: bytes) -> bytes | None:
-    ifreq = bytearray(name.encode()[:15].ljust(16, b"\0") + argument)
-    ifreq = ifreq.ljust(_IFREQ_BYTES, b"\0")
+    ifreq = bytearray(_IFREQ.pack(os.fsencode(name), argument))
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         fcntl.ioctl(sock, request, ifreq)
         return bytes(ifreq[16:])
@@ -49,9 +114,8 @@ def _ask(request: int, name: str, argument: bytes) -> bytes | None:
 
 def _ethtool(interface: str | int, command: Any) -> bool:
     """Have *command*, an array or structure of ethtool's, answered in place."""
-    name = name_of(interface)
     address = struct.pack("=Q", int(ffi.cast("uintptr_t", command)))
-    return name is not None and _ask(_SIOCETHTOOL, name, address) is not None
+    return _ask(_SIOCETHTOOL, find(interface).name, address) is not None
 
 
 def rx_ring_entries(interface: str | int) -> int | None:
@@ -91,6 +155,5 @@ def merges_frames(interface: str | int) -> bool:
 
 def mtu(interface: str | int) -> int | None:
     """Its MTU in bytes."""
-    name = name_of(interface)
-    answer = None if name is None else _ask(_SIOCGIFMTU, name, b"")
+    answer = _ask(_SIOCGIFMTU, find(interface).name, b"")
     return None if answer is None else int(struct.unpack_from("=i", answer)[0])

@@ -24,6 +24,7 @@ from pyzcrx.debug import wanted as debug_wanted
 from pyzcrx.errors import BadRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
+from pyzcrx.interface import find
 from pyzcrx.leaving import leave
 from pyzcrx.links import Links
 from pyzcrx.operations import Accept, Send
@@ -121,6 +122,8 @@ class Ring(RingCore):
         With NODEV the kernel copies what any socket receives into the area: the
         whole interface without a card, and without its gain.
 
+        interface: its name, an alternative name, or its index.
+
         rq_entries: size of the refill queue, rounded up to a power of two, at
         most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
         buffer, a power of two from the page up, where the card can; 0: a page; None: as
@@ -140,13 +143,14 @@ class Ring(RingCore):
         """
         self.check_usable()
         relief = Pressure.of(pressure)
+        found = None if interface is None else find(interface)
         wanted = Wanted(
-            interface, rx_queue, rq_entries, rq_memory, 0 if rx_buf_len is None else rx_buf_len
+            found, rx_queue, rq_entries, rq_memory, 0 if rx_buf_len is None else rx_buf_len
         )
         until = time.monotonic() + seconds("patience", patience)
         lengths: tuple[int, ...] = (wanted.rx_buf_len,)
         if rx_buf_len is None:
-            lengths = worth_trying(wanted.interface, area)
+            lengths = worth_trying(wanted.if_idx or None, area)
         for length in lengths:
             try:
                 ifq = self._register(area, replace(wanted, rx_buf_len=length), relief, until)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pyzcrx.checked import MOST_US, integer, number_of
+from pyzcrx.cpus import check_allowed, check_exist, text_of
 from pyzcrx.errors import BadArgument
 
 SO_INCOMING_CPU = 49
@@ -59,8 +60,7 @@ def choose(mode: Mode | int, softirq: Set[int], allowed: Set[int]) -> frozenset[
     """
     if mode not in ("same", "other"):
         mode = integer("CPU", mode, 0, _MOST_CPU)
-        if mode not in allowed:
-            raise BadArgument(f"CPU {mode} is none of those allowed here ({_text(allowed)})")
+        check_allowed({mode}, allowed)
         return frozenset({mode})
     if not softirq:
         raise BadArgument(
@@ -70,23 +70,20 @@ def choose(mode: Mode | int, softirq: Set[int], allowed: Set[int]) -> frozenset[
     chosen = allowed & softirq if mode == "same" else allowed - softirq
     if not chosen:
         raise BadArgument(
-            f"packets of the queue come in on CPU {_text(softirq)}, and of {_text(allowed)} "
+            f"packets of the queue come in on CPU {text_of(softirq)}, and of {text_of(allowed)} "
             f"none is {'the same' if mode == 'same' else 'another'}"
         )
     return frozenset(chosen)
 
 
-def _text(cpus: Set[int]) -> str:
-    return ",".join(map(str, sorted(cpus)))
-
-
 def pin(cpus: Set[int], pid: int = 0) -> None:
     """Have this thread, or one of that number, run on those CPUs only. Raises BadArgument."""
     cpus = {integer("CPU", cpu, 0, _MOST_CPU) for cpu in cpus}
+    check_exist(cpus)
     try:
         os.sched_setaffinity(integer("pid", pid, 0, (1 << 31) - 1), cpus)
     except OSError as error:
-        raise BadArgument(f"CPU {_text(cpus)}: {error.strerror}") from None
+        raise BadArgument(f"CPU {text_of(cpus)}: {error.strerror}") from None
 
 
 @contextmanager

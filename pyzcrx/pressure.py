@@ -18,8 +18,8 @@ from typing import Literal
 
 from pyzcrx.area import HUGE_PAGE
 from pyzcrx.checked import MOST_BYTES, integer, optional
-from pyzcrx.checked import interface as checked_interface
 from pyzcrx.errors import BadArgument
+from pyzcrx.interface import find
 from pyzcrx.interface import mtu as mtu_of
 from pyzcrx.interface import rx_ring_entries as entries_of
 from pyzcrx.memory import PAGE
@@ -102,20 +102,20 @@ def area_advice(
 ) -> AreaAdvice:
     """Size an area for one rx queue.
 
-    interface: asked for its ring and MTU where those are not given; 1024 entries and 1500
-    bytes where it does not say. rx_buf_len: bytes of a buffer; 0: a page. held_bytes:
-    what the consumer holds at a time.
+    interface: its name, an alternative name, or its index. It is asked for its ring and
+    MTU where those are not given; 1024 entries and 1500 bytes where it does not say.
+    rx_buf_len: bytes of a buffer; 0: a page. held_bytes: what the consumer holds at a time.
 
-    Raises BadArgument.
+    Raises NoSuchInterface, BadArgument.
     """
     entries = optional("rx_ring_entries", rx_ring_entries, 0, _MOST)
     frame = optional("mtu", mtu, 0, _MOST)
     buffer = integer("rx_buf_len", rx_buf_len, 0, _MOST) or PAGE
     held_bytes = integer("held_bytes", held_bytes, 0, MOST_BYTES)
     if interface is not None:
-        interface = checked_interface(interface)
-        entries = entries or entries_of(interface)
-        frame = frame or mtu_of(interface)
+        index = find(interface).index
+        entries = entries or entries_of(index)
+        frame = frame or mtu_of(index)
     entries, frame = entries or _USUAL_RING, frame or _USUAL_MTU
     posted = entries * -(-frame // buffer)
     least = (posted + _POOL_CACHE) * buffer

@@ -6,16 +6,14 @@ Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15), ``zcrx_ctrl_add_area()`` 
 from __future__ import annotations
 
 import errno
-import socket
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx.area import Area
 from pyzcrx.checked import integer, optional
-from pyzcrx.checked import interface as checked_interface
 from pyzcrx.errors import BadArgument
-from pyzcrx.meanings import kernel_error
+from pyzcrx.interface import Interface
 from pyzcrx.memory import PAGE, Mapping
 from pyzcrx.query import query_notices, query_zcrx
 from pyzcrx.refill import HEADER_BYTES, RQE_BYTES, RefillQueue, region_bytes
@@ -33,7 +31,7 @@ _NOTICES = 1 << EventType.ALLOC_FAIL | 1 << EventType.COPY
 class Wanted:
     """What a caller of :meth:`pyzcrx.Ring.register_ifq` asks for; checked when made."""
 
-    interface: str | int | None = None
+    interface: Interface | None = None
     rx_queue: int | None = None
     rq_entries: int = 4096
     rq_memory: RqMemory = "user"
@@ -47,8 +45,6 @@ class Wanted:
             ("rx_buf_len", length),
         ):
             object.__setattr__(self, name, value)
-        if self.interface is not None:
-            object.__setattr__(self, "interface", checked_interface(self.interface))
         if self.rq_memory not in ("user", "kernel"):
             raise BadArgument(f"rq_memory must be 'user' or 'kernel', not {self.rq_memory!r}")
         if length and (length < PAGE or length & (length - 1)):
@@ -60,16 +56,10 @@ class Wanted:
     def nodev(self) -> bool:
         return self.interface is None
 
-    def interface_index(self) -> int:
-        """0 for NODEV; raises NoSuchInterface."""
-        if self.interface is None:
-            return 0
-        if isinstance(self.interface, int):
-            return self.interface
-        try:
-            return socket.if_nametoindex(self.interface)
-        except (OSError, ValueError):
-            raise kernel_error(errno.ENODEV, "register ifq", self.interface) from None
+    @property
+    def if_idx(self) -> int:
+        """0 for NODEV."""
+        return 0 if self.interface is None else self.interface.index
 
 
 @dataclass(frozen=True)
@@ -105,7 +95,6 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
 
     *notice_token* is for the kernel's notices, where there will be any.
     """
-    if_idx = wanted.interface_index()
     area_reg = _area_reg(area)
     if area.dmabuf and wanted.nodev:
         raise BadArgument("a dmabuf area needs a card: the kernel cannot copy into it")
@@ -134,7 +123,7 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
     reg = ffi.new(
         "struct pz_ifq_reg *",
         {
-            "if_idx": if_idx,
+            "if_idx": wanted.if_idx,
             "if_rxq": wanted.rx_queue or 0,
             "rq_entries": rq_entries,
             "flags": RegisterFlag.NODEV if wanted.nodev else 0,

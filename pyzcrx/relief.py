@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING
 
 from pyzcrx.area import Area
 from pyzcrx.caller import warn
-from pyzcrx.errors import AreaHeld, FallbackWarning, KernelError, NotSupported, PressureWarning
+from pyzcrx.errors import (
+    AreaHeld,
+    FallbackWarning,
+    KernelError,
+    NoSuchInterface,
+    NotSupported,
+    PressureWarning,
+)
 from pyzcrx.holders import Held, held_by_request, holders
 from pyzcrx.memory import PAGE
-from pyzcrx.pressure import Pressure, area_advice
+from pyzcrx.pressure import AreaAdvice, Pressure, area_advice
 
 if TYPE_CHECKING:
     from pyzcrx.ifq import Ifq
@@ -89,9 +96,15 @@ class Relief:
             # No card: what copies need, and what the refill queue gathers before a flush.
             kept = self._total // 4 + ifq.flush_at
         else:
-            advice = area_advice(ifq.interface, rx_buf_len=ifq.rx_buf_len)
-            kept = advice.low_water_bytes // ifq.rx_buf_len
+            kept = self._advice().low_water_bytes // ifq.rx_buf_len
         return max(1, min(kept, -(-self._total * 3 // 4)))
+
+    def _advice(self) -> AreaAdvice:
+        ifq = self._ifq
+        try:
+            return area_advice(ifq.ifindex, rx_buf_len=ifq.rx_buf_len)
+        except NoSuchInterface:  # moved to another namespace, or taken away
+            return area_advice(rx_buf_len=ifq.rx_buf_len)
 
     def measure(self, request: Request | None) -> None:
         """What *request* brought is about to be leased: say from where on to copy it."""
@@ -103,7 +116,7 @@ class Relief:
         """Say so if the card keeps more posted than the area has."""
         if self._ifq.interface is None:
             return
-        advice = area_advice(self._ifq.interface, rx_buf_len=self._ifq.rx_buf_len)
+        advice = self._advice()
         if self._ifq.area.size_bytes < advice.least_bytes:
             warn(
                 f"the area has {self._ifq.area.size_bytes} bytes and the card may keep "

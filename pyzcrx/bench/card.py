@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pyzcrx.bench.plan import BenchError, Plan
 from pyzcrx.bench.receivers.catalogue import RECEIVERS
+from pyzcrx.errors import NoSuchInterface
+from pyzcrx.interface import find
 
 PATIENCE_S = 60.0
 
@@ -37,8 +39,8 @@ def wait_free(plan: Plan) -> None:
     from pyzcrx.nic.read import Reader  # pyroute2's import is slow
 
     try:
-        index = socket.if_nametoindex(plan.interface)
-    except OSError:
+        index = find(plan.interface).index
+    except NoSuchInterface:
         return
     with Reader() as kernel:
         held = kernel.netdev.wait_unbound(index, plan.queues, PATIENCE_S) if kernel.netdev else ()
@@ -46,6 +48,20 @@ def wait_free(plan: Plan) -> None:
         raise BenchError(
             f"{plan.interface}, queue {held[0]} is still bound: end who has it (zcrx-doctor)"
         )
+
+
+@contextmanager
+def freed(plan: Plan) -> Iterator[None]:
+    """:func:`wait_free` behind the block; where that ends by an error, a note must do."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            wait_free(plan)
+        except BenchError as held:
+            error.add_note(str(held))
+        raise
+    wait_free(plan)
 
 
 def counted(text: str, queues: Sequence[int]) -> dict[str, int]:

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyzcrx.errors import BadArgument
+from pyzcrx.cpus import check_allowed
 
 PROC = Path("/proc")
 
@@ -38,9 +38,8 @@ class Pinning:
         use.
         """
         allowed = sorted(os.sched_getaffinity(0))
-        for cpu in (receiver, sender, napi):
-            if cpu is not None and cpu not in allowed:
-                raise BadArgument(f"CPU {cpu} is not among those that may be used: {allowed}")
+        asked = {cpu for cpu in (receiver, sender, napi) if cpu is not None}
+        check_allowed(asked, set(allowed))
         if len(allowed) == 1:
             none = (None,) * processes
             return cls(none, None, None, ["one CPU only: receiver and sender share it"])

@@ -14,7 +14,7 @@ import click
 import pyzcrx
 from pyzcrx.bench import plot, table
 from pyzcrx.bench.bandwidth import Traffic, counted
-from pyzcrx.bench.card import wait_free
+from pyzcrx.bench.card import freed
 from pyzcrx.bench.figures import Report
 from pyzcrx.bench.iperf3 import MAX_STREAMS
 from pyzcrx.bench.iperf3_sender import IPERF3
@@ -286,7 +286,7 @@ def main(
         ports = stack.enter_context(Ports(host, queues)).numbers
         plan = replace(plan, ports=ports, queues=card.for_ports(host, ports, stack))
         # A killed receiver's queue restarts a moment later, and the card may not be ours to set.
-        stack.callback(wait_free, plan)
+        stack.enter_context(freed(plan))
         report = _measure(plan, names, pinning, traffic)
     if picture:
         plot.draw([report], picture)

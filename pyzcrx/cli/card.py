@@ -10,12 +10,14 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from pyzcrx.errors import BadArgument, KernelError
+from pyzcrx.interface import Interface, find
 from pyzcrx.loop import Ring
 
 if TYPE_CHECKING:
@@ -29,30 +31,41 @@ if TYPE_CHECKING:
 class CardOptions:
     """What the command line says of the card."""
 
-    interface: str | None
+    given: str | None
+    """The interface by any of its names."""
     queue: int | None
     set_up: bool
     force: bool
 
     def check(self) -> None:
         """Raises UsageError for what cannot be meant."""
-        if self.interface is None and self.queue is not None:
+        if self.given is None and self.queue is not None:
             raise click.UsageError("--queue is one of an --interface")
-        if not self.set_up and (self.interface is None or self.queue is None):
+        if not self.set_up and (self.given is None or self.queue is None):
             raise click.UsageError("--no-setup-nic needs --interface and --queue")
 
+    @cached_property
+    def found(self) -> Interface | None:
+        """The interface, looked up once: a name may change. Raises NoSuchInterface."""
+        return None if self.given is None else find(self.given)
+
     @property
-    def prepared(self) -> str | None:
-        """The interface that is ours to set up, if any."""
-        return self.interface if self.set_up else None
+    def interface(self) -> str | None:
+        """Its primary name, which sysfs and other programs take."""
+        return None if self.found is None else self.found.name
+
+    @property
+    def prepared(self) -> int | None:
+        """The index of the interface that is ours to set up, if any."""
+        return self.found.index if self.set_up and self.found is not None else None
 
     def address(self) -> str | None:
         """The card's first address, one of IPv4 before others."""
-        if self.interface is None:
+        if self.found is None:
             return None
         from pyzcrx.nic.read import read
 
-        addresses = [text.partition("%")[0] for text in read(self.interface).addresses]
+        addresses = [text.partition("%")[0] for text in read(self.found.index).addresses]
         if not addresses:
             raise BadArgument(f"{self.interface} has no address to receive on; see ip address")
         return min(addresses, key=lambda text: ":" in text)
@@ -76,7 +89,10 @@ class CardOptions:
         ipv6 = listener.family == socket.AF_INET6
         flows = listening_flows(read(self.prepared), port, host, ipv6=ipv6)
         card = Setup(self.prepared, Wanted(flows, self.queue, force=self.force))
-        stack.callback(card.abandon if supervised else card.close)
+        if supervised:
+            stack.callback(card.abandon)
+        else:
+            stack.enter_context(card)
         stack.callback(ring.close)  # before the card is put back
         return card
 

@@ -15,7 +15,7 @@ from pyzcrx.cli.acceptor import make_room
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
 from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
-from pyzcrx.cli.placement import place, placement_options
+from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.user import user_option
 from pyzcrx.memory import PAGE
@@ -190,13 +190,14 @@ def main(
     and its figures; status 1 and one line for an error, 2 for a wrong command
     line.
     """
-    if nodev == (card.interface is not None):
+    if nodev == (card.given is not None):
         raise click.UsageError("give either --interface or --nodev")
     card.check()
+    check_cpu(cpu)
     interface, queue = card.interface, card.queue
     worker = None
     if user is not None:
-        worker = become_worker(user, put_back=lambda _pid: _put_back(card.prepared))
+        worker = become_worker(user, put_back=lambda _pid: _put_back(card))
 
     with ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
@@ -252,15 +253,14 @@ def main(
     figures.show(as_json)
 
 
-def _put_back(interface: str | None) -> None:
+def _put_back(card: CardOptions) -> None:
     """For a worker that could not, as it was not root any more."""
-    if interface is None:
+    if card.prepared is None:
         return
-    from pyzcrx.nic.link import index_of
     from pyzcrx.nic.restore import restore
 
     try:
-        restore(index_of(interface))
+        restore(card.prepared)
     except pyzcrx.ZcrxError as error:
         click.echo(f"zcrx-echo: {error}", err=True)
 

@@ -10,9 +10,8 @@ import click
 
 import pyzcrx
 from pyzcrx.cli.common import one_line_errors
-from pyzcrx.nic import sockets
+from pyzcrx.nic import irq, sockets
 from pyzcrx.nic.flow import Flow
-from pyzcrx.nic.link import index_of
 from pyzcrx.nic.plan import Plan, Wanted, listening_flows, plan
 from pyzcrx.nic.read import read
 from pyzcrx.nic.restore import restore as restore_cards
@@ -124,6 +123,7 @@ def setup(
     )
     own = sockets.inodes_of(("self", *pids))
     if dry_run:
+        irq.check_cpus(irq_cpus)
         made = plan(read(interface), wanted, sockets.read(), own)
         for text in made.warnings:
             warnings.warn(text, stacklevel=1)
@@ -149,12 +149,11 @@ def restore(interface: str | None, stale: bool, as_json: bool) -> None:
 
     Never touches what a living program set up.
     """
-    index = None if interface is None else index_of(interface)
 
     def say(text: str) -> None:
         warnings.warn(text, stacklevel=1)
 
-    done = restore_cards(index, kept=not stale, say=say)
+    done = restore_cards(interface, kept=not stale, say=say)
     if as_json:
         click.echo(json.dumps([json.loads(journal.to_json()) for journal in done], indent=2))
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyzcrx.cpus import check_allowed
 from pyzcrx.errors import BadArgument
 from pyzcrx.loop import Ring
 from pyzcrx.napi import MAX_BUSY_POLL_US
@@ -57,6 +58,12 @@ def placement_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         command = option(command)
     return command
+
+
+def check_cpu(cpu: Mode | int | None) -> None:
+    """Raises BadArgument for a CPU that cannot be run on, before anything is set up for it."""
+    if isinstance(cpu, int):
+        check_allowed({cpu})
 
 
 def place(

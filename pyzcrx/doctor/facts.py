@@ -86,7 +86,8 @@ class Leftover:
     queues: tuple[int, ...]
     changes: int
     state: str
-    """``live``: its program runs; ``kept``: by ``zcrx-nic setup``; ``stale``; ``damaged``."""
+    """``live``: its program runs; ``kept``: by ``zcrx-nic setup``; ``stale``;
+    ``damaged``; ``newer``: of a later pyzcrx; ``foreign``: no file, or not root's nor ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,22 @@ def _journal(leftover: Leftover, interface: str) -> Finding:
                 "rules and settings that nobody needs steer traffic away from its owners",
                 f"zcrx-nic restore --stale {interface}",
             )
+        case "newer":
+            return Finding(
+                "journal.newer",
+                Severity.WARNING,
+                f"journal {leftover.name} is of a newer pyzcrx",
+                "only that can tell what was changed, and put it back",
+                "run zcrx-doctor and zcrx-nic restore of the newer pyzcrx",
+            )
+        case "foreign":
+            return Finding(
+                "journal.foreign",
+                Severity.WARNING,
+                f"{leftover.name}.json, among the journals, is no file of root's or ours",
+                "no program of pyzcrx wrote it",
+                "see who put it in /run/pyzcrx/nic and remove it",
+            )
         case _:
             return Finding(
                 "journal.damaged",

@@ -161,8 +161,8 @@ def _leftovers(state: State) -> tuple[Leftover, ...] | None:
         except JournalError:
             return None
         for name, journal in found.items():
-            if journal is None:
-                leftovers.append(Leftover(name, 0, (), 0, "damaged"))
+            if isinstance(journal, str):
+                leftovers.append(Leftover(name, 0, (), 0, journal))
                 continue
             owner = journal.owner
             kind = "stale" if owner.dead else "kept" if owner.kept else "live"

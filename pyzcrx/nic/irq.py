@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from pyzcrx.cpus import check_exist
 from pyzcrx.errors import BadArgument
 from pyzcrx.meanings import kernel_error
 from pyzcrx.nic.state import Irq
@@ -59,6 +60,12 @@ def set_affinity(number: int, cpus: str) -> None:
         (PROC / str(number) / "smp_affinity_list").write_text(cpus)
     except OSError as error:
         raise kernel_error(error.errno or 0, "set IRQ affinity", f"IRQ {number}") from None
+
+
+def check_cpus(cpus: str | None) -> None:
+    """Raises BadArgument for a list that is none, or has a CPU that is not there."""
+    if cpus is not None:
+        check_exist(parse_cpus(cpus))
 
 
 def format_cpus(cpus: Iterable[int]) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from pyzcrx.errors import CardBusy, JournalError
 from pyzcrx.nic import link
@@ -27,6 +28,18 @@ VERSION = 1
 LOCK_PATIENCE_S = 60.0
 _LOCK_RETRY_S = 0.05
 ROOT_FOLDER = Path("/run/pyzcrx/nic")
+MOST_BYTES = 16 << 20
+"""Of a journal: a hundred thousand steps."""
+Unusable = Literal["damaged", "newer", "foreign"]
+_BRIEF = 120
+_KINDS_OF_FILE = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def default_folder() -> Path:
@@ -131,17 +144,44 @@ class Journal:
 
     @classmethod
     def from_json(cls, text: str) -> Journal:
-        """Raises ValueError, TypeError or KeyError where it is none."""
-        plain = json.loads(text)
-        if not isinstance(plain, dict) or plain.pop("version", None) != VERSION:
+        """Raises Newer, or ValueError where it is none."""
+        try:
+            return cls._from_plain(json.loads(text))
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        except KeyError as error:
+            raise ValueError(f"it has no {error}") from None
+        except (TypeError, AttributeError) as error:
+            raise ValueError(str(error)) from None
+
+    @classmethod
+    def _from_plain(cls, plain: Any) -> Journal:
+        version = plain.pop("version", None) if isinstance(plain, dict) else None
+        if type(version) is int and version > VERSION:
+            raise Newer(f"of version {version}, and this pyzcrx reads {VERSION}")
+        if type(version) is not int or version != VERSION:
             raise ValueError(f"not a journal of version {VERSION}")
-        steps = tuple(load(KINDS[step.pop("kind")], step) for step in plain.pop("steps"))
+        steps = tuple(_step(step) for step in plain.pop("steps"))
         owner = load(Owner, plain.pop("owner"))
         head = load(_Head, plain)
         if not 0 <= head.done <= len(steps) <= head.done + 1:
             raise ValueError("steps and their count do not fit")
         values = {name: getattr(head, name) for name in _PLAIN}
         return cls(**values, owner=owner, steps=steps)
+
+
+def _step(plain: Any) -> Step:
+    step: Step = load(KINDS[plain.pop("kind")], plain)
+    step.check()
+    return step
+
+
+class Newer(ValueError):
+    """A journal of a later version: only the pyzcrx that wrote it can undo it."""
+
+
+class _Foreign(ValueError):
+    """What lies in a journal's place and is no file of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,44 +254,61 @@ class Store:
             (self.path / f"{journal.name}.json").unlink()
 
     def load(self, name: str) -> Journal:
-        """Raises JournalError where it is gone or damaged; a damaged one is kept aside."""
+        """Raises JournalError where it cannot be used. A damaged one is moved aside."""
         path = self.path / f"{name}.json"
         try:
             return self._read(path)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except Newer as error:
+            raise JournalError(
+                f"journal {path} is {error}",
+                "it is left as it is: run zcrx-nic restore of the newer pyzcrx",
+            ) from None
+        except _Foreign as error:
+            raise JournalError(
+                f"{path} is no journal: {error}", "see who put it there and remove it"
+            ) from None
+        except ValueError as error:
             aside = path.with_suffix(".damaged")
             with _problems(self.path):
                 path.rename(aside)
             raise JournalError(
-                f"journal {path} is damaged ({error}); it is kept as {aside}",
+                f"journal {path} is damaged ({_brief(error)}); it is kept as {aside}",
                 "what its program changed was not put back: compare zcrx-nic show with what "
                 "the card should be, and delete the file",
             ) from None
 
-    @staticmethod
-    def _read(path: Path) -> Journal:
-        """Raises JournalError where it cannot be read, others where it is damaged."""
+    def _read(self, path: Path) -> Journal:
+        """Raises JournalError where it cannot be read; Newer, _Foreign, ValueError."""
         try:
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(path, flags)) as file:
-                status = os.fstat(file.fileno())
-                if status.st_uid not in (0, os.geteuid()) or not stat.S_ISREG(status.st_mode):
-                    raise JournalError(f"{path} is not ours", "see who put it there")
-                journal = Journal.from_json(file.read())
+            _check_file(path.lstat())  # before it is opened: that alone may act on a device
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            with open(os.open(path, flags), "rb") as file:
+                _check_file(os.fstat(file.fileno()))
+                data = file.read(MOST_BYTES + 1)
         except OSError as error:
-            raise JournalError(f"journal {path} cannot be read: {error.strerror}") from None
-        if journal.name != path.stem:
+            raise JournalError(
+                f"journal {path} cannot be read: {error.strerror}",
+                "read it as root" if error.errno in (errno.EACCES, errno.EPERM) else "see dmesg",
+            ) from None
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES} bytes")
+        journal = Journal.from_json(data.decode())
+        if (journal.name, self.path.name) != (path.stem, f"{journal.netns}-{journal.ifindex}"):
             raise ValueError("it is another's")
         return journal
 
-    def peek(self) -> dict[str, Journal | None]:
-        """All by name, None where one is damaged. Changes nothing. Raises JournalError."""
-        found: dict[str, Journal | None] = {}
+    def peek(self) -> dict[str, Journal | Unusable]:
+        """All by name, or what is wrong with one. Changes nothing. Raises JournalError."""
+        found: dict[str, Journal | Unusable] = {}
         for name in self.names():
             try:
                 found[name] = self._read(self.path / f"{name}.json")
-            except (ValueError, TypeError, KeyError, AttributeError):
-                found[name] = None
+            except Newer:
+                found[name] = "newer"
+            except _Foreign:
+                found[name] = "foreign"
+            except ValueError:
+                found[name] = "damaged"
         return found
 
     def names(self) -> tuple[str, ...]:
@@ -265,12 +322,31 @@ class Store:
     def journals(self) -> tuple[list[Journal], list[str]]:
         """All that can be read, the oldest first, and what is wrong with the others."""
         found, wrong = [], []
-        for name in self.names():
+        try:
+            names = self.names()
+        except JournalError as error:
+            return [], [str(error)]
+        for name in names:
             try:
                 found.append(self.load(name))
             except JournalError as error:
                 wrong.append(str(error))
         return sorted(found, key=lambda journal: journal.since_ns), wrong
+
+
+def _brief(error: Exception) -> str:
+    """Its text; it may quote a value of the journal, which may be long."""
+    text = str(error)
+    return text if len(text) <= _BRIEF else f"{text[:_BRIEF]} ..."
+
+
+def _check_file(status: os.stat_result) -> None:
+    """Raises _Foreign."""
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS_OF_FILE.get(stat.S_IFMT(status.st_mode), "something else")
+        raise _Foreign(f"it is {kind}")
+    if status.st_uid not in (0, os.geteuid()):
+        raise _Foreign(f"it belongs to user {status.st_uid}")
 
 
 def stores(folder: Path | None = None) -> tuple[Store, ...]:
@@ -286,8 +362,9 @@ def stores(folder: Path | None = None) -> tuple[Store, ...]:
         raise JournalError(f"{folder} cannot be read: {error.strerror}") from None
     for name in names:
         netns, _, ifindex = name.partition("-")
-        if netns == str(here) and ifindex.isdecimal():
-            found.append(Store(here, int(ifindex), folder))
+        number = int(ifindex) if ifindex.isascii() and ifindex.isdecimal() else 0
+        if (netns, ifindex) == (str(here), str(number)) and 0 < number < 1 << 31:
+            found.append(Store(here, number, folder))
     return tuple(found)
 
 

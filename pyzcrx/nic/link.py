@@ -1,13 +1,11 @@
-"""The net device itself: its index, whether it is up, its addresses, XDP, where it sits.
+"""The net device itself: whether it is up, its addresses, XDP, where it sits.
 
 By rtnetlink, and by sysfs what that does not tell.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,8 +14,6 @@ from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
-from pyzcrx.checked import interface as checked_interface
-from pyzcrx.meanings import kernel_error
 from pyzcrx.nic.netlink import NETLINK_ROUTE, Netlink
 
 IFF_UP = 1
@@ -34,26 +30,6 @@ class Link:
     carrier: bool
     mtu: int
     xdp_program: int | None
-
-
-def index_of(interface: str | int) -> int:
-    """The index of an interface in this network namespace. Raises NoSuchInterface, BadArgument."""
-    interface = checked_interface(interface)
-    try:
-        if isinstance(interface, str):
-            return socket.if_nametoindex(interface)
-        socket.if_indextoname(interface)
-        return interface
-    except (OSError, ValueError):
-        raise kernel_error(errno.ENODEV, "find interface", str(interface)) from None
-
-
-def name_of(ifindex: int) -> str:
-    """Its name at this moment. Raises NoSuchInterface."""
-    try:
-        return socket.if_indextoname(ifindex)
-    except (OSError, OverflowError):
-        raise kernel_error(errno.ENODEV, "find interface", f"interface {ifindex}") from None
 
 
 def netns() -> int:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import array
 import errno
 import fcntl
+import os
 import socket
 import struct
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from pyzcrx.errors import KernelError, NotSupported
+from pyzcrx.interface import find
 from pyzcrx.meanings import kernel_error
 from pyzcrx.nic.flow import Flow, Network
 from pyzcrx.nic.state import Rule
@@ -211,11 +213,10 @@ class Ntuple:
         memory = array.array("B", argument)
         subject = self._subject(extra)
         try:
-            name = socket.if_indextoname(self._ifindex)
-            request = struct.pack("16sP16x", name.encode(), memory.buffer_info()[0])
+            name = os.fsencode(find(self._ifindex).name)
+            request = struct.pack("16sP16x", name, memory.buffer_info()[0])
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 fcntl.ioctl(sock, SIOCETHTOOL, request)
         except OSError as error:
-            number = errno.ENODEV if error.errno == errno.ENXIO else error.errno or 0
-            raise kernel_error(number, operation, subject) from None
+            raise kernel_error(error.errno or 0, operation, subject) from None
         return memory.tobytes()

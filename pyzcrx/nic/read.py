@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from pyzcrx.errors import KernelError, NoSuchInterface
+from pyzcrx.interface import find
 from pyzcrx.leaving import leave
 from pyzcrx.nic import irq, link
 from pyzcrx.nic.ethtool import Ethtool
@@ -55,7 +56,7 @@ class Reader:
 
         Raises NoSuchInterface.
         """
-        ifindex = link.index_of(interface)
+        ifindex = find(interface).index
         base = link.read(self.rtnetlink, ifindex)
         unread: list[str] = []
 
@@ -110,6 +111,6 @@ class Reader:
 
 
 def read(interface: str | int) -> State:
-    """The state of a card, by name or index. Raises NoSuchInterface."""
+    """The state of a card, by name, alternative name or index. Raises NoSuchInterface."""
     with Reader() as reader:
         return reader.state(interface)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pyzcrx import bound
 from pyzcrx.checked import MOST_IFINDEX, optional
-from pyzcrx.errors import KernelError, NoSuchInterface, RestoreFailed
+from pyzcrx.errors import CardBusy, JournalError, KernelError, NoSuchInterface, RestoreFailed
+from pyzcrx.interface import find
 from pyzcrx.nic.journal import Journal, Store, stores
 from pyzcrx.nic.ntuple import Ntuple
 from pyzcrx.nic.read import Reader
@@ -26,13 +28,14 @@ class Report:
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def raise_failures(self, interface: str, cause: BaseException | None = None) -> None:
-        """Raises RestoreFailed if there are any."""
-        if self.failures:
-            raise RestoreFailed(
-                f"{interface} could not be put back: {'; '.join(self.failures)}",
-                f"as root, when its user has ended: zcrx-nic restore {interface}",
-            ) from cause
+    def failure(self, interface: str) -> RestoreFailed | None:
+        """The failures as an error."""
+        if not self.failures:
+            return None
+        return RestoreFailed(
+            f"{interface} could not be put back: {'; '.join(self.failures)}",
+            f"as root, when its user has ended: zcrx-nic restore {interface}",
+        )
 
 
 def leave(store: Store, journal: Journal, kernel: Reader) -> Report:
@@ -44,8 +47,8 @@ def leave(store: Store, journal: Journal, kernel: Reader) -> Report:
     """
     report = Report()
     if not _same_card(journal):
-        store.remove(journal)
         report.notes.append(f"{journal.interface} is gone: nothing to put back")
+        _record(store, journal, [], report)
         return report
     _wait_free(journal, kernel, report)
     journals, wrong = store.journals()
@@ -64,15 +67,23 @@ def leave(store: Store, journal: Journal, kernel: Reader) -> Report:
             report.notes.append(f"{journal.interface} is gone: nothing more to put back")
             left.clear()
             break
-        except (KernelError, OSError) as error:
+        except (KernelError, OSError, JournalError) as error:
             report.failures.append(str(error))
             left.append(at)
-    if left:
-        steps = tuple(journal.steps[at] for at in sorted(left))
-        store.save(replace(journal, steps=steps, done=len(steps)))
-    else:
-        store.remove(journal)
+    _record(store, journal, left, report)
     return report
+
+
+def _record(store: Store, journal: Journal, left: list[int], report: Report) -> None:
+    """In the journal what is left to do; without anything it goes."""
+    steps = tuple(journal.steps[at] for at in sorted(left))
+    try:
+        if steps:
+            store.save(replace(journal, steps=steps, done=len(steps)))
+        else:
+            store.remove(journal)
+    except JournalError as error:
+        report.failures.append(str(error))
 
 
 def _same_card(journal: Journal) -> bool:
@@ -104,16 +115,19 @@ def _wait_free(journal: Journal, kernel: Reader, report: Report) -> None:
     """Until nobody holds the queues: while one is held, header split cannot go."""
     if kernel.netdev is None:
         return
+    ours = bound.holds(journal.ifindex, journal.queues)
+    patience_s = 0.0 if ours else FREE_PATIENCE_S
     try:
-        held = kernel.netdev.wait_unbound(journal.ifindex, journal.queues, FREE_PATIENCE_S)
+        held = kernel.netdev.wait_unbound(journal.ifindex, journal.queues, patience_s)
     except KernelError:
         return
     if held:
-        report.notes.append(f"queue {held[0]} is still held by io_uring")
+        by = "a ring of this program: close that first" if ours else "io_uring"
+        report.notes.append(f"queue {held[0]} is still held by {by}")
 
 
 def restore(
-    interface: int | None = None,
+    interface: str | int | None = None,
     *,
     kept: bool = False,
     folder: Path | None = None,
@@ -121,32 +135,49 @@ def restore(
 ) -> list[Journal]:
     """Undo set-ups whose programs are gone; with *kept* also those made to stay.
 
-    Of one interface (its index) or of all in this network namespace. Gives what was
-    undone; *say* gets a line for whatever was not as it should be. Raises
-    RestoreFailed at the end, JournalError, CardBusy.
+    Of one interface or of all in this network namespace. An index may be that of an
+    interface which is gone. Gives what was undone; *say* gets a line for whatever was
+    not as it should be. Raises RestoreFailed at the end, NoSuchInterface, JournalError,
+    CardBusy.
     """
-    interface = optional("interface index", interface, 1, MOST_IFINDEX)
+    index = (
+        find(interface).index
+        if isinstance(interface, str)
+        else optional("interface index", interface, 1, MOST_IFINDEX)
+    )
     done: list[Journal] = []
     failures: list[str] = []
     for store in stores(folder):
-        if interface is not None and not store.path.name.endswith(f"-{interface}"):
+        if index is not None and not store.path.name.endswith(f"-{index}"):
             continue
-        with store.locked(), Reader() as kernel:
-            journals, wrong = store.journals()
-            failures += wrong
-            # The last first: what it found is what the one before it left.
-            for journal in reversed(journals):
-                if not (journal.owner.dead or (kept and journal.owner.kept)):
-                    continue
-                report = leave(store, journal, kernel)
-                if say is not None:
-                    for note in report.notes:
-                        say(f"{journal.interface}: {note}")
-                failures += report.failures
-                done.append(journal)
+        try:
+            done += _restore_card(store, failures, kept=kept, say=say)
+        except (JournalError, CardBusy) as error:
+            failures.append(str(error))  # the other cards must not suffer from it
     if failures:
         raise RestoreFailed(
             "not everything could be put back: " + "; ".join(failures),
             "see zcrx-nic show, mend what stands in the way, and run zcrx-nic restore again",
         )
+    return done
+
+
+def _restore_card(
+    store: Store, failures: list[str], *, kept: bool, say: Callable[[str], None] | None
+) -> list[Journal]:
+    """As :func:`restore`, of one card; *failures* gets what could not be put back."""
+    done = []
+    with store.locked(), Reader() as kernel:
+        journals, wrong = store.journals()
+        failures += wrong
+        # The last first: what it found is what the one before it left.
+        for journal in reversed(journals):
+            if not (journal.owner.dead or (kept and journal.owner.kept)):
+                continue
+            report = leave(store, journal, kernel)
+            if say is not None:
+                for note in report.notes:
+                    say(f"{journal.interface}: {note}")
+            failures += report.failures
+            done.append(journal)
     return done

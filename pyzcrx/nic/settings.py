@@ -134,6 +134,41 @@ def command(interface: str, key: str, value: Value) -> str:
     raise BadArgument(f"no setting is called {key!r}")
 
 
+def check(key: str, *values: Value) -> None:
+    """Raises BadArgument for a key of no setting, and for a value that its setting never has."""
+    kind, *rest = key.split(":")
+    match kind, rest:
+        case "tcp-data-split", []:
+            fit = all(isinstance(value, str) and value in _SPLIT for value in values)
+        case "hds-thresh" | "rx-ring", []:
+            fit = all(value is None or _is_number(value, 32) for value in values)
+        case "rss", []:
+            fit = all(value is None or _is_table(value) for value in values)
+        case "feature" | "private-flag", [_]:
+            fit = all(isinstance(value, bool) for value in values)
+        case "irq", [number] if _is_place(number):
+            fit = all(isinstance(value, str) and bool(irq.parse_cpus(value)) for value in values)
+        case "napi", [queue, name] if _is_place(queue) and name in NAPI_FIELDS:
+            fit = all(_is_number(value, 64) for value in values)
+        case _:
+            raise BadArgument(f"no setting is called {key!r}")
+    if not fit:
+        raise BadArgument(f"{key} cannot be what the journal has for it")
+
+
+def _is_number(value: Value, bits: int) -> bool:
+    return type(value) is int and 0 <= value < 1 << bits
+
+
+def _is_table(value: Value) -> bool:
+    return isinstance(value, list) and all(_is_number(queue, 32) for queue in value)
+
+
+def _is_place(text: str) -> bool:
+    """Whether it is the number of an interrupt or a queue."""
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def is_interrupt(key: str) -> bool:
     """Whether it is the CPUs of an interrupt."""
     return key.startswith("irq:")

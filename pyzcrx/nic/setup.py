@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pyzcrx.errors import FallbackWarning, JournalError, ZcrxError
-from pyzcrx.nic import link, sockets
+from pyzcrx.errors import FallbackWarning, JournalError
+from pyzcrx.interface import find
+from pyzcrx.nic import irq, link, sockets
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.journal import Journal, Owner, Store
 from pyzcrx.nic.ntuple import Ntuple
 from pyzcrx.nic.plan import Plan, Wanted, plan
 from pyzcrx.nic.read import Reader
-from pyzcrx.nic.restore import Report, leave
+from pyzcrx.nic.restore import leave
 from pyzcrx.nic.state import State
 from pyzcrx.nic.steps import Set, Steer, Step
 
@@ -51,7 +54,9 @@ def prepare(
 
     Raises, with everything as it was: CardUnfit, CardBusy, RuleExists,
     RuleTableFull, CatchesStrangers, SetupFailed, JournalError, BadArgument, and the
-    KernelError of a step; RestoreFailed where it could not be put back.
+    KernelError of a step; RestoreFailed where what a dead program left cannot be put
+    back. An error in flight, of a step or of the block, stays what it is: a note says
+    what could not be put back.
     """
     wanted = Wanted(
         tuple(Flow.parse(flow) if isinstance(flow, str) else flow for flow in flows),
@@ -81,23 +86,25 @@ class Setup:
         folder: Path | None = None,
     ) -> None:
         self._closed = True
+        irq.check_cpus(wanted.irq_cpus)
         self._kernel = Reader()
         try:
-            ifindex = link.index_of(interface)
+            ifindex = find(interface).index
             self._store = Store(link.netns(), ifindex, folder)
             with self._store.locked():
                 self._reap()
                 before = self._kernel.state(ifindex)
                 own = sockets.inodes_of() if own is None else own
                 self.plan: Plan = plan(before, wanted, sockets.read(), own)
+                # Now: a warning may be made an error, and then nothing has been changed.
+                for text in self.plan.warnings:
+                    warnings.warn(text, CardWarning, stacklevel=3)
                 self._apply(before, Owner.nobody() if keep else Owner.this())
         except BaseException:
             self._kernel.close()
             raise
         self._keep = keep
         self._closed = False
-        for text in self.plan.warnings:
-            warnings.warn(text, CardWarning, stacklevel=3)
 
     @property
     def ifindex(self) -> int:
@@ -128,8 +135,9 @@ class Setup:
             warnings.warn(text, CardWarning, stacklevel=4)
         for journal in reversed(journals):
             if journal.owner.dead:
-                report = leave(self._store, journal, self._kernel)
-                report.raise_failures(journal.interface)
+                failure = leave(self._store, journal, self._kernel).failure(journal.interface)
+                if failure is not None:
+                    raise failure
 
     def _apply(self, state: State, owner: Owner) -> None:
         journal = Journal.begin(state, self.plan.queues, owner)
@@ -141,9 +149,8 @@ class Setup:
                 self._store.save(journal)
         except BaseException as error:
             report = leave(self._store, journal, self._kernel)
-            self._say(report)
-            if isinstance(error, ZcrxError):
-                report.raise_failures(self.plan.interface, error)
+            failure = report.failure(self.plan.interface)
+            _add_notes(error, [*report.notes, *([str(failure)] if failure else ())])
             raise
         self._name = journal.name
         self._journal = journal
@@ -199,7 +206,7 @@ class Setup:
         self._closed = True
         try:
             if not self._keep:
-                self._leave().raise_failures(self.plan.interface)
+                self._leave()
         finally:
             self._kernel.close()
 
@@ -211,22 +218,23 @@ class Setup:
                 stacklevel=2,
             )
 
-    def _leave(self) -> Report:
+    def _leave(self) -> None:
+        notes = []
         with self._store.locked():
             try:
                 # From disk: we may have inherited meanwhile.
                 journal = self._store.load(self._name)
             except JournalError as error:
-                warnings.warn(str(error), CardWarning, stacklevel=4)
+                notes.append(str(error))
                 journal = self._journal
             report = leave(self._store, journal, self._kernel)
-        self._say(report)
-        return report
-
-    @staticmethod
-    def _say(report: Report) -> None:
-        for note in report.notes:
-            warnings.warn(note, CardWarning, stacklevel=5)
+        notes += report.notes
+        failure = report.failure(self.plan.interface)
+        if failure is not None:
+            _add_notes(failure, notes)
+            raise failure
+        for note in notes:
+            warnings.warn(note, CardWarning, stacklevel=4)
 
     def abandon(self) -> None:
         """Let go without putting back: somebody else does, by :func:`restore`, when we are gone.
@@ -246,4 +254,19 @@ class Setup:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except Exception as failure:  # a warning may be made an error, too
+            _add_notes(error, [str(failure), *getattr(failure, "__notes__", ())])
+
+
+def _add_notes(error: BaseException, texts: Iterable[str]) -> None:
+    """Say *texts* beside an error in flight, which they must not replace."""
+    for text in texts:
+        error.add_note(text)
+        # For those who show an error without its notes.
+        with suppress(CardWarning):
+            warnings.warn(text, CardWarning, stacklevel=4)

@@ -44,6 +44,10 @@ class Set:
         """Whether it is so already; it is held all the same."""
         return bool(self.before == self.after)
 
+    def check(self) -> None:
+        """Raises ValueError for values that no step of ours has, as in a damaged journal."""
+        settings.check(self.key, self.before, self.after, self.seen)
+
     def command(self, interface: str) -> str:
         return settings.command(interface, self.key, self.after)
 
@@ -91,6 +95,10 @@ class Context:
     number: int
     table: tuple[int, ...]
 
+    def check(self) -> None:
+        """Raises ValueError for what cannot be one."""
+        _check_numbers(self.number, *self.table)
+
     def command(self, interface: str) -> str:
         return f"ethtool -X {interface} context new {settings.spread(list(self.table))}"
 
@@ -116,6 +124,11 @@ class Steer:
     queue: int
     context: int | None = None
     location: int | None = None
+
+    def check(self) -> None:
+        """Raises ValueError for what cannot be a rule."""
+        Flow.parse(self.flow)
+        _check_numbers(self.queue, self.context or 0, self.location or 0)
 
     def command(self, interface: str) -> str:
         action = f"action {self.queue}" if self.context is None else f"context {self.context}"
@@ -181,6 +194,11 @@ def undo_order(steps: Sequence[Step]) -> list[int]:
         return isinstance(step, Set) and settings.is_interrupt(step.key), -at
 
     return sorted(range(len(steps)), key=turn)
+
+
+def _check_numbers(*numbers: int) -> None:
+    if not all(0 <= number < 1 << 32 for number in numbers):
+        raise ValueError("a number that a card does not have")
 
 
 def _text(value: Value) -> str:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import pyzcrx
 import pyzcrx.urgent
 from pyzcrx.nic.read import Reader
+from tests import namespaces
 from tests.guest.stuck import stuck
 from tests.patience import PATIENCE_S as PATIENCE_S
 from tests.patience import SLOW, START_S
@@ -134,7 +135,7 @@ class Sim(Nodev):
         if os.path.exists("/sys/module/zcrxsim"):
             run("rmmod", "zcrxsim")
         if os.path.exists(f"/run/netns/{self.netns}"):
-            run("ip", "netns", "del", self.netns)
+            namespaces.remove(self.netns)
 
     def socket(self, family: int = socket.AF_INET) -> socket.socket:
         return socket_in(self.netns, family)
@@ -173,8 +174,8 @@ class Sim(Nodev):
             (self.faults / knob).write_text(f"{value}\n")
 
     def quiet(self) -> None:
-        """No faults, and a fresh seed."""
-        self.fault(**dict.fromkeys(FAULTS, 0), seed=1)
+        """No faults, a fresh seed, and rates that count frames with payload."""
+        self.fault(**dict.fromkeys(FAULTS, 0), seed=1, payload_only=1)
 
     def fault_counts(self) -> dict[str, int]:
         """How often each fault has struck since the seed was set."""

@@ -36,10 +36,13 @@ def abort(sock: socket.socket) -> None:
 
 
 def settle() -> None:
-    """Wait until the sockets of the dead are gone, and with them every pinned page."""
+    """Wait until the sockets of the dead are gone, and with them every pinned page.
+
+    The orphan count is machine-wide: it includes the namespaces that were removed by name.
+    """
     until(
         lambda: " orphan 0 " in Path("/proc/net/sockstat").read_text(),
-        lambda: f"sockets that nobody has any more stay\n{stuck(Sim.netns)}",
+        lambda: f"orphans stay: one of these, or in a removed namespace\n{stuck(Sim.netns)}",
         patience_s=START_S,
     )
     free_deferred_skbs()

@@ -15,6 +15,7 @@ from tests.guest.card import PATIENCE_S, Sim, register, run
 from tests.guest.echo import Echo, exchange
 from tests.guest.test_receive import connected
 from tests.leaks import nothing_leaks
+from tests.namespaces import namespace
 from tests.patience import until
 
 MIB = 1 << 20
@@ -69,13 +70,12 @@ def test_a_card_that_goes_away_while_bound() -> None:
 
 def test_a_namespace_that_is_removed_while_its_card_is_bound() -> None:
     with second_pair() as (_, interface):
-        run("ip", "netns", "add", "gone")
         with ExitStack() as stack:
             area = stack.enter_context(pyzcrx.Area.anonymous(8 * MIB))
             ring = stack.enter_context(pyzcrx.Ring())
             ifq = ring.register_ifq(area, interface=interface, rx_queue=1)
-            run("ip", "link", "set", interface, "netns", "gone")
-            run("ip", "netns", "del", "gone")
+            with namespace("gone") as gone:
+                run("ip", "link", "set", interface, "netns", gone)
             # A card goes back to the first namespace.
             until(lambda: interface in os.listdir("/sys/class/net"), "the card is lost")
             assert len(ring.wait(0)) == 0

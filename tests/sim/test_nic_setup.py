@@ -384,7 +384,7 @@ def test_a_setting_that_does_not_hold(card: Fresh, monkeypatch: pytest.MonkeyPat
 
 def test_privilege_lost_half_way(card: Fresh) -> None:
     script = f"""
-import ctypes, sys, pyzcrx
+import ctypes, sys, warnings, pyzcrx
 from pyzcrx import nic
 from pyzcrx.doctor.facts import Card
 do, left = nic.Setup._do, [3]
@@ -396,10 +396,11 @@ def drop(self, step):
         assert ctypes.CDLL(None).capset(head, (ctypes.c_uint32 * 6)()) == 0
     return do(self, step)
 nic.Setup._do = drop
+warnings.simplefilter("ignore")
 try:
     nic.prepare({card.interface!r}, {flow(card)!r})
-except pyzcrx.RestoreFailed as error:
-    sys.exit(f"{{error}} because {{error.__cause__}}")
+except pyzcrx.NotPermitted as error:
+    sys.exit(f"{{error}}, and {{error.__notes__}}")
 """
     done = subprocess.run(
         ["python3", "-c", script], capture_output=True, text=True, timeout=2 * START_S
@@ -411,6 +412,31 @@ except pyzcrx.RestoreFailed as error:
     # Nobody could undo it, so it stays in the journal.
     assert len(journals()) == 1
     zcrx_nic("restore", "--stale")
+
+
+def test_an_error_while_the_ring_is_open(card: Fresh) -> None:
+    """It comes out of the block as it is; notes say what the open ring prevents."""
+    before = card.state()
+    script = f"""
+import sys, warnings, pyzcrx
+from pyzcrx import nic
+warnings.simplefilter("ignore")
+ring, area = pyzcrx.Ring(), pyzcrx.Area.anonymous(8 << 20)
+try:
+    with nic.prepare({card.interface!r}, {flow(card)!r}) as setup:
+        ring.register_ifq(area, interface=setup.ifindex, rx_queue=setup.queue)
+        1 / 0
+except ZeroDivisionError as error:
+    print(*error.__notes__, sep="\\n")
+ring.close()
+area.close()
+"""
+    said = run("python3", "-c", script)
+    assert "is still held by a ring of this program: close that first" in said
+    assert f"{card.interface} could not be put back: " in said
+    card.queue_free()
+    zcrx_nic("restore", "--stale", card.interface)
+    assert card.state() == before
 
 
 def test_renamed_meanwhile(card: Fresh) -> None:

@@ -20,7 +20,9 @@ import pyzcrx
 from tests.guest.card import PATIENCE_S, Sim, run, socket_in
 from tests.guest.echo import Echo, exchange, send_all
 from tests.guest.test_receive import connected, ifq_of, sending
+from tests.namespaces import namespace
 from tests.patience import until
+from tests.sim.removal import close_by_reset
 from tests.sim.test_zero_copy import books, grown, received
 
 MIB = 1 << 20
@@ -28,6 +30,7 @@ SO_MEMINFO = 55
 TCP_ULP = 31
 SOL_TLS = 282
 TLS_RX = 2
+LATE_US = 500_000
 
 
 def unread(sock: socket.socket) -> int:
@@ -85,16 +88,13 @@ def test_the_rules_leave_the_checksum_right(sim: Sim) -> None:
     """Over a link whose receiver computes it: with veth and no offload."""
     with far(sim) as (sock_of, address), sim.urgent_defence():
         run("ip", "netns", "exec", "far", "ethtool", "-K", "farthest", "tx", "off")
-        with socket.create_server((address.rsplit(".", 1)[0] + ".1", 0)) as listener:
-            client = sock_of()
-            client.connect(listener.getsockname())
-            sock, _ = listener.accept()
-            with client, sock:
-                for _ in range(50):
-                    client.send(os.urandom(101), socket.MSG_OOB)
-                client.shutdown(socket.SHUT_WR)
-                sock.settimeout(PATIENCE_S)
-                assert len(rest(sock)) == 50 * 101
+        here = address.rsplit(".", 1)[0] + ".1"
+        with ExitStack() as stack:
+            client, sock = linked(stack, sock_of(), socket.socket(), here)
+            for _ in range(50):
+                client.send(os.urandom(101), socket.MSG_OOB)
+            client.shutdown(socket.SHUT_WR)
+            assert len(rest(sock)) == 50 * 101
 
 
 # -- captured, forwarded, bridged ---------------------------------------------------------
@@ -156,9 +156,10 @@ def far(sim: Sim, *, card: bool = False) -> Iterator[tuple[Callable[[], socket.s
     """A third place behind this one: the namespace ``far``, 198.51.100.3.
 
     Linked to this end's 198.51.100.1 by veth, or by a second pair of simulated cards.
+    Connections to it are made by :func:`linked`: their sockets must not outlive it.
     """
     with ExitStack() as stack:
-        undo(stack, "netns add far", "netns delete far")
+        stack.enter_context(namespace("far"))
         if card:
             here, there = "zcrx2", "zcrx3"
             pairs = Path("/sys/bus/platform/drivers/zcrxsim")
@@ -184,6 +185,26 @@ def undo(stack: ExitStack, done: str, undone: str) -> None:
     stack.callback(ip, undone)
 
 
+def linked(
+    stack: ExitStack, client: socket.socket, listener: socket.socket, address: str
+) -> tuple[socket.socket, socket.socket]:
+    """Connect *client* to *listener*, at *address*; the client and the accepted socket.
+
+    All close at the end of *stack*, by a reset: the acknowledgement of a FIN is lost if the
+    links go first, and the socket that waits for it keeps its namespace.
+    """
+    for sock in (listener, client):
+        stack.enter_context(sock)
+        close_by_reset(sock)  # an accepted socket inherits it
+        sock.settimeout(PATIENCE_S)
+    listener.bind((address, 0))
+    listener.listen()
+    client.connect(listener.getsockname())  # no payload: that passes where payload is dropped
+    server = stack.enter_context(listener.accept()[0])
+    server.settimeout(PATIENCE_S)
+    return client, server
+
+
 @contextmanager
 def forwarding() -> Iterator[None]:
     switch = Path("/proc/sys/net/ipv4/ip_forward")
@@ -202,7 +223,6 @@ def stalls_while_bound(client: socket.socket, server: socket.socket, ring: pyzcr
     until(lambda: retransmits(client) >= 2, "the sender was acknowledged")
     assert unread(server) == 0
     ring.close()
-    server.settimeout(PATIENCE_S)
     assert rest(server) == sent
     sender.join()
 
@@ -212,14 +232,18 @@ def test_forwarded_packets_are_dropped_while_the_queue_is_bound(sim: Sim) -> Non
         sock_of, address = stack.enter_context(far(sim))
         stack.enter_context(forwarding())
         ring, _ = stack.enter_context(ifq_of())
-        listener = stack.enter_context(sock_of())
-        listener.bind((address, 0))
-        listener.listen()
-        client = stack.enter_context(sim.socket())
-        client.settimeout(PATIENCE_S)
-        client.connect(listener.getsockname())  # no payload: that passes
-        server = stack.enter_context(listener.accept()[0])
-        stalls_while_bound(client, server, ring)
+        stalls_while_bound(*linked(stack, sim.socket(), sock_of(), address), ring)
+
+
+def test_no_socket_stays_in_a_place_whose_last_frames_are_late(sim: Sim) -> None:
+    """They come when its links are gone. What ends the place looks for sockets."""
+    with ExitStack() as stack:
+        sock_of, address = stack.enter_context(far(sim))
+        stack.enter_context(forwarding())
+        client, server = linked(stack, sim.socket(), sock_of(), address)
+        with sending(client, b"last"):
+            assert rest(server) == b"last"
+        sim.fault(delay=1_000_000, delay_us=LATE_US, payload_only=0)
 
 
 def test_a_card_with_netmem_tx_forwards_them(sim: Sim) -> None:
@@ -228,14 +252,7 @@ def test_a_card_with_netmem_tx_forwards_them(sim: Sim) -> None:
         sock_of, address = stack.enter_context(far(sim, card=True))
         stack.enter_context(forwarding())
         stack.enter_context(ifq_of())
-        listener = stack.enter_context(sock_of())
-        listener.bind((address, 0))
-        listener.listen()
-        client = stack.enter_context(sim.socket())
-        client.settimeout(PATIENCE_S)
-        client.connect(listener.getsockname())
-        server = stack.enter_context(listener.accept()[0])
-        server.settimeout(PATIENCE_S)
+        client, server = linked(stack, sim.socket(), sock_of(), address)
         before = books(sim)
         with sending(client, sent):
             assert rest(server) == sent
@@ -265,24 +282,14 @@ def test_bridged_packets_are_dropped_and_those_for_us_are_received(sim: Sim) -> 
 
         # For the bridge itself: received, and not copied.
         sent, before = os.urandom(MIB), books(sim)
-        own = stack.enter_context(socket.create_server(("198.51.100.1", 0)))
-        client = stack.enter_context(sim.socket())
-        client.settimeout(PATIENCE_S)
-        client.connect(own.getsockname())
-        sock = stack.enter_context(own.accept()[0])
+        client, sock = linked(stack, sim.socket(), socket.socket(), "198.51.100.1")
         with sending(client, sent):
             ifq.receive(sock)
             assert received(ring) == sent
         assert grown(sim, before)["zc_bytes"] >= MIB
 
         # For another port.
-        listener = stack.enter_context(sock_of())
-        listener.bind((address, 0))
-        listener.listen()
-        across = stack.enter_context(sim.socket())
-        across.settimeout(PATIENCE_S)
-        across.connect(listener.getsockname())
-        stalls_while_bound(across, stack.enter_context(listener.accept()[0]), ring)
+        stalls_while_bound(*linked(stack, sim.socket(), sock_of(), address), ring)
 
 
 # -- readers other than RECV_ZC -----------------------------------------------------------

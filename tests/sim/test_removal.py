@@ -14,11 +14,11 @@ from tests.guest.card import CARD, PATIENCE_S, Sim, register, run
 from tests.guest.echo import START_S, Echo, exchange
 from tests.guest.test_bench import COOKIE, Served
 from tests.guest.test_receive import connected
+from tests.namespaces import namespace
 from tests.patience import until
 from tests.sim.removal import DRIVER, abort, unbind, unload
 
 MIB = 1 << 20
-ELSEWHERE = "elsewhere"
 
 take_away = pytest.mark.parametrize("take_away", [unbind, unload])
 
@@ -26,9 +26,8 @@ take_away = pytest.mark.parametrize("take_away", [unbind, unload])
 @pytest.fixture
 def elsewhere() -> Iterator[str]:
     """A network namespace to move the card to."""
-    run("ip", "netns", "add", ELSEWHERE)
-    yield ELSEWHERE
-    run("ip", "netns", "del", ELSEWHERE)
+    with namespace("elsewhere") as name:
+        yield name
 
 
 def move(sim: Sim, namespace: str) -> None:

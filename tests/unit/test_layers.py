@@ -91,7 +91,7 @@ LAYERS = [
         "readiness",
         "descriptor",
     ],
-    ["_ffi", "fork", "uapi", "stats", "caller", "checked", "leaving"],
+    ["bound", "cpus", "_ffi", "fork", "uapi", "stats", "caller", "checked", "leaving"],
     ["_lease"],
     ["meanings"],
     ["card_meanings"],

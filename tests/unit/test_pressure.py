@@ -287,8 +287,10 @@ def test_advice_grows_with_ring_mtu_and_buffer() -> None:
     for wrong in ({"rx_ring_entries": -1}, {"mtu": -5}, {"rx_buf_len": -4096}, {"held_bytes": -1}):
         with pytest.raises(pyzcrx.BadArgument):
             pyzcrx.area_advice(**wrong)
-    assert pyzcrx.area_advice("nosuch0") == pyzcrx.area_advice()
-    assert pyzcrx.area_advice(2_000_000_000) == pyzcrx.area_advice()
+    assert pyzcrx.area_advice("lo", mtu=1500) == pyzcrx.area_advice()
+    for unknown in ("nosuch0", 2_000_000_000):
+        with pytest.raises(pyzcrx.NoSuchInterface):
+            pyzcrx.area_advice(unknown)
 
 
 SECOND_NS = 1_000_000_000

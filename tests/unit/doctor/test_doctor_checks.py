@@ -425,7 +425,10 @@ def test_journals() -> None:
     assert stale.severity is WARNING
     assert "3 changes" in stale.what
     assert stale.mend == "zcrx-nic restore --stale eth0"
-    assert found("damaged")[0].severity is WARNING
+    for state in ("damaged", "newer", "foreign"):
+        (unusable,) = found(state)
+        assert (unusable.id, unusable.severity) == (f"journal.{state}", WARNING)
+    assert "restore of the newer pyzcrx" in found("newer")[0].mend
     assert not [f for f in names(facts()) if f.startswith("journal.")]
     unseen = facts(card=replace(on_card(), leftovers=None))
     assert finding(unseen, "journal.unseen").severity is UNKNOWN
