@@ -8,8 +8,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
+from pyzcrx.endpoint import address_of
 from pyzcrx.errors import (
     BadArgument,
     CardBusy,
@@ -22,7 +23,7 @@ from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import irq
 from pyzcrx.nic.drivers import driver_of, prelude
 from pyzcrx.nic.flow import Flow
-from pyzcrx.nic.settings import NAPI_FIELDS, Value
+from pyzcrx.nic.settings import NAPI_FIELDS, Value, check_napi
 from pyzcrx.nic.sockets import TcpSocket, strangers
 from pyzcrx.nic.state import Rule, State
 from pyzcrx.nic.steps import Context, Set, Steer, Step
@@ -59,12 +60,8 @@ class Wanted:
             raise BadArgument(f"there is no queue {self.queue}")
         if self.irq_cpus is not None:
             irq.parse_cpus(self.irq_cpus)
-        unknown = self.napi.keys() - NAPI_FIELDS.keys()
-        if unknown:
-            raise BadArgument(
-                f"no NAPI setting is called {', '.join(sorted(unknown))}; "
-                f"there are {', '.join(NAPI_FIELDS)}"
-            )
+        for name, value in self.napi.items():
+            check_napi(name, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +92,13 @@ def listening_flows(
     only passes on, to a virtual machine say, keep their way. An address that the
     interface gets later is not steered; its connections work, by copying.
     """
-    addresses = [host] if host is not None else list(state.addresses)
+    if host is not None and address_of(host)[0].is_unspecified:
+        ipv6, host = address_of(host)[0].version == 6, None
     flows = []
-    for text in addresses:
-        try:
-            address = ip_address(text.partition("%")[0])
-        except ValueError:
-            raise BadArgument(f"{text!r} is no address") from None
+    for text in state.addresses if host is None else (host,):
+        address, scope = address_of(text)
+        if scope and scope not in (state.interface, str(state.ifindex)):
+            raise BadArgument(f"{text} is not an address of {state.interface}")
         if address.version == 6 and not ipv6:
             continue
         protocol = "tcp4" if address.version == 4 else "tcp6"

@@ -8,6 +8,7 @@ plain, so that a journal can hold it.
 from __future__ import annotations
 
 import errno
+import re
 from functools import reduce
 from math import gcd
 from typing import Any
@@ -32,6 +33,34 @@ NAPI_FIELDS = {
     "irq-suspend-timeout": "irq_suspend_timeout_ns",
     "threaded": "threaded",
 }
+
+
+_MINUTE_NS = 60 * 10**9
+_NAPI_MOST = {
+    # Documentation/netlink/specs/netdev.yaml; of times the kernel takes any.
+    "defer-hard-irqs": (1 << 31) - 1,
+    "gro-flush-timeout": _MINUTE_NS,
+    "irq-suspend-timeout": _MINUTE_NS,
+    "threaded": 2,
+}
+
+
+def check_napi(name: str, value: int) -> None:
+    """Raises BadArgument for a setting of NAPI instances that cannot be meant."""
+    if name not in NAPI_FIELDS:
+        raise BadArgument(f"no NAPI setting is called {name}; there are {', '.join(NAPI_FIELDS)}")
+    if not 0 <= value <= _NAPI_MOST[name]:
+        raise BadArgument(f"{name} {value} is not between 0 and {_NAPI_MOST[name]}")
+
+
+def napi_setting(text: str) -> tuple[str, int]:
+    """Name and value of ``NAME=NUMBER``. Raises BadArgument."""
+    found = re.fullmatch(r"([a-z-]+)=([0-9]{1,30})", text)
+    if found is None:
+        raise BadArgument(f"{text!r} is not NAME=NUMBER")
+    name, value = found[1], int(found[2])
+    check_napi(name, value)
+    return name, value
 
 
 def current(kernel: Reader, ifindex: int, key: str) -> Value:

@@ -82,6 +82,7 @@ LAYERS = [
         "pace",
         "urgent",
         "interface",
+        "endpoint",
         "privilege",
         "poll",
     ],
