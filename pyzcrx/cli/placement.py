@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyzcrx.cli.values import CPU, Number
 from pyzcrx.errors import BadArgument
 from pyzcrx.loop import Ring
 from pyzcrx.napi import MAX_BUSY_POLL_US
@@ -35,7 +36,8 @@ class Cpu(ParamType):
             return _MODES[text]
         if not text.isdecimal():
             self.fail(f"{value!r} is neither same, other nor the number of a CPU", param, ctx)
-        return int(text)
+        number: int = CPU.convert(text, param, ctx)
+        return number
 
 
 def placement_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -44,7 +46,7 @@ def placement_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--busy-poll",
             "busy_poll_us",
-            type=click.IntRange(0, MAX_BUSY_POLL_US),
+            type=Number(0, MAX_BUSY_POLL_US),
             default=0,
             metavar="US",
             help="Poll the card that many microseconds before sleeping.",
