@@ -12,6 +12,7 @@ import errno
 import grp
 import os
 import pwd
+import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,15 +38,17 @@ class User:
         name, colon, group = text.partition(":")
         uid = gid = None
         try:
-            account = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+            number = _number(name)
+            account = pwd.getpwnam(name) if number is None else pwd.getpwuid(number)
             uid, gid = account.pw_uid, account.pw_gid
         except KeyError:
-            uid = int(name) if name.isdecimal() else None
+            uid = number
         if uid is None:
             raise BadArgument(f"there is no user {name!r}; see getent passwd")
         if colon:
             with suppress(KeyError):
-                gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+                number = _number(group)
+                gid = grp.getgrnam(group).gr_gid if number is None else number
                 return cls._not_root(uid, gid)
             raise BadArgument(f"there is no group {group!r}; see getent group")
         if gid is None:
@@ -59,6 +62,11 @@ class User:
         if max(uid, gid) >= (1 << 32) - 1:
             raise BadArgument(f"user {uid} or group {gid} is out of range")
         return cls(uid, gid)
+
+
+def _number(text: str) -> int | None:
+    """A user's or group's, where *text* is one and no name."""
+    return int(text) if re.fullmatch("[0-9]{1,10}", text) else None
 
 
 def drop(user: User) -> None:

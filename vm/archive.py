@@ -13,6 +13,8 @@ from vm.kernel import Kernel
 NONE = "pyzcrx: none"
 """What a hook says that finds no such package."""
 SOURCE = "linux-source.tar.xz"
+VERSION = r"[0-9]{1,3}\.[0-9]{1,3}(\.[0-9]{1,3})?"
+"""Of a kernel, as ``debian:`` takes it."""
 
 
 def series(release: str) -> str:
@@ -47,7 +49,7 @@ def find(version: str, *, rebuild: bool = False) -> Kernel:
     """The newest kernel of this version ("7.2", "7.2.12") among those that the guest's own
     suites have; the same one until ``rebuild``.
     """
-    if not re.fullmatch(r"\d+\.\d+(\.\d+)?", version):
+    if not re.fullmatch(VERSION, version):
         raise BadRequest(f"{version!r} is no kernel version (like 7.2 or 7.2.12)")
     hook = bootstrap.recipe("kernel.sh")
 

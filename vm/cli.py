@@ -13,7 +13,16 @@ import click
 from vm import bench, demo, image, ktap, module, perf, selftest, terminal, tiers, wheel
 from vm.choice import choose
 from vm.config import Share
-from vm.options import TRACEBACK, boot, chosen, guest_options, kernel_options, reported
+from vm.options import (
+    TRACEBACK,
+    Program,
+    boot,
+    chosen,
+    guest_options,
+    kernel_options,
+    reported,
+)
+from vm.values import FOLDER, OUTPUT_FILE, RECEIVER, SECONDS, SELFTEST, TOOK, Number
 
 EXIT_STATUSES = """
 \b
@@ -27,7 +36,7 @@ Exit status: CMD's own; 128+n if signal n ended it; and ours, each with a line o
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """A Debian guest whose kernel has io_uring zero-copy receive."""
 
@@ -50,7 +59,7 @@ def build(*, rebuild: bool, traceback: bool, **options: Any) -> None:
 @guest_options
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     metavar="SECONDS",
     help="Kill CMD, with all that it started, after so long.",
 )
@@ -85,18 +94,19 @@ def shell(*, command: tuple[str, ...], **options: Any) -> None:
 @click.option("--nodev", is_flag=True, help="Without the simulated card: the kernel copies.")
 @click.option("--native", is_flag=True, help="Without a guest: this kernel has NODEV itself.")
 @click.option(
-    "--mib", default=64, show_default=True, type=click.IntRange(1, 1024), help="How much to send."
+    "--mib", default=64, show_default=True, type=Number(1, 1024), help="How much to send."
 )
 @click.option(
     "--took",
     "took",
+    type=TOOK,
     multiple=True,
     metavar="STEP=SECONDS",
     help="A step that was done before, for the list.",
 )
-def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
+def show(*, native: bool, nodev: bool, mib: int, took: tuple[tuple[str, float], ...]) -> None:
     """Random bytes from a stock client through zcrx-echo and back, compared."""
-    steps = demo.Steps([(step, float(s)) for step, s in (text.split("=") for text in took)])
+    steps = demo.Steps(list(took))
     with reported():
         demo.run(mib << 20, native=native, nodev=nodev, steps=steps)
         click.echo(f"  steps        {steps.text()}")
@@ -108,7 +118,7 @@ def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
     "--mtu",
     default=9000,
     show_default=True,
-    type=click.IntRange(1280, 65535),
+    type=Number(1280, 65535),
     help="Of the simulated cards.",
 )
 @click.option(
@@ -121,17 +131,23 @@ def show(*, native: bool, nodev: bool, mib: int, took: tuple[str, ...]) -> None:
     is_flag=True,
     help="Count how often payload is read and written, too: every byte is read then.",
 )
-@click.option("--profile", "profiled", metavar="RECEIVER", help="Show where its instructions go.")
+@click.option(
+    "--profile",
+    "profiled",
+    type=RECEIVER,
+    metavar="RECEIVER",
+    help="Show where its instructions go.",
+)
 @click.option("--no-counting", is_flag=True, help="Without the plugin: times, no instructions.")
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON on standard output.")
 @click.option(
     "--queues",
     default=1,
     show_default=True,
-    type=click.IntRange(1, 64),
+    type=Number(1, 64),
     help="A process and a queue each, with --no-counting.",
 )
-@click.option("--cpus", default=2, show_default=True, type=click.IntRange(2, 64))
+@click.option("--cpus", default=2, show_default=True, type=Number(2, 64))
 @click.argument("arguments", metavar="[ZCRX-BENCH ARGS]...", nargs=-1, type=click.UNPROCESSED)
 def run_bench(*, arguments: tuple[str, ...], **options: Any) -> None:
     """Receivers side by side in the guest: instructions counted, times beside them.
@@ -198,21 +214,21 @@ def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...], **op
 @guest_options
 @click.option(
     "--tree",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=FOLDER,
     help="Take the tests from this kernel source tree, and its kernel unless --kernel is given.",
 )
 @click.option(
     "--times",
     default=1,
     show_default=True,
-    type=click.IntRange(min=1),
+    type=Number(1, 10000),
     help="Run all of them so often.",
 )
 @click.option(
     "--queues",
     default=4,
     show_default=True,
-    type=click.IntRange(1, 66),
+    type=Number(1, 66),
     help="Queues that each simulated card starts with.",
 )
 @click.option(
@@ -220,24 +236,24 @@ def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...], **op
     default=900.0,
     show_default=True,
     metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SECONDS,
     help="For each test file.",
 )
 @click.option("--all", "every", is_flag=True, help="Every test below drivers/net and its hw.")
 @click.option(
     "--json",
     "figures",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Write counts, seconds and reasons there.",
 )
 @click.option(
     "--markdown",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Write them there as a table.",
 )
-@click.argument("tests", metavar="[TEST]...", nargs=-1)
+@click.argument("tests", metavar="[TEST]...", nargs=-1, type=SELFTEST)
 def run_selftests(
     *,
     tests: tuple[str, ...],
@@ -272,11 +288,12 @@ def run_selftests(
             timeout=timeout,
             queues=queues,
         )
+        # First what cannot fail because of a file: hours may be in it.
+        click.echo("# summary")
+        for outcome in outcomes:
+            click.echo(f"# {outcome}")
         if figures:
             figures.write_text(json.dumps([each.as_json() for each in outcomes], indent=1) + "\n")
         if markdown:
             markdown.write_text(ktap.table(outcomes))
-        click.echo("# summary")
-        for outcome in outcomes:
-            click.echo(f"# {outcome}")
         sys.exit(0 if all(outcome.ok for outcome in outcomes) else 1)

@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from vm import module
 from vm.choice import choose
 from vm.config import Config, Share, default_cpus
-from vm.errors import VmError
+from vm.errors import EXIT_NOT_STARTED, VmError
 from vm.guest import Guest
 from vm.kernel import Kernel
+from vm.values import (
+    DEVICE,
+    KERNEL_NAME,
+    MODULES,
+    OUTPUT_FILE,
+    PARAMETERS,
+    PLUGIN,
+    SHARE,
+    WHEEL,
+    Number,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+READER_LEFT = 128 + 13
+INTERRUPTED = 128 + 2
 
 KERNEL = [
     click.option(
         "--kernel",
+        type=KERNEL_NAME,
         metavar="WHICH",
         help="Boot this: a source tree, a folder with a kernel, an image, a .deb,"
         " debian:VERSION from the archive, or stock.  [default: stock]",
     ),
     click.option(
         "--modules",
-        type=click.Path(path_type=Path),
+        type=MODULES,
         metavar="DIR",
         help="Its modules, where they are not found beside it; or a .deb.",
     ),
@@ -40,7 +54,18 @@ KERNEL = [
         " names or from the distribution's source.",
     ),
 ]
-TRACEBACK = click.option("--traceback", is_flag=True, help="Show a traceback for errors.")
+_TRACEBACK = "vm.traceback"
+
+
+def _note_traceback(ctx: click.Context, _param: click.Parameter, given: bool) -> bool:
+    if given:
+        ctx.meta[_TRACEBACK] = True
+    return given
+
+
+TRACEBACK = click.option(
+    "--traceback", is_flag=True, callback=_note_traceback, help="Show a traceback for errors."
+)
 
 
 @contextmanager
@@ -55,11 +80,49 @@ def reported(*, traceback: bool = False) -> Iterator[None]:
             click.echo(f"  | {line}", err=True)
         click.echo(f"vm: error: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # our reader has left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + 13)
     except KeyboardInterrupt:
-        sys.exit(128 + 2)
+        sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _one_line(*, traceback: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """End the program with a line for an OSError, such as output that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if traceback() and error.errno != errno.EPIPE:
+            raise
+        # What was not written would fail once more at the end of Python.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.errno == errno.EPIPE:  # our reader has left, as `| head` does
+            sys.exit(READER_LEFT)
+        where = f"{error.filename}: " if error.filename else ""
+        with suppress(OSError):
+            click.echo(f"vm: error: {where}{error.strerror}", err=True)
+        sys.exit(EXIT_NOT_STARTED)
+
+
+class Program(click.Group):
+    """``python -m vm``: what ends it otherwise than an error of ours is one line, too."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _one_line():  # click itself would make an EPIPE of --help status 1
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _one_line(traceback=lambda: _TRACEBACK in ctx.meta):
+            return super().invoke(ctx)
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        try:
+            status = super().main(*args, **kwargs | {"standalone_mode": False}) or 0
+        except click.ClickException as error:
+            status = error.exit_code
+            with suppress(OSError):
+                error.show()
+        except click.Abort:
+            status = INTERRUPTED
+        sys.exit(status)
 
 
 def guest_options(command: Command) -> Command:
@@ -69,23 +132,29 @@ def guest_options(command: Command) -> Command:
         click.option(
             "--share",
             "shares",
+            type=SHARE,
             multiple=True,
             metavar="HOST[:GUEST][:rw]",
             help="Show a folder in the guest (read-only by default).",
         ),
         click.option(
             "--wheel",
+            type=WHEEL,
             default="auto",
             metavar="PATH|auto|none",
             help="pyzcrx for the guest; auto builds it from this checkout.",
         ),
         click.option(
-            "--memory", default=2048, metavar="MIB", show_default=True, type=click.IntRange(min=256)
+            "--memory",
+            default=2048,
+            metavar="MIB",
+            show_default=True,
+            type=Number(256, 1 << 20),
         ),
+        click.option("--cpus", default=default_cpus(), show_default=True, type=Number(1, 64)),
         click.option(
-            "--cpus", default=default_cpus(), show_default=True, type=click.IntRange(1, 64)
+            "--append", type=PARAMETERS, default="", metavar="ARGS", help="More kernel parameters."
         ),
-        click.option("--append", default="", metavar="ARGS", help="More kernel parameters."),
         click.option(
             "--sim",
             is_flag=True,
@@ -98,6 +167,7 @@ def guest_options(command: Command) -> Command:
         ),
         click.option(
             "--vfio",
+            type=DEVICE,
             multiple=True,
             metavar="BDF",
             help="Pass this PCI device through (see docs/guest.md).",
@@ -105,13 +175,14 @@ def guest_options(command: Command) -> Command:
         click.option(
             "--plugin",
             "plugins",
+            type=PLUGIN,
             multiple=True,
             metavar="FILE.so[,ARG=VALUE]...",
             help="Load this QEMU TCG plugin (no KVM then); see docs/guest.md.",
         ),
         click.option(
             "--console",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=OUTPUT_FILE,
             metavar="FILE",
             help="Keep the kernel's log here.",
         ),
@@ -151,7 +222,7 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
         Config(
             kernel=kernel,
             shares=(
-                *(Share.parse(text) for text in options["shares"]),
+                *options["shares"],
                 *extra,
                 *(Share.of(entry, each.guest_folder) for each, entry in built),
             ),

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 
+from pyzcrx.meanings import kernel_error
+
 _INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
@@ -41,5 +43,7 @@ def begin(
                 pass_fds=fds,
             )
         )
+    except OSError as error:
+        raise kernel_error(error.errno or 0, "start", argv[0]) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -93,11 +93,17 @@ def parse(text: str) -> Counter[tuple[str, str]]:
     return found
 
 
+def program() -> str:
+    """valgrind's path. Raises BenchError where it is not installed."""
+    found = shutil.which("valgrind")
+    if found is None:
+        raise BenchError("instructions are counted by valgrind, which is not installed")
+    return found
+
+
 def count(per_turn: int, lengths: Sequence[int]) -> dict[str, Counts]:
     """Every way of :data:`pyzcrx.bench.per_buffer.WAYS`, in turns of so many."""
-    valgrind = shutil.which("valgrind")
-    if valgrind is None:
-        raise BenchError("instructions are counted by valgrind, which is not installed")
+    valgrind = program()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         try:

@@ -13,6 +13,10 @@ from pyzcrx.bench.plan import MIB, BenchError
 
 Run = dict[str, Any]
 FORMAT = 1
+FIGURES = ("bytes", "seconds", "chunks", "user_s", "system_s")
+"""What every run has."""
+MOST_BYTES = 256 << 20
+"""Of a report in a file."""
 
 
 @dataclass
@@ -26,6 +30,15 @@ class Report:
     runs: dict[str, list[Run]] = field(default_factory=dict)
     echo_ns: dict[str, list[int]] = field(default_factory=dict)
 
+    def add_round(self, runs: dict[str, Run]) -> None:
+        """A run of each receiver: all of them, or after an interruption none."""
+        self.runs = {name: [*self.runs.get(name, ()), run] for name, run in runs.items()}
+
+    @property
+    def rounds(self) -> int:
+        """How many are in it."""
+        return max(map(len, self.runs.values()), default=0)
+
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **vars(self)}, indent=1)
 
@@ -35,14 +48,37 @@ class Report:
             told = json.loads(text)
             if told.pop("format") != FORMAT:
                 raise BenchError("a report of another version of zcrx-bench")
-            return cls(**told)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            report = cls(**told)
+            report._check()
+            return report
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BenchError("not a report of zcrx-bench --json") from None
+
+    def _check(self) -> None:
+        """Raises KeyError, TypeError or ValueError where a part is of another shape."""
+        for part, kind in (
+            (self.setup, dict),
+            (self.versions, dict),
+            (self.problems, list),
+            (self.runs, dict),
+            (self.echo_ns, dict),
+        ):
+            if not isinstance(part, kind):
+                raise TypeError
+        for run in (run for runs in self.runs.values() for run in runs):
+            if not all(isinstance(run[name], int | float) for name in FIGURES):
+                raise TypeError
+            if not (run["bytes"] > 0 and run["seconds"] > 0):
+                raise ValueError
 
     @classmethod
     def read(cls, path: Path) -> Report:
         try:
-            return cls.from_json(path.read_text())
+            with path.open("rb") as file:
+                data = file.read(MOST_BYTES + 1)  # /dev/zero has no end
+            if len(data) > MOST_BYTES:
+                raise BenchError("not a report of zcrx-bench --json")
+            return cls.from_json(data.decode())
         except OSError as error:
             raise BenchError(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError:

@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Callable
 
+from pyzcrx import endpoint
 from pyzcrx.bench.job import ReceiveJob
 from pyzcrx.bench.meter import Meter
 
@@ -21,10 +22,7 @@ class Gate:
         self.meter = Meter(job.mark)
         self._listener: socket.socket | None = None
         if not job.fds and not job.program:
-            family = socket.AF_INET6 if ":" in job.host else socket.AF_INET
-            self._listener = socket.create_server(
-                (job.host, job.port), family=family, backlog=max(128, job.connections)
-            )
+            self._listener = endpoint.listen(job.host, job.port, max(128, job.connections))
 
     def open(self) -> list[socket.socket]:
         """Say that we are ready, take all connections, start the meter."""
@@ -32,7 +30,7 @@ class Gate:
             print("ready", file=sys.stderr, flush=True)
             streams = [socket.socket(fileno=fd) for fd in self.job.fds]
         else:
-            host, port = self._listener.getsockname()[:2]
+            host, port = endpoint.host_of(self._listener), self._listener.getsockname()[1]
             print(f"listening on {host} port {port}", file=sys.stderr, flush=True)
             streams = [self._listener.accept()[0] for _ in range(self.job.connections)]
             self._listener.close()

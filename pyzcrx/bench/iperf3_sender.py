@@ -18,6 +18,7 @@ import subprocess
 from types import TracebackType
 from typing import Any, Self
 
+from pyzcrx import endpoint
 from pyzcrx.bench.begin import begin
 from pyzcrx.bench.iperf3 import (
     COOKIE_BYTES,
@@ -45,17 +46,14 @@ class Iperf3Sender:
     """
 
     def __init__(self, plan: Plan, cpu: int | None) -> None:
-        family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-        self._listener = socket.create_server(
-            (plan.host, plan.ports[0]), family=family, backlog=MAX_STREAMS + 1
-        )
+        self._listener = endpoint.listen(plan.host, plan.ports[0], MAX_STREAMS + 1)
         port = self._listener.getsockname()[1]
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
         argv = [
             *prefix,
             IPERF3,
             "-c",
-            plan.host,
+            plan.connect_to,
             "-p",
             str(port),
             "-P",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyzcrx.bench.pinning import Pinning
+from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.errors import ZcrxError
 from pyzcrx.pace import MOST_US
 
@@ -55,6 +55,20 @@ class Plan:
     """liburing's ``examples/zcrx.c``, built."""
     mark_from: int = 0
     """The first run's number for an emulator that counts; 0: no marks."""
+
+    @property
+    def connect_to(self) -> str:
+        """The host as the sender names it: a link-local address has its own interface there."""
+        address, scoped, _ = self.host.partition("%")
+        if self.netns is None or not scoped:
+            return self.host
+        interfaces = interfaces_in(self.netns)
+        if len(interfaces) != 1:
+            raise BenchError(
+                f"{address} is link-local, and {self.netns} has {len(interfaces)} interfaces to "
+                "send by; give a --host that is not link-local"
+            )
+        return f"{address}%{interfaces[0]}"
 
 
 def cpu_model() -> str:

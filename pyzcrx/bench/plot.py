@@ -62,6 +62,18 @@ def varied(reports: Sequence[Report]) -> list[str]:
     return [axis for axis in AXES if len({place(report, axis) for report in reports}) > 1]
 
 
+def pyplot() -> Any:
+    """matplotlib's, for files only. Raises BenchError where it is not installed."""
+    try:
+        matplotlib: Any = importlib.import_module("matplotlib")
+        matplotlib.use("Agg")
+        return importlib.import_module("matplotlib.pyplot")
+    except ImportError as error:
+        raise BenchError(
+            f"a picture needs matplotlib ({error}): pip install 'pyzcrx[bench]'"
+        ) from None
+
+
 def draw(reports: Sequence[Report], path: Path) -> None:
     """Write a PNG: rates above, CPU below, a column for each axis that was varied.
 
@@ -69,12 +81,7 @@ def draw(reports: Sequence[Report], path: Path) -> None:
     the dashed line. Reports that vary nothing give bars. Raises BenchError without
     matplotlib.
     """
-    try:
-        matplotlib: Any = importlib.import_module("matplotlib")
-        matplotlib.use("Agg")
-        plt: Any = importlib.import_module("matplotlib.pyplot")
-    except ImportError:
-        raise BenchError("--plot needs matplotlib: pip install 'pyzcrx[bench]'") from None
+    plt = pyplot()
     axes = varied(reports)
     names = list(dict.fromkeys(name for report in reports for name in report.runs))
     styles = _styles(names)
@@ -121,9 +128,9 @@ def draw(reports: Sequence[Report], path: Path) -> None:
         plot.spines[["top", "right"]].set_visible(False)
     figure.suptitle(heading(reports[0], axes), x=0.01, ha="left", fontsize=9, color="0.3")
     try:
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=110, format="png")
     except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}") from None
+        raise BenchError(f"{path}: {error.strerror or error}") from None
     finally:
         plt.close(figure)
 

@@ -6,9 +6,8 @@ import socket
 from types import TracebackType
 from typing import Self
 
-from pyzcrx.errors import BadArgument
+from pyzcrx import endpoint
 from pyzcrx.leaving import leave
-from pyzcrx.meanings import kernel_error
 
 
 class Ports:
@@ -20,19 +19,20 @@ class Ports:
 
     def __init__(self, host: str, count: int) -> None:
         self._sockets: list[socket.socket] = []
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             for _ in range(count):
-                sock = socket.socket(family)
+                sock = endpoint.bind(self.host if self._sockets else host, 0, reuse=False)
                 self._sockets.append(sock)
                 # Only after the choice: with it another's port could be chosen.
-                sock.bind((host, 0))
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        except OSError as error:
+        except BaseException:
             self.close()
-            if isinstance(error, socket.gaierror):
-                raise BadArgument(f"--host {host!r} is no address: {error.strerror}") from None
-            raise kernel_error(error.errno or 0, "listen", host) from None
+            raise
+
+    @property
+    def host(self) -> str:
+        """The address in digits: of a name, the one that they are of."""
+        return endpoint.host_of(self._sockets[0])
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -206,7 +206,7 @@ class Rounds:
     def _sender(self, ports: list[int], *, echo: bool) -> list[str]:
         plan = self._plan
         job = SendJob(
-            plan.host,
+            plan.connect_to,
             ports,
             connections=1 if echo else plan.connections,
             size_bytes=plan.size_bytes,

@@ -15,7 +15,7 @@ import pyzcrx
 from pyzcrx.bench import plot, table
 from pyzcrx.bench.bandwidth import Traffic, counted
 from pyzcrx.bench.card import freed
-from pyzcrx.bench.figures import Report
+from pyzcrx.bench.figures import Report, Run
 from pyzcrx.bench.iperf3 import MAX_STREAMS
 from pyzcrx.bench.iperf3_sender import IPERF3
 from pyzcrx.bench.iperf3_server import PATIENCE_S
@@ -27,8 +27,21 @@ from pyzcrx.bench.rounds import ALL, C, Rounds, unavailable
 from pyzcrx.bench.send import WAYS
 from pyzcrx.cli import per_buffer
 from pyzcrx.cli.card import CardOptions, card_options, interruptible
-from pyzcrx.cli.common import SIZE, one_line_errors
+from pyzcrx.cli.common import Group
 from pyzcrx.cli.serve_iperf3 import serve
+from pyzcrx.cli.streams import check_output
+from pyzcrx.cli.values import (
+    BUFFER_SIZE,
+    CPU,
+    HOST,
+    PORT,
+    SECONDS,
+    SIZE,
+    NetNs,
+    Number,
+    OutputFile,
+    ReportFile,
+)
 from pyzcrx.pace import MOST_US
 from pyzcrx.ring import MAX_GATHER_US
 
@@ -37,6 +50,8 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
 
 
 @click.group(
+    "zcrx-bench",
+    cls=Group,
     invoke_without_command=True,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,17 +61,19 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--queues",
     default=1,
     show_default=True,
-    type=click.IntRange(1, 1024),
+    type=Number(1, 1024),
     help="Each receiver is so many processes, one for each of so many queues.",
 )
 @click.option(
     "--host",
+    type=HOST,
     help="Address that receivers listen on and the sender connects to."
     "  [default: the card's first, or 127.0.0.1; with --serve-iperf3 all]",
 )
 @click.option(
     "--sender-netns",
     "netns",
+    type=NetNs(),
     metavar="NAME",
     help="The sender's network namespace.  [default: ours]",
 )
@@ -68,7 +85,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     type=click.Choice(ALL),
     help="May be given several times; the first is the reference.  [default: all]",
 )
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--rounds", default=5, show_default=True, type=Number(1, 1000))
 @click.option(
     "--size",
     "size_bytes",
@@ -81,12 +98,12 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--connections",
     default=1,
     show_default=True,
-    type=click.IntRange(1, 10000),
+    type=Number(1, 10000),
     help="To each queue.",
 )
 @click.option(
     "--rx-buf-len",
-    type=SIZE,
+    type=BUFFER_SIZE,
     default=None,
     help="Bytes of a zcrx buffer, where the card can choose."
     "  [default: a page; with --serve-iperf3 what pays]",
@@ -103,7 +120,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--gather-us",
     default=MOST_US,
     show_default=True,
-    type=click.IntRange(0, MAX_GATHER_US),
+    type=Number(0, MAX_GATHER_US),
     help="How long a turn of pyzcrx may gather while much arrives.",
 )
 @click.option(
@@ -119,34 +136,34 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--echo-rounds",
     default=0,
     show_default=True,
-    type=click.IntRange(0),
+    type=Number(0, 1_000_000),
     help="Measure so many round trips of 1 KiB, too.",
 )
 @click.option(
     "--c-receiver",
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(exists=True, dir_okay=False, executable=True),
     help="The receiver in C (csrc/bench).  [default: zcrx-c-receiver in PATH]",
 )
 @click.option(
     "--example",
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(exists=True, dir_okay=False, executable=True),
     help="liburing's examples/zcrx.c, built.  [default: zcrx in PATH]",
 )
 @click.option(
     "--receiver-cpu",
-    type=click.IntRange(0),
+    type=CPU,
     help="[default: the last; further queues take those before]",
 )
-@click.option("--sender-cpu", type=click.IntRange(0), help="[default: the first]")
+@click.option("--sender-cpu", type=CPU, help="[default: the first]")
 @click.option(
     "--napi-cpu",
-    type=click.IntRange(0),
+    type=CPU,
     help="For the card's interrupts.  [default: the second, if there are three]",
 )
 @click.option(
     "--mark-from",
     default=0,
-    type=click.IntRange(0, 1 << 19),
+    type=Number(0, 1 << 19),
     hidden=True,
     help="Number the runs for an emulator that counts instructions.",
 )
@@ -160,7 +177,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--port",
     default=5201,
     show_default=True,
-    type=click.IntRange(0, 65535),
+    type=PORT,
     help="With --serve-iperf3: where to listen; 0: any free port.",
 )
 @click.option("--once", is_flag=True, help="With --serve-iperf3: end after one test.")
@@ -170,7 +187,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     default=PATIENCE_S,
     show_default=True,
     metavar="SECONDS",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     help="With --serve-iperf3: for what a client should say or send next.",
 )
 @click.option(
@@ -181,13 +198,12 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
 @click.option(
     "--plot",
     "picture",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(".png"),
     metavar="FILE.png",
     help="Draw it, too (matplotlib: pip install pyzcrx[bench]).",
 )
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on standard output.")
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-bench")
-@one_line_errors("zcrx-bench")
 def main(
     card: CardOptions,
     queues: int,
@@ -231,7 +247,7 @@ def main(
         if queues != 1:
             raise click.UsageError("--serve-iperf3 receives on one queue, leave --queues out")
         serve(
-            host or "",
+            host,
             port,
             card,
             rx_buf_len,
@@ -247,8 +263,14 @@ def main(
         raise click.UsageError(f"iperf3 sends to one port, by at most {MAX_STREAMS} connections")
     if how == IPERF3 and not shutil.which(IPERF3):
         raise BenchError("iperf3 is not installed (apt-get install iperf3)")
+    if picture:
+        plot.pyplot()
+    check_output()
     with ExitStack() as stack:
         stack.enter_context(interruptible())
+        found: list[Report] = []
+        # After all else, and also after an error: what was measured is never lost.
+        stack.callback(_publish, found, rounds, picture, as_json=as_json)
         host = host or card.address() or "127.0.0.1"
         plan = Plan(
             receivers=receivers or ALL,
@@ -283,14 +305,16 @@ def main(
         names = _runnable(plan, pinning)
         # After the card: a queue that restarts gets the interrupt's CPUs of before.
         stack.callback(pinning.restore)
-        ports = stack.enter_context(Ports(host, queues)).numbers
-        plan = replace(plan, ports=ports, queues=card.for_ports(host, ports, stack))
+        ports = stack.enter_context(Ports(host, queues))
+        plan = replace(
+            plan,
+            host=ports.host,
+            ports=ports.numbers,
+            queues=card.for_ports(ports.host, ports.numbers, stack),
+        )
         # A killed receiver's queue restarts a moment later, and the card may not be ours to set.
         stack.enter_context(freed(plan))
-        report = _measure(plan, names, pinning, traffic)
-    if picture:
-        plot.draw([report], picture)
-    click.echo(report.to_json() if as_json else table.table(report))
+        _measure(plan, names, pinning, traffic, found)
 
 
 def _runnable(plan: Plan, pinning: Pinning) -> list[str]:
@@ -304,7 +328,28 @@ def _runnable(plan: Plan, pinning: Pinning) -> list[str]:
     return names
 
 
-def _measure(plan: Plan, names: list[str], pinning: Pinning, traffic: Traffic | None) -> Report:
+def _publish(found: list[Report], rounds: int, picture: Path | None, *, as_json: bool) -> None:
+    """The report, if a round of it was finished; then the picture."""
+    for report in found:
+        if not report.rounds:
+            continue
+        if report.rounds < rounds:
+            report.problems.append(f"ended after {report.rounds} of {rounds} rounds")
+        try:
+            click.echo(report.to_json() if as_json else table.table(report))
+        finally:
+            if picture:
+                plot.draw([report], picture)
+
+
+def _measure(
+    plan: Plan,
+    names: list[str],
+    pinning: Pinning,
+    traffic: Traffic | None,
+    found: list[Report],
+) -> None:
+    """Adds a report to *found*, which grows by whole rounds."""
     interfaces = [plan.interface] if plan.interface else []
     if plan.netns:
         interfaces += interfaces_in(plan.netns)
@@ -314,31 +359,35 @@ def _measure(plan: Plan, names: list[str], pinning: Pinning, traffic: Traffic | 
         {"pyzcrx": pyzcrx.__version__, "python": platform.python_version()},
         pinning.problems,
     )
+    found.append(report)
     rounds = Rounds(plan, pinning, traffic)
     with click.progressbar(
         length=plan.rounds * len(names), label="zcrx-bench", file=sys.stderr
     ) as progress:
+        of_round: dict[str, Run] = {}
         for name, figures in rounds.runs(names):
-            report.runs.setdefault(name, []).append(figures)
+            of_round[name] = figures
             progress.update(1)
+            if len(of_round) == len(names):
+                report.add_round(of_round)
+                of_round = {}
     if plan.echo_rounds:
-        report.echo_ns = {name: rounds.echo(name) for name in names if name != EXAMPLE}
-    return report
+        for name in names:
+            if name != EXAMPLE:
+                report.echo_ns[name] = rounds.echo(name)
 
 
 @main.command()
-@click.argument("before", type=click.Path(path_type=Path))
-@click.argument("after", type=click.Path(path_type=Path))
-@one_line_errors("zcrx-bench")
+@click.argument("before", type=ReportFile())
+@click.argument("after", type=ReportFile())
 def compare(before: Path, after: Path) -> None:
     """Two reports of --json side by side; refused where their set-ups differ."""
     click.echo(table.comparison(Report.read(before), Report.read(after)))
 
 
 @main.command("plot")
-@click.argument("picture", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.png")
-@click.argument("reports", type=click.Path(path_type=Path), nargs=-1, required=True)
-@one_line_errors("zcrx-bench")
+@click.argument("picture", type=OutputFile(".png"), metavar="FILE.png")
+@click.argument("reports", type=ReportFile(), nargs=-1, required=True)
 def plot_reports(picture: Path, reports: tuple[Path, ...]) -> None:
     """Reports of --json that differ in connections, buffers or queues, as one picture."""
     plot.draw([Report.read(path) for path in reports], picture)

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from ipaddress import ip_address
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
+from pyzcrx.cli.values import INTERFACE, QUEUE
+from pyzcrx.endpoint import host_of
 from pyzcrx.errors import BadArgument, KernelError
 from pyzcrx.interface import Interface, find
 from pyzcrx.loop import Ring
@@ -60,15 +63,17 @@ class CardOptions:
         return self.found.index if self.set_up and self.found is not None else None
 
     def address(self) -> str | None:
-        """The card's first address, one of IPv4 before others."""
+        """The card's first address: global before link-local ones, IPv4 before IPv6."""
         if self.found is None:
             return None
         from pyzcrx.nic.read import read
 
-        addresses = [text.partition("%")[0] for text in read(self.found.index).addresses]
-        if not addresses:
+        state = read(self.found.index)
+        if not state.addresses:
             raise BadArgument(f"{self.interface} has no address to receive on; see ip address")
-        return min(addresses, key=lambda text: ":" in text)
+        address = min(map(ip_address, state.addresses), key=lambda a: (a.is_link_local, a.version))
+        # A link-local address is one of each interface.
+        return f"{address}%{state.ifindex}" if address.is_link_local else str(address)
 
     def for_listener(
         self, listener: socket.socket, ring: Ring, stack: ExitStack, *, supervised: bool = False
@@ -84,7 +89,7 @@ class CardOptions:
         from pyzcrx.nic.read import read
         from pyzcrx.nic.setup import Setup
 
-        address, port = listener.getsockname()[:2]
+        address, port = host_of(listener), listener.getsockname()[1]
         host = None if address in ("::", "0.0.0.0") else address
         ipv6 = listener.family == socket.AF_INET6
         flows = listening_flows(read(self.prepared), port, host, ipv6=ipv6)
@@ -117,11 +122,11 @@ class CardOptions:
 def card_options(command: Callable[..., None]) -> Callable[..., None]:
     """The four options, as ``card``."""
 
-    @click.option("-i", "--interface", help="Network card to receive on.")
+    @click.option("-i", "--interface", type=INTERFACE, help="Network card to receive on.")
     @click.option(
         "-q",
         "--queue",
-        type=click.IntRange(0),
+        type=QUEUE,
         help="Its rx queue.  [default: the last that is free]",
     )
     @click.option(

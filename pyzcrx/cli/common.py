@@ -1,75 +1,132 @@
-"""What the commands share: sizes, one-line errors, figures as people read them."""
+"""What the commands share: how they end, and figures as people read them."""
 
 from __future__ import annotations
 
-import functools
 import json
 import sys
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import click
 
+from pyzcrx.cli.streams import OutputLost, checked_streams, one_line
 from pyzcrx.errors import ZcrxError
 from pyzcrx.stats import ReceiverStats
 
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+FAILED = 1
+READER_LEFT = 128 + 13
+"""As a shell reports a program that SIGPIPE ended."""
+_DEBUG = "pyzcrx.debug"
 
 
-if TYPE_CHECKING:
-    ParamType = click.ParamType[int]
-else:
-    ParamType = click.ParamType  # not generic before click 8.2
+class Failure(click.ClickException):
+    """An error of a command, as its one line."""
+
+    exit_code = FAILED
+
+    def __init__(self, ctx: click.Context, text: str) -> None:
+        super().__init__(text)
+        self._program = ctx.find_root().command.name
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002
+        click.echo(f"{self._program}: {one_line(self.message)}", err=True)
 
 
-class Size(ParamType):
-    """Bytes, with K, M or G (powers of 1024) behind the number."""
+class Command(click.Command):
+    """A command of ours, with ``--debug``; every way that it can end is decided here.
 
-    name = "size"
+    * An error is one line on standard error and status 1, a wrong command line status 2.
+    * Output that cannot be written is such an error; where the reader has left (EPIPE), the
+      command ends without a word and with status 141, as SIGPIPE would end it.
+    * A warning is one line, too.
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        text = str(value).strip().upper().removesuffix("IB").removesuffix("B")
-        number, unit = (text[:-1], text[-1]) if text[-1:] in ("K", "M", "G") else (text, "")
-        if not number.isdecimal() or not int(number):
-            self.fail(f"{value!r} is not a size; write 65536, 64K, 64M or 1G", param, ctx)
-        return int(number) * _UNITS[unit]
-
-
-SIZE = Size()
-
-
-Command = Callable[..., None]
-
-
-def one_line_errors(program: str) -> Callable[[Command], Command]:
-    """Errors of ours end the program with status 1 and one line; a traceback with ``--debug``.
-
-    Warnings are a line each, too.
+    The name of the outermost command is the program's.
     """
 
-    def decorate(command: Command) -> Command:
-        @click.option("--debug", is_flag=True, help="Show a traceback with an error.")
-        @functools.wraps(command)
-        def wrapped(*args: Any, debug: bool, **kwargs: Any) -> None:
-            def show(message: Warning | str, *_: Any, **__: Any) -> None:
-                click.echo(f"{program}: warning: {message}", err=True)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(
+            click.Option(
+                ["--debug"],
+                is_flag=True,
+                expose_value=False,
+                callback=_note_debug,
+                help="Show a traceback with an error.",
+            )
+        )
 
+    def invoke(self, ctx: click.Context) -> Any:
+        with _one_line_errors(ctx):
+            return super().invoke(ctx)
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        with checked_streams() as errors:
+            status = self._run(*args, **kwargs | {"standalone_mode": False})
+            if errors is not None and errors.lost and not status:
+                status = FAILED
+            sys.exit(status)
+
+    def _run(self, *args: Any, **kwargs: Any) -> int:
+        """The exit status."""
+        try:
             try:
-                with warnings.catch_warnings():
-                    warnings.showwarning = show
-                    command(*args, **kwargs)
-            except ZcrxError as error:
-                if debug:
-                    raise
-                click.echo(f"{program}: {error}", err=True)
-                sys.exit(1)
+                status = super().main(*args, **kwargs) or 0
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else FAILED if end.code else 0
+            sys.stdout.flush()
+            return status
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        except click.Abort:
+            click.echo("Aborted!", err=True)
+            return FAILED
+        except OutputLost as error:
+            if error.reader_left:
+                return READER_LEFT
+            click.echo(f"{self.name}: {error}", err=True)
+            return FAILED
 
-        return wrapped
 
-    return decorate
+class Group(Command, click.Group):
+    """Several commands under one name."""
+
+    command_class = Command
+
+
+def _note_debug(ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+    if given:
+        ctx.meta[_DEBUG] = True
+
+
+@contextmanager
+def _one_line_errors(ctx: click.Context) -> Iterator[None]:
+    """Errors within the block as a Failure; unchanged with ``--debug``."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        click.echo(f"{ctx.find_root().command.name}: warning: {one_line(str(message))}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        try:
+            yield
+        except (OutputLost, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.meta.get(_DEBUG):
+                raise
+            raise Failure(ctx, _text(error)) from error
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, ZcrxError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"internal error, {what}; --debug shows where"
 
 
 def size_text(size_bytes: float) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import click
 
 import pyzcrx
-from pyzcrx.cli.common import SIZE, one_line_errors
+from pyzcrx.cli.common import Command
+from pyzcrx.cli.values import BUFFER_SIZE, INTERFACE, QUEUE, SIZE, Text
 from pyzcrx.doctor.facts import Facts, Wanted
 from pyzcrx.doctor.finding import Finding, Severity, ready
 from pyzcrx.doctor.fix import apply
@@ -25,18 +26,18 @@ _LABEL_WIDTH = 9
 _MAX_WIDTH = 100
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-i", "--interface", help="The network card to receive on.")
+@click.command("zcrx-doctor", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-i", "--interface", type=INTERFACE, help="The network card to receive on.")
 @click.option(
     "-q",
     "--queue",
-    type=click.IntRange(0),
+    type=QUEUE,
     metavar="N",
     help="Its rx queue.  [default: the last that is free]",
 )
 @click.option(
     "--flow",
-    "flow_text",
+    type=Text("flow", Flow.parse, as_usage=False),
     metavar="FLOW",
     help="What is to arrive there, as 'tcp4 dst 192.0.2.1:9999'.",
 )
@@ -48,7 +49,9 @@ _MAX_WIDTH = 100
     show_default=True,
     help="Memory that the program will use.",
 )
-@click.option("--rx-buf-len", type=SIZE, default=None, help="Bytes of a buffer.  [default: a page]")
+@click.option(
+    "--rx-buf-len", type=BUFFER_SIZE, default=None, help="Bytes of a buffer.  [default: a page]"
+)
 @click.option(
     "--trial",
     is_flag=True,
@@ -58,11 +61,10 @@ _MAX_WIDTH = 100
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON on standard output.")
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-doctor")
-@one_line_errors("zcrx-doctor")
 def main(
     interface: str | None,
     queue: int | None,
-    flow_text: str | None,
+    flow: Flow | None,
     area_bytes: int,
     rx_buf_len: int | None,
     trial: bool,
@@ -76,13 +78,12 @@ def main(
     card. Needs no privilege, and says what it could not see. Changes nothing
     without --fix. Status 0: ready, 1: not ready, 2: wrong command line.
     """
-    if interface is None and (queue is not None or flow_text is not None):
+    if interface is None and (queue is not None or flow is not None):
         raise click.UsageError("--queue and --flow need --interface")
     if yes and not fix:
         raise click.UsageError("--yes goes with --fix")
     if fix and as_json and not yes:
         raise click.UsageError("--fix with --json cannot ask: add --yes")
-    flow = None if flow_text is None else Flow.parse(flow_text)
     wanted = Wanted(queue, flow, area_bytes, rx_buf_len or 0)
 
     facts = read(interface, wanted)

@@ -13,11 +13,13 @@ import pyzcrx
 from pyzcrx.area import HugePages
 from pyzcrx.cli.acceptor import make_room
 from pyzcrx.cli.card import CardOptions, Watch, card_options
-from pyzcrx.cli.common import SIZE, one_line_errors, stats_json, stats_text
+from pyzcrx.cli.common import Command, stats_json, stats_text
 from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
 from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.user import user_option
+from pyzcrx.cli.values import BUFFER_SIZE, HOST, PORT, SECONDS, SIZE, Number
+from pyzcrx.endpoint import host_of
 from pyzcrx.memory import PAGE
 from pyzcrx.pace import MOST_US
 from pyzcrx.placement import Mode, Tally
@@ -47,14 +49,14 @@ class Stop:
         self.asked = True
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--host", default="", help="Address to listen on.  [default: all]")
+@click.command("zcrx-echo", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--host", type=HOST, help="Address to listen on.  [default: all]")
 @click.option(
     "-p",
     "--port",
     default=9999,
     show_default=True,
-    type=click.IntRange(0, 65535),
+    type=PORT,
     help="Port to listen on; 0: any free one.",
 )
 @card_options
@@ -68,7 +70,7 @@ class Stop:
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on standard output.")
 @click.option(
     "--stats-interval",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     metavar="SECONDS",
     help="Print figures that often.",
 )
@@ -87,7 +89,7 @@ class Stop:
 )
 @click.option(
     "--rq-entries",
-    type=click.IntRange(1, 32768),
+    type=Number(1, 32768),
     default=4096,
     show_default=True,
     help="Size of the refill queue.",
@@ -101,14 +103,14 @@ class Stop:
 )
 @click.option(
     "--cq-entries",
-    type=click.IntRange(1, 65536),
+    type=Number(1, 65536),
     default=4096,
     show_default=True,
     help="Size of the completion queue.",
 )
 @click.option(
     "--rx-buf-len",
-    type=SIZE,
+    type=BUFFER_SIZE,
     default=None,
     help="Bytes of a buffer, where the card can choose.  [default: what pays]",
 )
@@ -128,7 +130,7 @@ class Stop:
 @click.option(
     "--rcvbuf",
     "rcvbuf_bytes",
-    type=SIZE,
+    type=BUFFER_SIZE,
     default=None,
     help="SO_RCVBUF of connections: what one that is not read may hold of the area.  "
     "[default: on a card, a 64th of the area, 4K to 1M; else the kernel's choice]",
@@ -143,23 +145,22 @@ class Stop:
 )
 @click.option(
     "--max-connections",
-    type=click.IntRange(1),
+    type=Number(1, 10_000_000),
     default=MAX_CONNECTIONS,
     show_default=True,
     help="Connections at a time; more are refused. Fewer where ulimit -Hn has no room for them.",
 )
 @click.option(
     "--idle-timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     metavar="SECONDS",
     help="Reset a connection that neither sent nor took anything for so long.",
 )
 @user_option
 @placement_options
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-echo")
-@one_line_errors("zcrx-echo")
 def main(
-    host: str,
+    host: str | None,
     port: int,
     card: CardOptions,
     nodev: bool,
@@ -241,7 +242,7 @@ def main(
             max_connections=max_connections,
             idle_timeout_s=idle_timeout,
         )
-        address, bound_port = listener.getsockname()[:2]
+        address, bound_port = host_of(listener), listener.getsockname()[1]
         how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
         figures = _Figures(ifq, tally)

@@ -7,7 +7,8 @@ import os
 import socket
 import time
 
-from pyzcrx.errors import BadArgument
+from pyzcrx import endpoint
+from pyzcrx.errors import KernelError
 from pyzcrx.meanings import kernel_error
 
 PORT_PATIENCE_S = 30.0
@@ -16,10 +17,11 @@ is gone (``io_uring/io_uring.c:io_ring_exit_work()``), one that checks itself in
 QUEUE_PATIENCE_S = 10.0
 """For the rx queue, which comes back a moment later. A living process may have it."""
 _RETRY_S = 0.05
+_BACKLOG = 4096
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; an empty *host* means every address, IPv6 and IPv4.
+def listen(host: str | None, port: int) -> socket.socket:
+    """A listening socket; without *host* at every address, IPv6 and IPv4.
 
     Waits for a port that no living process has. Raises BadArgument (*host*),
     KernelError (EADDRINUSE and the like).
@@ -28,25 +30,22 @@ def listen(host: str, port: int) -> socket.socket:
     while True:
         try:
             return _listen(host, port)
-        except socket.gaierror as error:
-            raise BadArgument(f"--host {host!r} is no address: {error.strerror}") from None
-        except OSError as error:
+        except KernelError as error:
             busy = error.errno == errno.EADDRINUSE
             if not busy or time.monotonic() >= until or _has_owner(port):
-                where = f"{host or '*'} port {port}"
-                raise kernel_error(error.errno or 0, "listen", where) from None
+                raise
         time.sleep(_RETRY_S)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    if not host and socket.has_dualstack_ipv6():
+def _listen(host: str | None, port: int) -> socket.socket:
+    if host is not None or not socket.has_dualstack_ipv6():
+        return endpoint.listen(host or "0.0.0.0", port, _BACKLOG)
+    try:
         return socket.create_server(
-            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096
+            ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG
         )
-    family, _, _, _, address = socket.getaddrinfo(
-        host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    return socket.create_server(address[:2], family=family, backlog=4096)
+    except OSError as error:
+        raise kernel_error(error.errno or 0, "listen", f"* port {port}") from None
 
 
 def _has_owner(port: int) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from dataclasses import asdict
 
 import click
 
 import pyzcrx
-from pyzcrx.cli.common import one_line_errors
+from pyzcrx.cli.common import Group
+from pyzcrx.cli.values import INTERFACE, MOST_U32, QUEUE, Number, Text
+from pyzcrx.errors import BadArgument
 from pyzcrx.nic import irq, sockets
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.plan import Plan, Wanted, listening_flows, plan
 from pyzcrx.nic.read import read
 from pyzcrx.nic.restore import restore as restore_cards
-from pyzcrx.nic.settings import NAPI_FIELDS, on_off, spread
+from pyzcrx.nic.settings import NAPI_FIELDS, napi_setting, on_off, spread
 from pyzcrx.nic.setup import Setup
 from pyzcrx.nic.state import Queue, Rss, Rule, State
 from pyzcrx.nic.steps import kind_of
@@ -23,7 +26,7 @@ from pyzcrx.nic.steps import kind_of
 PROGRAM = "zcrx-nic"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("zcrx-nic", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pyzcrx.__version__, prog_name=PROGRAM)
 def main() -> None:
     """Show a network card's settings for zcrx, set it up, put it back.
@@ -36,21 +39,31 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="As JSON on stand
 
 
 @main.command()
-@click.argument("interface")
+@click.argument("interface", type=INTERFACE)
 @AS_JSON
-@one_line_errors(PROGRAM)
 def show(interface: str, as_json: bool) -> None:
     """Everything of INTERFACE that zcrx depends on. Changes nothing, needs no privilege."""
     state = read(interface)
     click.echo(state.to_json(indent=2) if as_json else "\n".join(_lines(state)))
 
 
+def _cpus(text: str) -> str:
+    return irq.format_cpus(irq.parse_cpus(text))
+
+
+def _pid(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and os.path.isdir(f"/proc/{text}/fd")):
+        raise BadArgument(f"there is no process {text!r}")
+    return int(text)
+
+
 @main.command()
-@click.argument("interface")
+@click.argument("interface", type=INTERFACE)
 @click.option(
     "-f",
     "--flow",
     "flows",
+    type=Text("flow", Flow.parse, as_usage=False),
     multiple=True,
     metavar="FLOW",
     help="Steer this to the queue, such as 'tcp4 dst 192.0.2.1:9999'; repeatable.",
@@ -58,24 +71,28 @@ def show(interface: str, as_json: bool) -> None:
 @click.option(
     "-p",
     "--port",
-    type=click.IntRange(1, 65535),
+    type=Number(1, 65535),
     help="Steer this TCP port, at each of the interface's addresses.",
 )
-@click.option(
-    "-q", "--queue", type=click.IntRange(0), help="The rx queue.  [default: the last that is free]"
-)
+@click.option("-q", "--queue", type=QUEUE, help="The rx queue.  [default: the last that is free]")
 @click.option(
     "--queues",
-    type=click.IntRange(1),
+    type=Number(1, 1024),
     default=1,
     show_default=True,
     help="Share the flows among so many queues.",
 )
-@click.option("--rx-ring", type=click.IntRange(1), help="Entries of the rx rings.")
-@click.option("--irq-cpus", metavar="CPUS", help="Where the queues' interrupts go, such as 2,3.")
+@click.option("--rx-ring", type=Number(1, MOST_U32), help="Entries of the rx rings.")
+@click.option(
+    "--irq-cpus",
+    type=Text("cpus", _cpus, as_usage=False),
+    metavar="CPUS",
+    help="Where the queues' interrupts go, such as 2,3.",
+)
 @click.option(
     "--napi",
     "napi",
+    type=Text("setting", napi_setting),
     multiple=True,
     metavar="NAME=VALUE",
     help=f"A setting of the queues' NAPI instances: {', '.join(NAPI_FIELDS)}.",
@@ -84,7 +101,7 @@ def show(interface: str, as_json: bool) -> None:
     "--pid",
     "pids",
     multiple=True,
-    type=click.IntRange(1),
+    type=Text("pid", _pid),
     help="The program that the flows are for, if it listens already.",
 )
 @click.option("--force", is_flag=True, help="Take other sockets' data too, if the flows do.")
@@ -92,16 +109,15 @@ def show(interface: str, as_json: bool) -> None:
     "-n", "--dry-run", is_flag=True, help="Change nothing; print the equal ethtool lines."
 )
 @AS_JSON
-@one_line_errors(PROGRAM)
 def setup(
     interface: str,
-    flows: tuple[str, ...],
+    flows: tuple[Flow, ...],
     port: int | None,
     queue: int | None,
     queues: int,
     rx_ring: int | None,
     irq_cpus: str | None,
-    napi: tuple[str, ...],
+    napi: tuple[tuple[str, int], ...],
     pids: tuple[int, ...],
     force: bool,
     dry_run: bool,
@@ -113,12 +129,12 @@ def setup(
     Programs that use pyzcrx.nic, as zcrx-echo does, need none of this.
     """
     wanted = Wanted(
-        (*map(Flow.parse, flows), *(listening_flows(read(interface), port) if port else ())),
+        (*flows, *(listening_flows(read(interface), port) if port else ())),
         queue,
         queues,
         rx_ring,
         irq_cpus,
-        dict(map(_napi_setting, napi)),
+        dict(napi),
         force,
     )
     own = sockets.inodes_of(("self", *pids))
@@ -140,10 +156,9 @@ def setup(
 
 
 @main.command()
-@click.argument("interface", required=False)
+@click.argument("interface", type=INTERFACE, required=False)
 @click.option("--stale", is_flag=True, help="Only what programs left that died.")
 @AS_JSON
-@one_line_errors(PROGRAM)
 def restore(interface: str | None, stale: bool, as_json: bool) -> None:
     """Put back what 'zcrx-nic setup' and programs that died left on INTERFACE, or on all.
 
@@ -162,13 +177,6 @@ def restore(interface: str | None, stale: bool, as_json: bool) -> None:
         click.echo(f"{journal.interface}: put back what {who} had changed")
     if not done:
         click.echo("nothing to put back")
-
-
-def _napi_setting(text: str) -> tuple[str, int]:
-    name, _, value = text.partition("=")
-    if not value.isdecimal():
-        raise click.BadParameter(f"{text!r} is not NAME=NUMBER", param_hint="--napi")
-    return name, int(value)
 
 
 def _plain(made: Plan) -> dict[str, object]:

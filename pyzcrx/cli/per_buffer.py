@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from typing import Any
 
@@ -12,27 +13,27 @@ import click
 import pyzcrx
 from pyzcrx.bench import callgrind, per_buffer
 from pyzcrx.bench.plan import BenchError, cpu_model
-from pyzcrx.cli.common import one_line_errors
+from pyzcrx.cli.common import Command
+from pyzcrx.cli.streams import check_output
+from pyzcrx.cli.values import Number, Text
+from pyzcrx.errors import BadArgument
 from pyzcrx.memory import PAGE
 from pyzcrx.testing.replay import MOST_PER_TURN
 
 
-def _lengths(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[int, ...]:
-    try:
-        lengths = tuple(int(part) for part in text.split(","))
-    except ValueError:
-        lengths = ()
-    if not lengths or not all(0 < length <= PAGE for length in lengths):
-        raise click.BadParameter(f"{text!r} is no list of bytes such as {PAGE},{PAGE},756")
-    return lengths
+def _lengths(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if all(re.fullmatch("[0-9]{1,4}", part) and 0 < int(part) <= PAGE for part in parts):
+        return tuple(map(int, parts))
+    raise BadArgument(f"{text!r} is no list of bytes such as {PAGE},{PAGE},756")
 
 
-@click.command("per-buffer")
+@click.command("per-buffer", cls=Command)
 @click.option(
     "--per-turn",
     "turns",
     multiple=True,
-    type=click.IntRange(2, MOST_PER_TURN),
+    type=Number(2, MOST_PER_TURN),
     default=per_buffer.PER_TURN,
     show_default=True,
     help="Buffers that a turn brings; may be given several times.",
@@ -41,11 +42,11 @@ def _lengths(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[i
     "--lengths",
     default=str(PAGE),
     show_default=True,
-    callback=_lengths,
+    type=Text("bytes", _lengths),
     metavar="BYTES[,BYTES...]",
     help="Bytes of the buffers, over and over.",
 )
-@click.option("--rounds", default=25, show_default=True, type=click.IntRange(1, 10000))
+@click.option("--rounds", default=25, show_default=True, type=Number(1, 10000))
 @click.option(
     "--instructions",
     is_flag=True,
@@ -58,7 +59,6 @@ def _lengths(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[i
     help="With --instructions: where those of this way are.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
-@one_line_errors("zcrx-bench")
 def command(
     turns: tuple[int, ...],
     lengths: tuple[int, ...],
@@ -75,6 +75,9 @@ def command(
     """
     if profiled and not instructions:
         raise BenchError("--profile shows instructions: give --instructions, too")
+    if instructions:
+        callgrind.program()
+    check_output()
     report: dict[str, Any] = {
         "setup": {
             "cpu": cpu_model(),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyzcrx.cli.values import CPU, Number
 from pyzcrx.cpus import check_allowed
 from pyzcrx.errors import BadArgument
 from pyzcrx.loop import Ring
@@ -36,7 +37,8 @@ class Cpu(ParamType):
             return _MODES[text]
         if not text.isdecimal():
             self.fail(f"{value!r} is neither same, other nor the number of a CPU", param, ctx)
-        return int(text)
+        number: int = CPU.convert(text, param, ctx)
+        return number
 
 
 def placement_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -45,7 +47,7 @@ def placement_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--busy-poll",
             "busy_poll_us",
-            type=click.IntRange(0, MAX_BUSY_POLL_US),
+            type=Number(0, MAX_BUSY_POLL_US),
             default=0,
             metavar="US",
             help="Poll the card that many microseconds before sleeping.",

@@ -15,6 +15,7 @@ from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import size_text, stats_json, stats_text
 from pyzcrx.cli.echo import Stop
 from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
+from pyzcrx.endpoint import host_of
 
 
 def _tell(result: TestResult, *, as_json: bool) -> None:
@@ -27,7 +28,7 @@ def _tell(result: TestResult, *, as_json: bool) -> None:
 
 
 def serve(
-    host: str,
+    host: str | None,
     port: int,
     card: CardOptions,
     rx_buf_len: int | None,
@@ -64,7 +65,7 @@ def serve(
             told=lambda r: _tell(r, as_json=as_json),
             patience_s=patience_s,
         )
-        address, bound_port = listener.getsockname()[:2]
+        address, bound_port = host_of(listener), listener.getsockname()[1]
         how = f"{interface} queue {queue}" if interface else "NODEV: the kernel copies"
         click.echo(f"zcrx-bench: listening on {address} port {bound_port} ({how})", err=True)
         began = time.monotonic()

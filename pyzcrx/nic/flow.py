@@ -1,25 +1,25 @@
 """A TCP flow, or many: protocol, addresses and ports, each or none of them given.
 
 As text: ``tcp4 dst 192.0.2.1:9999``, ``tcp6 dst [2001:db8::1]:9999 src [2001:db8::]/32``;
-``*`` stands for any address.
+``*`` stands for any address. An IPv6 address may have its scope, ``[fe80::1%eth0]``.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
 from pyzcrx.checked import integer
+from pyzcrx.endpoint import Address, address_of
 from pyzcrx.errors import BadArgument
 
 Protocol = Literal["tcp4", "tcp6"]
 Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
 
 _SIDE = re.compile(
-    r"(?P<address>\*|[0-9.]+|\[[0-9a-fA-F:.]+\])(?:/(?P<length>\d+))?(?::(?P<port>\d+|\*))?"
+    r"(?P<address>\*|[0-9.]+|\[[^\]/]+\])(?:/(?P<length>[0-9]{1,3}))?(?::(?P<port>[0-9]{1,5}|\*))?"
 )
 
 
@@ -129,7 +129,9 @@ def _parse_side(text: str) -> tuple[Network | None, int] | None:
     number = int(port) if port and port != "*" else 0
     if address == "*":
         return None if length else (None, number)
-    bare = address.strip("[]")
+    bare, _ = address_of(address)  # a rule is one interface's, and so needs no scope
+    if address[0] == "[" and bare.version == 4:
+        raise BadArgument(f"packets of {address} are of IPv4; write tcp4 and {bare}")
     try:
         return ip_network(f"{bare}/{length}" if length else bare), number
     except ValueError as error:

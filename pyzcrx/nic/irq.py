@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -82,13 +83,10 @@ def format_cpus(cpus: Iterable[int]) -> str:
 def parse_cpus(text: str) -> frozenset[int]:
     """``0-3,8`` as numbers. Raises BadArgument."""
     cpus: set[int] = set()
-    try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            low, high = int(first), int(last or first)
-            if not 0 <= low <= high < 1 << 16:
-                raise ValueError
-            cpus.update(range(low, high + 1))
-    except ValueError:
-        raise BadArgument(f"{text!r} is no list of CPUs; write 0-3,8") from None
+    for part in text.split(","):
+        found = re.fullmatch("([0-9]{1,5})(?:-([0-9]{1,5}))?", part)
+        low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, -1)
+        if not low <= high < 1 << 16:
+            raise BadArgument(f"{text!r} is no list of CPUs; write 0-3,8")
+        cpus.update(range(low, high + 1))
     return frozenset(cpus)

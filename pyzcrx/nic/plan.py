@@ -8,9 +8,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 from pyzcrx.checked import integer, optional
+from pyzcrx.endpoint import address_of
 from pyzcrx.errors import (
     BadArgument,
     CardBusy,
@@ -23,7 +24,7 @@ from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import irq
 from pyzcrx.nic.drivers import driver_of, prelude
 from pyzcrx.nic.flow import Flow
-from pyzcrx.nic.settings import NAPI_FIELDS, NAPI_MOST, Value
+from pyzcrx.nic.settings import NAPI_FIELDS, Value, check_napi
 from pyzcrx.nic.sockets import TcpSocket, strangers
 from pyzcrx.nic.state import Rule, State
 from pyzcrx.nic.steps import Context, Set, Steer, Step
@@ -63,13 +64,7 @@ class Wanted:
             object.__setattr__(self, name, value)
         if self.irq_cpus is not None:
             irq.parse_cpus(self.irq_cpus)
-        unknown = self.napi.keys() - NAPI_FIELDS.keys()
-        if unknown:
-            raise BadArgument(
-                f"no NAPI setting is called {', '.join(sorted(unknown))}; "
-                f"there are {', '.join(NAPI_FIELDS)}"
-            )
-        napi = {name: integer(name, value, 0, NAPI_MOST[name]) for name, value in self.napi.items()}
+        napi = {name: check_napi(name, value) for name, value in self.napi.items()}
         object.__setattr__(self, "napi", napi)
 
 
@@ -102,13 +97,13 @@ def listening_flows(
     interface gets later is not steered; its connections work, by copying.
     """
     port = integer("port", port, 0, 65535)
-    addresses = [host] if host is not None else list(state.addresses)
+    if host is not None and address_of(host)[0].is_unspecified:
+        ipv6, host = address_of(host)[0].version == 6, None
     flows = []
-    for text in addresses:
-        try:
-            address = ip_address(text.partition("%")[0])
-        except ValueError:
-            raise BadArgument(f"{text!r} is no address") from None
+    for text in state.addresses if host is None else (host,):
+        address, scope = address_of(text)
+        if scope and scope not in (state.interface, str(state.ifindex)):
+            raise BadArgument(f"{text} is not an address of {state.interface}")
         if address.version == 6 and not ipv6:
             continue
         protocol = "tcp4" if address.version == 4 else "tcp6"

@@ -8,10 +8,12 @@ plain, so that a journal can hold it.
 from __future__ import annotations
 
 import errno
+import re
 from functools import reduce
 from math import gcd
 from typing import Any
 
+from pyzcrx.checked import integer
 from pyzcrx.errors import BadArgument
 from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import irq
@@ -32,13 +34,29 @@ NAPI_FIELDS = {
     "irq-suspend-timeout": "irq_suspend_timeout_ns",
     "threaded": "threaded",
 }
-NAPI_MOST = {
+_MINUTE_NS = 60 * 10**9
+_NAPI_MOST = {
+    # Documentation/netlink/specs/netdev.yaml; of times the kernel takes any.
     "defer-hard-irqs": (1 << 31) - 1,
-    "gro-flush-timeout": (1 << 64) - 1,
-    "irq-suspend-timeout": (1 << 64) - 1,
+    "gro-flush-timeout": _MINUTE_NS,
+    "irq-suspend-timeout": _MINUTE_NS,
     "threaded": 2,
 }
-"""The largest value of each (``Documentation/netlink/specs/netdev.yaml``)."""
+
+
+def check_napi(name: str, value: int) -> int:
+    """The value of a setting of NAPI instances. Raises BadArgument for what cannot be meant."""
+    if name not in NAPI_FIELDS:
+        raise BadArgument(f"no NAPI setting is called {name}; there are {', '.join(NAPI_FIELDS)}")
+    return integer(name, value, 0, _NAPI_MOST[name])
+
+
+def napi_setting(text: str) -> tuple[str, int]:
+    """Name and value of ``NAME=NUMBER``. Raises BadArgument."""
+    found = re.fullmatch(r"([a-z-]+)=([0-9]{1,30})", text)
+    if found is None:
+        raise BadArgument(f"{text!r} is not NAME=NUMBER")
+    return found[1], check_napi(found[1], int(found[2]))
 
 
 def current(kernel: Reader, ifindex: int, key: str) -> Value:

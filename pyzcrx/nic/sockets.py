@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from pyzcrx.nic.flow import Address, Flow
+from pyzcrx.endpoint import Address
+from pyzcrx.nic.flow import Flow
 
 PROC = Path("/proc/thread-self/net")
 ESTABLISHED, SYN_SENT, CLOSE_WAIT, LISTEN = 1, 2, 8, 10

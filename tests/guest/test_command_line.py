@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -32,6 +34,7 @@ def run(*options: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProc
         (["--nodev", "--area", "100000G"], "ENOMEM"),
         (["--nodev", "--host", "198.51.100.1"], "no interface has that address"),
         (["--nodev", "--host", "not an address"], "is no address"),
+        (["--nodev", "--host", "fe80::1%nosuch0"], "there is no interface 'nosuch0'"),
         (["--nodev", "--rx-buf-len", "5000"], "rx_buf_len 5000"),
         (["--nodev", "--rx-buf-len", "64K"], "NODEV"),
     ],
@@ -75,6 +78,9 @@ def test_debug_shows_a_traceback() -> None:
         ["-i", "lo", "--no-setup-nic"],
         ["--nodev", "--area", "none"],
         ["--nodev", "--area", "0"],
+        ["--nodev", "--rcvbuf", "2G"],
+        ["--nodev", "--pressure-limit", "9999999999999G"],
+        ["--nodev", "--stats-interval", "nan"],
         ["--nodev", "--rq-entries", "0"],
         ["--nodev", "--cq-entries", "70000"],
         ["--nodev", "--port", "65536"],
@@ -105,6 +111,46 @@ def test_missing_huge_pages_are_a_line_of_warning() -> None:
     assert figures.startswith("zcrx-echo: ")
     assert "0 connections" in figures
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("output", ["/dev/full", "a pipe that nobody reads"])
+def test_figures_that_cannot_be_written_end_the_server(output: str) -> None:
+    argv = ["zcrx-echo", "--nodev", "-p", "0", "--json", "--stats-interval", "0.1"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open("/dev/full", "wb") as full, open(writer, "wb") as pipe:
+        to = full if output == "/dev/full" else pipe
+        done = subprocess.run(argv, stdout=to, stderr=subprocess.PIPE, text=True, timeout=START_S)
+    said = [line for line in done.stderr.splitlines() if "listening on" not in line]
+    if to is pipe:
+        assert (done.returncode, said) == (128 + 13, [])
+    else:
+        lost = "zcrx-echo: cannot write to standard output: No space left on device"
+        assert (done.returncode, said) == (1, [lost])
+
+
+@pytest.fixture
+def link_local() -> Iterator[str]:
+    """An address of the loopback interface that is nothing without its scope."""
+    command = ["ip", "-6", "addr", "{}", "fe80::99/64", "dev", "lo", "nodad"]
+    subprocess.run([word.format("add") for word in command], check=True)
+    yield "fe80::99%lo"
+    subprocess.run([word.format("del") for word in command[:-1]], check=True)
+
+
+@pytest.mark.parametrize("host", ["::ffff:127.0.0.1", "[::1]", "localhost", "{}", "[{}]"])
+def test_every_way_to_write_a_host(host: str, link_local: str) -> None:
+    argv = ["zcrx-echo", "--nodev", "-p", "0", "--once", "--host", host.format(link_local)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "listening on " in line
+        at, port = line.split("listening on ")[1].split()[0:3:2]
+        with socket.create_connection((at, int(port)), START_S) as client:
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(10, socket.MSG_WAITALL) == b"hello"
+        assert process.wait(START_S) == 0
 
 
 def test_help_and_version() -> None:

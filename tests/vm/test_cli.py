@@ -70,7 +70,7 @@ def test_pyzcrx_is_installed() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--kernel", "/nowhere"], "no kernel at /nowhere"),
+        (["--kernel", "/nowhere"], "no kernel at '/nowhere'"),
         (["--share", "/nowhere"], "cannot share /nowhere"),
         (["--vfio", "eth0"], "'eth0' is no PCI address"),
         (["--wheel", "/nowhere.whl"], "no wheel at /nowhere.whl"),
@@ -78,14 +78,17 @@ def test_pyzcrx_is_installed() -> None:
 )
 def test_bad_options(options: list[str], said: str) -> None:
     done = run(*RUN, *options, "--", "true")
-    assert done.returncode == 122
+    assert done.returncode == 2
     assert said in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()
 
 
-def test_a_traceback_on_request() -> None:
-    done = run(*RUN, "--traceback", "--share", "/nowhere", "--", "true")
-    assert b"Traceback" in done.stderr
+@pytest.mark.parametrize("options", [[], ["--traceback"]])
+def test_a_traceback_on_request(options: list[str]) -> None:
+    done = run(*RUN, *options, "--kernel", "/etc/passwd", "--", "true")
+    assert b"/etc/passwd is not an x86 Linux kernel" in done.stderr
+    assert (b"Traceback" in done.stderr) == bool(options)
+    assert done.returncode == (1 if options else 122)
 
 
 @pytest.mark.parametrize("times", [1, 2])
