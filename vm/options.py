@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import click
 
-from vm import module
+from vm import cache, module
 from vm.choice import choose
 from vm.config import Config, Share, default_cpus
-from vm.errors import VmError
+from vm.errors import EXIT_NOT_STARTED, VmError
 from vm.guest import Guest
 from vm.kernel import Kernel
 
@@ -43,11 +45,44 @@ KERNEL = [
 TRACEBACK = click.option("--traceback", is_flag=True, help="Show a traceback for errors.")
 
 
+class Stopped(BaseException):
+    """A signal that ends us: everything under way is undone first."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Raise Stopped for the signals that would end us without undoing anything."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in before:  # once: undoing is not to be interrupted
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) != signal.SIG_IGN  # as nohup has it
+    }
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextmanager
 def reported(*, traceback: bool = False) -> Iterator[None]:
     """End the program with a line for each error; with ``traceback`` let that come."""
     try:
-        yield
+        with stoppable():
+            cache.sweep()
+            yield
     except VmError as error:
         if traceback:
             raise
@@ -58,8 +93,15 @@ def reported(*, traceback: bool = False) -> Iterator[None]:
     except BrokenPipeError:  # our reader has left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + 13)
+    except OSError as error:  # a full disk, a cache that cannot be written
+        if traceback:
+            raise
+        click.echo(f"vm: error: {error}", err=True)
+        sys.exit(EXIT_NOT_STARTED)
     except KeyboardInterrupt:
         sys.exit(128 + 2)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
 
 
 def guest_options(command: Command) -> Command:
