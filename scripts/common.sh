@@ -1,11 +1,62 @@
-# Sourced by demo and test: what they need on this machine, made once.
+# Sourced by demo, test and get-liburing: what they need on this machine, made once.
 # shellcheck shell=sh
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pyzcrx
 
+# Debian's packages, by what they are for.
+build_packages="python3-venv python3-dev gcc libc6-dev pkg-config"
+guest_packages="kmod util-linux mount qemu-system-x86 mmdebstrap uidmap e2fsprogs tar zstd \
+    debian-archive-keyring"
+test_packages="make git binutils cmake ninja-build cpio iproute2"
+
 say() { echo "$(basename "$0"): $*" >&2; }
 die() { say "$*"; exit 1; }
+
+# A signal ends what runs, too. Only apt-get, which must not stop half-way, is waited for.
+child=
+output=
+stop() {
+    trap '' TERM INT HUP
+    if [ -n "$child" ]; then
+        kill -s TERM -- "-$child" 2>/dev/null || true
+        wait "$child" 2>/dev/null || true
+    fi
+    exit "$1"
+}
+clean() { [ -z "$output" ] || rm -f "$output"; }
+trap 'stop 143' TERM
+trap 'stop 130' INT
+trap 'stop 129' HUP
+trap clean EXIT
+
+# run COMMAND...: in a process group of its own, as the shell would handle no signal while it
+# waits for a command in the foreground.
+run() {
+    setsid "$@" &
+    child=$!
+    status=0
+    wait "$child" || status=$?
+    child=
+    return "$status"
+}
+
+# output_of COMMAND...: run it; what it prints is in $printed.
+output_of() {
+    output=$(mktemp)
+    run "$@" >"$output" || return
+    printed=$(cat "$output")
+    clean
+    output=
+}
+
+# room FOLDER MIB: is there so much room in it?
+room() {
+    mkdir -p "$1" || die "$1 cannot be made"
+    free=$(df -Pm "$1" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$2" ] || die "not enough space: $1 has $free MiB free, $2 MiB are needed: \
+make room there, or set XDG_CACHE_HOME to a folder with more"
+}
 
 # need PACKAGE...: install what is missing by apt, saying so first.
 need() {
@@ -25,14 +76,24 @@ need() {
     fi
     say "installing:$missing"
     # The lists may be older than the archive, which keeps only its newest.
-    log=$(mktemp)
-    { $sudo apt-get -q update && DEBIAN_FRONTEND=noninteractive $sudo apt-get -qy \
-        -o DPkg::Lock::Timeout=120 install --no-install-recommends $missing; } >"$log" 2>&1 ||
-        { tail -n 20 "$log" >&2; die "apt-get failed: install by hand:$missing"; }
-    rm -f "$log"
+    output=$(mktemp)
+    { $sudo apt-get -q update && $sudo env DEBIAN_FRONTEND=noninteractive apt-get -qy \
+        -o DPkg::Lock::Timeout=120 install --no-install-recommends $missing; } >"$output" 2>&1 ||
+        { tail -n 20 "$output" >&2; die "apt-get failed: install by hand:$missing"; }
+    clean
+    output=
 }
 
-# environment GROUP: a venv with that dependency group of pyproject.toml, in $python.
+# alone FOLDER: nobody else makes anything there until descriptor 8 is closed. Commands inherit
+# it, so that it is free only when all of them are dead.
+alone() {
+    mkdir -p "$1" || die "$1 cannot be made"
+    exec 8>"$1/lock"
+    flock -n 8 || { say "waiting for another run, which is at work in $1"; run flock 8; }
+}
+
+# environment GROUP MIB: a venv of that size with that dependency group of pyproject.toml, in
+# $python.
 environment() {
     base=$(command -v python3) || die "python3 is missing"
     "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
@@ -41,13 +102,34 @@ environment() {
         sha256sum | cut -c1-16)
     venv=$cache/venv/$key
     python=$venv/bin/python
+    [ -e "$venv/complete" ] && return
+    alone "$cache/venv"
     if ! [ -e "$venv/complete" ]; then
+        room "$cache" "$2"
         say "making a Python environment (group $1)"
         rm -rf "$venv"
-        "$base" -m venv "$venv"
-        "$python" -m pip -q --disable-pip-version-check install --upgrade 'pip>=25.1'
-        "$python" -m pip -q --disable-pip-version-check install \
-            --group "$root/pyproject.toml:$1"
+        { run "$base" -m venv "$venv" &&
+            run "$python" -m pip -q --disable-pip-version-check install --upgrade 'pip>=25.1' &&
+            run "$python" -m pip -q --disable-pip-version-check install \
+                --group "$root/pyproject.toml:$1"; } || die "no Python environment: see above"
         touch "$venv/complete"
     fi
+    exec 8>&-
+}
+
+# liburing: the current one, for what is built.
+liburing() {
+    output_of "$root/scripts/get-liburing" || exit
+    PKG_CONFIG_PATH=$printed
+    export PKG_CONFIG_PATH
+}
+
+# wheel: pyzcrx, built from this checkout and installed in the environment, where one of the same
+# version may be already, with what it needs.
+wheel() {
+    output_of "$python" -m vm wheel || exit
+    { run "$python" -m pip -q --disable-pip-version-check install --no-deps --force-reinstall \
+        "$printed" &&
+        run "$python" -m pip -q --disable-pip-version-check install "$printed"; } ||
+        die "pyzcrx cannot be installed: see above"
 }

@@ -8,15 +8,19 @@ namespace can reach.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-from vm import host
+from vm import external, host, scratch
 from vm.errors import BuildFailed
 
 SUITE = "trixie"
@@ -29,6 +33,24 @@ DOCS = (
     "/usr/share/locale/*",
     "/usr/share/info/*",
 )
+TREES = "pyzcrx-tree-"
+# The hooks are dash's, which redirects descriptors of one digit only. mmdebstrap has hooks of
+# its own (`cat >&$fd`), whose descriptor is the lowest that is free: we leave it the low ones.
+# A pipe cannot be opened by its /proc/self/fd where its owner has no place in the user
+# namespace, so OUT must be redirected to; a memory file can, and IN has no need to be low.
+OUT = 9
+IN = 100
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a build takes: of the folder for temporary files, and of the cache."""
+
+    tree_bytes: int
+    result_bytes: int
+
+
+SMALL = Space(1 << 30, 256 << 20)
 
 
 def archive_uri() -> str | None:
@@ -36,13 +58,14 @@ def archive_uri() -> str | None:
     apt = host.find("apt-get")
     if apt is None:
         return None
-    done = subprocess.run(
-        [apt, "indextargets", "--format", "$(REPO_URI)", "Label: Debian", "Component: main"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return next(iter(done.stdout.split()), None)
+    query = ["indextargets", "--format", "$(REPO_URI)", "Label: Debian", "Component: main"]
+    done = external.run([apt, *query], capture_output=True)
+    return next(iter(done.stdout.decode().split()), None)
+
+
+def tools() -> tuple[str, ...]:
+    """What a build needs of this machine."""
+    return ("mmdebstrap", "tar", *(() if os.geteuid() == 0 else ("newuidmap",)))
 
 
 def make(
@@ -53,59 +76,105 @@ def make(
     env: Mapping[str, str],
     data: bytes = b"",
     unwanted: Sequence[str] = DOCS,
+    space: Space = SMALL,
 ) -> None:
     """Run ``hook`` in a tree that has ``packages``, but for the paths ``unwanted``; what it
-    writes to $PYZCRX_OUT, a tar, is unpacked in ``folder``. ``data`` is what it finds at
-    /proc/self/fd/$PYZCRX_IN.
+    writes to descriptor $PYZCRX_OUT, a tar, is unpacked in ``folder``. ``data`` is what it finds
+    at /proc/self/fd/$PYZCRX_IN. $PYZCRX_TMP is a folder for its files.
 
     Without packages the tree holds nothing but apt's lists, which is a matter of seconds.
     """
     as_root = os.geteuid() == 0
-    for tool in ("mmdebstrap", "tar", *([] if as_root else ["newuidmap"])):
-        host.need(tool)
-    # If we are killed, mmdebstrap gets a signal that lets it clear its own files away.
-    argv = [
-        *(host.need("setpriv"), "--pdeathsig", "TERM"),
-        *command(archive_uri(), packages, hook, unwanted, as_root=as_root),
-    ]
+    host.need(*tools())
+    what = "building a Debian tree"
+    host.need_space(what, {host.temporary(): space.tree_bytes, folder: space.result_bytes})
+    argv = command(archive_uri(), packages, hook, unwanted, as_root=as_root)
+    with (
+        _tree_folder(as_root=as_root) as work,
+        tempfile.TemporaryFile() as log,
+        tempfile.TemporaryFile() as unpack_log,
+    ):
+        environment = {
+            **os.environ,
+            "PATH": host.SEARCH_PATH,
+            "TMPDIR": str(work),
+            "PYZCRX_TMP": str(work),
+            "SUITE": SUITE,
+            "BACKPORTS": BACKPORTS,
+            "PYZCRX_IN": str(IN),
+            "PYZCRX_OUT": str(OUT),
+            **env,
+        }
+        build, unpack = _run(argv, folder, data, (log, unpack_log), environment)
+        if not build and not unpack:
+            return
+        # mmdebstrap prints whole hooks; they would bury the reason.
+        script = {*SOURCES.splitlines(), *hook.splitlines()}
+        built = "\n".join(line for line in _text(log).splitlines() if line not in script)
+        unpacked = _text(unpack_log)
+        host.check_full(what, built + unpacked, host.temporary(), folder)
+        if build:  # a stream that is cut short, or empty, follows from that
+            raise BuildFailed(f"mmdebstrap failed ({host.ended(build)})", host.last_lines(built))
+        raise BuildFailed(
+            f"unpacking what was built failed (tar {host.ended(unpack)})",
+            host.last_lines(f"{built}\n{unpacked}"),
+        )
+
+
+def _text(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode(errors="replace")
+
+
+def _run(
+    argv: Sequence[str],
+    folder: Path,
+    data: bytes,
+    logs: tuple[IO[bytes], IO[bytes]],
+    environment: Mapping[str, str],
+) -> tuple[int, int]:
+    """mmdebstrap into tar; how each ended."""
+    log, unpack_log = logs
     source = host.memory_file("input", data)
     read, write = os.pipe()
-    environment = {
-        **os.environ,
-        "PATH": host.SEARCH_PATH,
-        "SUITE": SUITE,
-        "BACKPORTS": BACKPORTS,
-        "PYZCRX_IN": str(source),
-        "PYZCRX_OUT": str(write),
-        **env,
-    }
-    with tempfile.TemporaryFile() as log, open(read, "rb") as stream:
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(open(read, "rb"))
         try:
-            build = subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                pass_fds=[source, write],
+            build = stack.enter_context(
+                external.started(
+                    argv, places={IN: source, OUT: write}, stdout=log, stderr=log, env=environment
+                )
             )
         finally:
             os.close(source)
             os.close(write)
-        with build:
-            unpack = subprocess.run(
-                ["tar", "-C", str(folder), "-xf", "-"],
-                stdin=stream,
-                stderr=subprocess.DEVNULL,  # an empty stream has its reason in the log
-                check=False,
-            )
-        if build.returncode or unpack.returncode:
-            log.seek(0)
-            # mmdebstrap prints whole hooks; they would bury the reason.
-            script = {*SOURCES.splitlines(), *hook.splitlines()}
-            text = log.read().decode(errors="replace").splitlines()
-            lines = host.last_lines("\n".join(line for line in text if line not in script))
-            raise BuildFailed(f"mmdebstrap failed (status {build.returncode})", lines)
+        unpacked = external.run(["tar", "-C", folder, "-xf", "-"], stdin=stream, stderr=unpack_log)
+        stream.close()  # what still writes to it ends
+        return build.wait(), unpacked.returncode
+
+
+@contextmanager
+def _tree_folder(*, as_root: bool) -> Iterator[Path]:
+    """Where mmdebstrap makes its trees, so that one that was killed leaves nothing."""
+    remove = remove_tree if as_root else _remove_as_mapped
+    scratch.sweep(host.temporary(), TREES, remove)
+    with scratch.folder(host.temporary(), TREES, remove) as work:
+        work.chmod(0o1777)  # as /tmp: in a user namespace the tree has another owner
+        yield work
+
+
+def remove_tree(path: Path) -> None:
+    """Nothing that may be mounted below it."""
+    external.run(["rm", "-rf", "--one-file-system", path], stderr=subprocess.DEVNULL)
+
+
+def _remove_as_mapped(path: Path) -> None:
+    """A tree whose files have the owners of our user namespace."""
+    inside = [str(each) for each in path.iterdir()]
+    if inside:
+        helper = ["mmdebstrap", "--unshare-helper", "rm", "-rf", "--one-file-system", *inside]
+        external.run(helper, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    remove_tree(path)
 
 
 def command(

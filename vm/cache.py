@@ -15,11 +15,12 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vm import scratch
 
 MANIFEST = "manifest.json"
 TEMPORARY = ".making-"
@@ -57,22 +58,19 @@ def obtain(kind: str, name: str, make: Callable[[Path], None], *, keep: int) -> 
     """
     folder = root() / kind
     folder.mkdir(parents=True, exist_ok=True)
+    scratch.sweep(folder, TEMPORARY)
     target = folder / name
     if entry := _open(target):  # the common case takes no lock that a build could hold
         return entry
     with _locked(folder / "lock"):
         if entry := _open(target):
             return entry
-        _sweep(folder)
-        making = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=folder))
-        try:
+        _clear_ruins(folder)
+        with scratch.folder(folder, TEMPORARY) as making:
             make(making)
             _seal(making)
             shutil.rmtree(target, ignore_errors=True)
             making.rename(target)
-        except BaseException:
-            shutil.rmtree(making, ignore_errors=True)
-            raise
         entry = _open(target)
         if entry is None:
             raise OSError(f"{target} vanished while it was made")
@@ -120,10 +118,17 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _sweep(folder: Path) -> None:
-    """What killed builders left (they are dead, for we hold the lock), and ruins."""
+def sweep() -> None:
+    """Remove what dead builders of any kind left."""
+    for folder in root().glob("*"):
+        scratch.sweep(folder, TEMPORARY)
+
+
+def _clear_ruins(folder: Path) -> None:
+    """Entries that lost their manifest."""
     for path in folder.iterdir():
-        if path.is_dir() and not (path / MANIFEST).is_file():
+        ours = path.is_dir() and not path.name.startswith(TEMPORARY)
+        if ours and not (path / MANIFEST).is_file():
             shutil.rmtree(path, ignore_errors=True)
 
 

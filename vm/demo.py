@@ -1,11 +1,13 @@
 """``scripts/demo``: a real client's bytes through zcrx and back, compared.
 
 In the guest on the simulated card, where they are not copied; with ``nodev`` in the
-guest without a card; with ``native`` on a machine whose own kernel has NODEV.
+guest without a card; with ``native`` on a machine whose own kernel has NODEV. What was
+asked for and cannot be had fails: nothing else takes its place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -20,13 +22,14 @@ from typing import Any, Protocol
 
 import click
 
-from vm import host, image, module, wheel
+from vm import external, host, image, module, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
 from vm.kernel import Kernel
 
 CLIENT = "socat"
+LOOK_S = 0.5
 PATIENCE_S = 300.0
 """For each command; an emulated guest on a busy machine is slow."""
 
@@ -113,9 +116,11 @@ def _echo(card: Card) -> list[str]:
     return ["zcrx-echo", *card.options, "--once", "--json", "--port", "0"]
 
 
-def _port(line: str) -> int:
+def _port(line: str, rest: Callable[[], str]) -> int:
+    """Of what it says first; else *rest* is the remainder of its log."""
     if " port " not in line:
-        raise DemoFailed(f"zcrx-echo did not start: {line.strip()}")
+        lines = host.last_lines(line + rest()) or ["it said nothing"]
+        raise DemoFailed(f"zcrx-echo did not start: {lines[-1]}", lines[:-1])
     return int(line.split(" port ")[1].split()[0])
 
 
@@ -136,11 +141,16 @@ class InGuest:
         errors: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         process = self._guest.spawn(_echo(card), stderr=errors.put)
         said = b""
-        while b"\n" not in said:
-            said += errors.get(timeout=PATIENCE_S)
+        while b"\n" not in said and not (process.over and errors.empty()):
+            with contextlib.suppress(queue.Empty):
+                said += errors.get(timeout=LOOK_S)
+
+        def rest() -> str:
+            process.wait(PATIENCE_S)
+            return b"".join(errors.get() for _ in range(errors.qsize())).decode(errors="replace")
 
         class Running:
-            port = _port(said.decode())
+            port = _port(said.decode(errors="replace"), rest)
 
             def figures(self) -> dict[str, Any]:
                 done = process.wait(PATIENCE_S)
@@ -155,21 +165,24 @@ class Native:
     """The demo's commands on this machine."""
 
     def run(self, argv: Sequence[str]) -> str:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        try:
+            done = external.run(argv, capture_output=True, timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise DemoFailed(f"{argv[0]} did not end within {PATIENCE_S:g} s") from None
         if done.returncode:
-            raise DemoFailed(f"{argv[0]} failed: {done.stderr.strip()}")
-        return done.stdout
+            raise DemoFailed(f"{argv[0]} failed: {done.stderr.decode(errors='replace').strip()}")
+        return done.stdout.decode()
 
     @contextmanager
     def echo(self, card: Card) -> Iterator[Server]:
-        with subprocess.Popen(
+        with external.started(
             _echo(card), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stderr is not None
             said = process.stderr.readline()
 
             class Running:
-                port = _port(said)
+                port = _port(said, lambda: process.communicate(timeout=PATIENCE_S)[1])
 
                 def figures(self) -> dict[str, Any]:
                     out, err = process.communicate(timeout=PATIENCE_S)
@@ -177,10 +190,7 @@ class Native:
                         raise DemoFailed(f"zcrx-echo: status {process.returncode}: {err}")
                     return dict(json.loads(out))
 
-            try:
-                yield Running()
-            finally:
-                process.kill()
+            yield Running()
 
 
 @dataclass
@@ -224,7 +234,7 @@ def run(size_bytes: int, *, native: bool, nodev: bool, steps: Steps) -> None:
         with steps.step("guest image", shown=False):
             image.obtain()
         with steps.step("card", shown=False):
-            card, shares = _obtain(card)
+            shares = card.shares()
         with steps.step("boot"):
             guest = Guest(Config(shares=shares))
         with guest:
@@ -232,15 +242,6 @@ def run(size_bytes: int, *, native: bool, nodev: bool, steps: Steps) -> None:
             where = f"QEMU guest ({accelerator}), Linux {guest.release}"
             outcome = stream(InGuest(guest), card, "/root", size_bytes, steps)
     _show(outcome, card, where)
-
-
-def _obtain(card: Card) -> tuple[Card, tuple[Share, ...]]:
-    """The card and what the guest needs for it; none where its module cannot be built."""
-    try:
-        return card, card.shares()
-    except VmError as error:
-        click.echo(f"vm: going on without the simulated card: {error}", err=True)
-        return Card(), ()
 
 
 def stream(machine: Machine, card: Card, folder: str, size_bytes: int, steps: Steps) -> Outcome:

@@ -27,12 +27,28 @@ class VmError(Exception):
 
 
 class ToolMissing(VmError):
-    """A program that the host must have is not there."""
+    """Programs that the host must have are not there."""
 
-    def __init__(self, tool: str, package: str) -> None:
-        super().__init__(f"{tool} is not installed: apt-get install {package}")
-        self.tool = tool
-        self.package = package
+    def __init__(self, tools: Sequence[str], packages: Sequence[str]) -> None:
+        verb = "is" if len(tools) == 1 else "are"
+        names = " ".join(packages)
+        super().__init__(f"{', '.join(tools)} {verb} not installed: apt-get install {names}")
+        self.tools = tuple(tools)
+        self.packages = tuple(packages)
+
+
+class ModulesMissing(VmError):
+    """This Python lacks modules."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"Python modules are missing: {', '.join(names)}: scripts/test makes an environment"
+            " with them, or: python -m pip install --group dev"
+        )
+
+
+class NoSpace(VmError):
+    """A filesystem is, or would be, full."""
 
 
 class BadRequest(VmError):

@@ -46,8 +46,8 @@ class Guest:
 
     def __init__(self, config: Config | None = None) -> None:
         config = config or Config()
-        for tool in (qemu.BINARY, "setpriv"):  # before minutes go into an image
-            host.need(tool)
+        # Before minutes go into an image.
+        host.need(qemu.BINARY, "setpriv", *image.tools())
         self.config = replace(config, vfio=tuple(map(check_vfio, config.vfio)))
         self._image = image.obtain()
         self._boot: Boot = boot.prepare(config.kernel or choose(), self._image)

@@ -46,6 +46,8 @@ UNWANTED = (
     "/usr/lib/modules/*/kernel/drivers/staging/*",
     "/usr/lib/modules/*/kernel/sound/*",
 )
+TOOLS = ("mke2fs", "debugfs")
+SPACE = bootstrap.Space(tree_bytes=2 << 30, result_bytes=1 << 30)
 SIZE = "6G"  # sparse: what is free in the guest, not what it takes here
 
 PACK = bootstrap.recipe("pack.sh")
@@ -73,6 +75,13 @@ class Image:
         return (self.entry / "packages").read_text()
 
 
+def tools() -> tuple[str, ...]:
+    """What this machine must have to build it; nothing if it is built."""
+    if (cache.root() / "image" / key()).is_dir():
+        return ()
+    return (*TOOLS, *bootstrap.tools())
+
+
 def obtain(*, rebuild: bool = False) -> Image:
     """The image of this recipe, built if need be."""
     name = key()
@@ -81,9 +90,10 @@ def obtain(*, rebuild: bool = False) -> Image:
 
     def make(folder: Path) -> None:
         with host.progress("building the guest image (Debian and its backports kernel)"):
-            for tool in ("mke2fs", "debugfs"):
-                host.need(tool)
-            bootstrap.make(folder, PACKAGES, PACK, env={"IMAGE_SIZE": SIZE}, unwanted=UNWANTED)
+            host.need(*TOOLS, *bootstrap.tools())
+            bootstrap.make(
+                folder, PACKAGES, PACK, env={"IMAGE_SIZE": SIZE}, unwanted=UNWANTED, space=SPACE
+            )
             _extract_modules(folder)
 
     return Image(cache.obtain("image", name, make, keep=2), name)

@@ -15,12 +15,11 @@ import fcntl
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vm import archive, cache, host, kernel, modules
-from vm.errors import BadRequest, BuildFailed, ToolMissing
+from vm import archive, cache, external, host, kernel, modules
+from vm.errors import BadRequest, BuildFailed
 from vm.kernel import Kernel
 
 FRAGMENTS = Path(__file__).parent / "kconfig"
@@ -31,6 +30,7 @@ NEEDED = {"IO_URING_ZCRX": "zcrx", **dict.fromkeys(modules.REQUIRED.values(), "t
 NEEDED_FOR_DEBUG = {"KASAN": "--debug", "PROVE_LOCKING": "--debug"}
 UNWANTED = ("DEBUG_INFO_BTF",)  # wants pahole, and minutes
 TOOLS = ("make", "gcc", "flex", "bison", "bc")
+HEADER = "gelf.h"
 KEEP = 3
 OPTION = re.compile(r"^(?:CONFIG_(\w+)=(.*)|# CONFIG_(\w+) is not set)$", re.MULTILINE)
 
@@ -151,7 +151,7 @@ def _state(tree: Path) -> str | None:
     """A text that changes with the tree; None if only make can tell, as without git."""
 
     def git(*argv: str) -> bytes:
-        done = subprocess.run(["git", "-C", str(tree), *argv], capture_output=True, check=False)
+        done = external.run(["git", "-C", str(tree), *argv], capture_output=True)
         if done.returncode:
             raise BadRequest(done.stderr.decode(errors="replace").strip())
         return done.stdout
@@ -188,11 +188,11 @@ def _head(tree: Path) -> str:
 
 
 def _check_tools() -> None:
-    for tool in TOOLS:
-        host.need(tool)
-    probe = [host.need("gcc"), "-fsyntax-only", "-x", "c", "-include", "gelf.h", "/dev/null"]
-    if subprocess.run(probe, capture_output=True, check=False).returncode:
-        raise ToolMissing("gelf.h", "libelf-dev")
+    missing = [tool for tool in TOOLS if host.find(tool) is None]
+    probe = ["-fsyntax-only", "-x", "c", "-include", HEADER, "/dev/null"]
+    if (gcc := host.find("gcc")) and external.run([gcc, *probe], capture_output=True).returncode:
+        missing.append(HEADER)
+    host.require(*missing)
 
 
 def _configure(tree: Path, folder: _Folder) -> None:
@@ -210,16 +210,16 @@ def _configure(tree: Path, folder: _Folder) -> None:
 
 def _make(tree: Path, folder: _Folder, *argv: str) -> None:
     with folder.log.open("a") as log:
-        done = subprocess.run(
+        done = external.run(
             [host.need("make"), "-s", "-C", tree, f"O={folder.build}", "ARCH=x86_64", *argv],
-            stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env={**os.environ, "PATH": host.SEARCH_PATH},
-            check=False,
         )
     if done.returncode:
-        lines = folder.log.read_text(errors="replace").splitlines()
+        text = folder.log.read_text(errors="replace")
+        host.check_full(f"building {tree}", text, folder.path)
+        lines = text.splitlines()
         raise BuildFailed(f"{tree} cannot be built", _errors(lines))
 
 

@@ -9,11 +9,11 @@ import gzip
 import lzma
 import re
 import struct
-import subprocess
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vm import cache, host
+from vm import cache, external, host
 from vm.errors import BadRequest
 
 IMAGE_NAMES = (
@@ -159,7 +159,11 @@ def _unpack(data: bytes) -> bytes | None:
     if data.startswith((b"\xfd7zXZ", b"\x5d\x00\x00")):
         return lzma.decompress(data)
     if data.startswith(b"\x28\xb5\x2f\xfd") and (zstd := host.find("zstd")):
-        return subprocess.run([zstd, "-dqc"], input=data, capture_output=True, check=True).stdout
+        with tempfile.TemporaryFile() as packed:
+            packed.write(data)
+            packed.seek(0)
+            done = external.run([zstd, "-dqc"], stdin=packed, capture_output=True)
+        return None if done.returncode else done.stdout
     return None
 
 

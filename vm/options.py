@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from vm import module
+from vm import cache, module
 from vm.choice import choose
 from vm.config import Config, Share, default_cpus
 from vm.errors import EXIT_NOT_STARTED, VmError
@@ -68,11 +70,44 @@ TRACEBACK = click.option(
 )
 
 
+class Stopped(BaseException):
+    """A signal that ends us: everything under way is undone first."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Raise Stopped for the signals that would end us without undoing anything."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for each in before:  # once: undoing is not to be interrupted
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) != signal.SIG_IGN  # as nohup has it
+    }
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextmanager
 def reported(*, traceback: bool = False) -> Iterator[None]:
     """End the program with a line for each error; with ``traceback`` let that come."""
     try:
-        yield
+        with stoppable():
+            cache.sweep()
+            yield
     except VmError as error:
         if traceback:
             raise
@@ -82,6 +117,8 @@ def reported(*, traceback: bool = False) -> Iterator[None]:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
 
 
 @contextmanager

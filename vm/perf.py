@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vm import bench, qemu
+from vm import bench, external, qemu
 from vm.errors import VmError
 
 RECORDED = Path(__file__).parent.parent / "tests" / "perf" / "recorded.json"
@@ -97,26 +96,11 @@ def here(report: dict[str, Any]) -> dict[str, float]:
 
 def per_buffer() -> dict[str, float]:
     """The same, counted now."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "pyzcrx.cli.bench",
-            "per-buffer",
-            "--per-turn",
-            "1024",
-            "--rounds",
-            "1",
-            "--instructions",
-            "--json",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    counting = ("--per-turn", "1024", "--rounds", "1", "--instructions", "--json")
+    argv = [sys.executable, "-P", "-m", "pyzcrx.cli.bench", "per-buffer", *counting]
+    done = external.run(argv, capture_output=True)
     if done.returncode:
-        said = (done.stderr.strip() or "no word of it").splitlines()[-1]
+        said = (done.stderr.decode().strip() or "no word of it").splitlines()[-1]
         raise VmError(f"zcrx-bench per-buffer ended with {done.returncode}: {said}")
     return here(json.loads(done.stdout))
 

@@ -7,7 +7,6 @@ developer's tree; they are built once and kept.
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from vm import archive, bootstrap, cache, host, ktap, module, wheel
+from vm import archive, bootstrap, cache, external, host, ktap, module, wheel
 from vm.errors import BadRequest, BuildFailed, CommandTimeout, KernelSplat, LostGuest
 from vm.guest import ENVIRONMENT, Guest
 from vm.ktap import Outcome
@@ -54,6 +53,7 @@ PACKAGES = (
     "tcpdump",
     "xz-utils",
 )
+SPACE = bootstrap.Space(tree_bytes=4 << 30, result_bytes=512 << 20)
 TOOLS = ("bpftool", "ethtool", "jq", "mausezahn", "ping", "tcpdump")
 GUEST_FOLDER = "/run/pyzcrx/selftests"
 GUEST_TREE = "/run/selftests"
@@ -93,6 +93,7 @@ def obtain(release: str, tree: Path | None = None) -> cache.Entry:
                 hook,
                 env={"KERNEL_FILES": " ".join(KERNEL_FILES), "TOOLS": " ".join(TOOLS)},
                 data=data,
+                space=SPACE,
             )
             if not (folder / "selftests.tar").is_file():
                 raise BuildFailed("the selftests were not built")
@@ -122,11 +123,8 @@ def _liburing() -> Iterator[tuple[str, Path]]:
 def _subset(tree: Path) -> Iterator[tuple[str, Path]]:
     if not (tree / ROOT / "kselftest.h").is_file():
         raise BadRequest(f"{tree} is no kernel source tree: it has no {ROOT}")
-    listed = subprocess.run(
-        ["git", "-C", str(tree), "ls-files", "-z", "--", *KERNEL_FILES],
-        capture_output=True,
-        check=False,
-    )
+    listing = ["git", "-C", str(tree), "ls-files", "-z", "--", *KERNEL_FILES]
+    listed = external.run(listing, capture_output=True)
     names = [name.decode() for name in listed.stdout.split(b"\0") if name]
     if not names:
         names = [

@@ -9,7 +9,7 @@ A skipped test fails its tier unless its reason begins with ``EXPECTED``.
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import click
 
-from vm import module, perf, terminal, wheel
+from vm import external, host, module, perf, terminal, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
@@ -91,7 +91,7 @@ Tier = Callable[[Result, Sequence[str], Kernel | None], None]
 def _steps(result: Result, steps: Iterable[tuple[str, Sequence[str | Path]]]) -> None:
     for name, argv in steps:
         click.echo(f"-- {name}")
-        if subprocess.run([*map(str, argv)], cwd=ROOT, check=False).returncode:
+        if external.run(argv, cwd=ROOT).returncode:
             result.failed += 1
         else:
             result.passed += 1
@@ -99,6 +99,8 @@ def _steps(result: Result, steps: Iterable[tuple[str, Sequence[str | Path]]]) ->
 
 def lint(result: Result, _arguments: Sequence[str], _kernel: Kernel | None) -> None:
     """ruff (lint and format), mypy --strict, and the C code with -Wall -Wextra -Werror."""
+    host.need_modules("ruff", "mypy", "cffi")
+    host.need("cmake", "ninja", "gcc", "pkg-config")
     bin_folder = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as folder:
         configure: list[str | Path] = [
@@ -131,11 +133,12 @@ def on_this_machine(folder: str) -> Tier:
     """pytest over ``tests/FOLDER``."""
 
     def run(result: Result, arguments: Sequence[str], _kernel: Kernel | None) -> None:
+        host.need_modules("pytest", "hypothesis", "numpy", "psutil")
         with tempfile.TemporaryDirectory() as reports:
             junit = Path(reports) / "junit.xml"
             argv = [sys.executable, "-P", "-m", "pytest", *PYTEST, str(junit), "-q"]
             # Not from the checkout's folder, where pyzcrx/ has no compiled modules.
-            done = subprocess.run(
+            done = external.run(
                 [
                     *argv,
                     f"--rootdir={ROOT}",
@@ -145,7 +148,8 @@ def on_this_machine(folder: str) -> Tier:
                     *arguments,
                 ],
                 cwd=reports,
-                check=False,
+                stdin=None,  # for --pdb
+                ending=signal.SIGINT,  # pytest tears its fixtures down
             )
             result.read(junit, done.returncode)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from vm import cache, host
+from vm import cache, external, host
 from vm.errors import BadRequest, BuildFailed
 
 ROOT = Path(__file__).parent.parent
@@ -76,9 +75,9 @@ def liburing_version(pkg_config: str) -> str:
 
 
 def _run(argv: list[str], what: str, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    done = external.run(argv, env=environment, capture_output=True)
+    out, err = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
     if done.returncode:
-        raise BuildFailed(f"{what} failed", host.last_lines(done.stdout + done.stderr))
-    return done.stdout.strip()
+        host.check_full(what, out + err, host.temporary(), cache.root())
+        raise BuildFailed(f"{what} failed", host.last_lines(out + err))
+    return out.strip()

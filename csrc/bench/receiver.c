@@ -231,7 +231,7 @@ static double on_cpu(void)
 }
 
 /* A word at a time, as a checksum would. */
-static uint64_t read_bytes(const unsigned char *at, size_t n)
+static void read_bytes(const unsigned char *at, size_t n)
 {
 	uint64_t sum = 0, word;
 
@@ -241,7 +241,7 @@ static uint64_t read_bytes(const unsigned char *at, size_t n)
 	}
 	while (n--)
 		sum += *at++;
-	return sum;
+	__asm__ volatile("" : : "r"(sum)); /* nobody else wants it, and yet it is made */
 }
 
 static void send_back(int fd, const unsigned char *at, size_t n)
@@ -301,7 +301,6 @@ int main(int argc, char **argv)
 	unsigned int i, live = o.connections;
 	struct timespec began;
 	struct rusage before, after;
-	volatile uint64_t sum = 0;
 	int *fds = calloc(o.connections, sizeof(*fds));
 	double cpu, took;
 
@@ -334,7 +333,7 @@ int main(int argc, char **argv)
 				bytes += cqe->res;
 				buffers++;
 				if (o.read)
-					sum += read_bytes(at, cqe->res);
+					read_bytes(at, cqe->res);
 				if (o.echo)
 					send_back(cqe->user_data, at, cqe->res);
 				give_back(&q, zc->off);

@@ -21,4 +21,4 @@ apt-get download "$name" $more >&2
 for deb in *.deb; do
     dpkg-deb -x "$deb" "$1/kernel"
 done
-tar -C "$1/kernel" -cf - . >"/proc/self/fd/$PYZCRX_OUT"
+tar -C "$1/kernel" -cf - . >&"$PYZCRX_OUT"

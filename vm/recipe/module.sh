@@ -8,4 +8,4 @@ build=/lib/modules/$RELEASE/build
 cc=$(chroot "$1" sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$build/.config")
 chroot "$1" make -C "$build" M=/module CC="$cc" "$ARGUMENT" modules >&2
 chroot "$1" strip --strip-debug "/module/$MODULE"
-tar -C "$1/module" -cf - "$MODULE" >"/proc/self/fd/$PYZCRX_OUT"
+tar -C "$1/module" -cf - "$MODULE" >&"$PYZCRX_OUT"

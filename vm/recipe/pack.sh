@@ -1,7 +1,7 @@
 # mmdebstrap --customize-hook, $1 = the finished tree, fd $PYZCRX_OUT = our pipe: an ext4
 # image of it and what the host wants beside, as one tar.
 set -e
-work=$(mktemp -d)
+work=$(mktemp -d -p "$PYZCRX_TMP")
 trap 'rm -rf "$work"' EXIT
 
 echo pyzcrx >"$1/etc/hostname"

@@ -62,4 +62,4 @@ for each in $TOOLS; do
 done
 cp -r "$1"/usr/lib/python3/dist-packages/. "$work/python/"
 tar -C "$work" -cf "$work/selftests.tar" tree python bin lib
-tar -C "$work" -cf - selftests.tar >"/proc/self/fd/$PYZCRX_OUT"
+tar -C "$work" -cf - selftests.tar >&"$PYZCRX_OUT"

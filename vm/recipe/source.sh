@@ -8,4 +8,4 @@ apt-get download "linux-source-$SERIES" >&2
 dpkg-deb --fsys-tarfile linux-source-*.deb |
     tar --wildcards --strip-components=3 -xf - './usr/src/linux-source-*.tar.xz'
 mv linux-source-*.tar.xz linux-source.tar.xz
-tar -cf - linux-source.tar.xz >"/proc/self/fd/$PYZCRX_OUT"
+tar -cf - linux-source.tar.xz >&"$PYZCRX_OUT"

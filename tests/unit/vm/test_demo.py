@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from vm import demo
+from vm import cli, demo, image, module, wheel
 from vm.demo import Card, DemoFailed, Server, Sim, Steps
+from vm.errors import BuildFailed
 
 
 class Machine:
@@ -78,6 +80,59 @@ def test_disagreement_fails(machine: Machine, text: str) -> None:
 
 
 def test_a_server_that_does_not_start_is_quoted() -> None:
+    """By its last line; the others are the log."""
     with pytest.raises(DemoFailed, match="no such interface"):
-        demo._port("zcrx-echo: register ifq: ENODEV: no such interface\n")
-    assert demo._port("zcrx-echo: listening on :: port 4711 (NODEV)\n") == 4711
+        demo._port("zcrx-echo: register ifq: ENODEV: no such interface\n", str)
+    with pytest.raises(DemoFailed, match=r"did not start: ImportError: cffi$") as caught:
+        demo._port("Traceback:\n", lambda: "  line 1\nImportError: cffi\n")
+    assert caught.value.details == ("Traceback:", "  line 1")
+    with pytest.raises(DemoFailed, match="it said nothing"):
+        demo._port("", str)
+    assert demo._port("zcrx-echo: listening on :: port 4711 (NODEV)\n", str) == 4711
+
+
+def test_a_card_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its log; the demo does not go on without."""
+
+    def fail(*_: object) -> None:
+        raise BuildFailed("mmdebstrap failed (exited with 25)", ["the reason"])
+
+    monkeypatch.setattr(wheel, "obtain", lambda _wanted: None)
+    monkeypatch.setattr(image, "obtain", lambda: None)
+    monkeypatch.setattr(module, "for_guest", fail)
+    monkeypatch.setattr(demo, "Guest", lambda _config: pytest.fail("a guest was booted"))
+    done = CliRunner().invoke(cli.main, ["demo"])
+    assert done.exit_code == 122
+    assert done.stderr.splitlines() == [
+        "  | the reason",
+        "vm: error: mmdebstrap failed (exited with 25)",
+    ]
+    assert "NODEV" not in done.output
+
+
+@pytest.mark.parametrize(("arguments", "card"), [((), Sim), (("--nodev",), Card)])
+def test_nodev_is_only_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], card: type[Card]
+) -> None:
+    seen: list[Card] = []
+
+    class Booted:
+        kvm = False
+        release = "7.3"
+
+        def __enter__(self) -> Booted:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+    def stream(_machine: object, card: Card, *_: object) -> demo.Outcome:
+        seen.append(card)
+        return demo.Outcome({"bytes": 1, "buffers": 1}, 1.0, "ab", 0.0)
+
+    monkeypatch.setattr(wheel, "obtain", lambda _wanted: None)
+    monkeypatch.setattr(image, "obtain", lambda: None)
+    monkeypatch.setattr(Sim, "shares", lambda _self: ())
+    monkeypatch.setattr(demo, "Guest", lambda _config: Booted())
+    monkeypatch.setattr(demo, "stream", stream)
+    assert CliRunner().invoke(cli.main, ["demo", *arguments]).exit_code == 0
+    assert [type(each) for each in seen] == [card]

@@ -20,6 +20,13 @@ def test_a_tool_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         host.need("newuidmap")
 
 
+def test_all_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "SEARCH_PATH", "/nonexistent")
+    message = r"^make, mke2fs, debugfs, x are not installed: apt-get install make e2fsprogs x$"
+    with pytest.raises(ToolMissing, match=message):
+        host.need("make", "mke2fs", "debugfs", "x")
+
+
 def test_run() -> None:
     assert host.run(["sh", "-c", "echo out; echo err >&2"], what="test") == b"out\n"
 

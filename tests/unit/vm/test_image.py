@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vm import bootstrap, image
@@ -17,3 +19,12 @@ def test_another_recipe_is_another_image(monkeypatch: pytest.MonkeyPatch, part: 
     before = image.key()
     monkeypatch.setattr(image, part, (*getattr(image, part), "more"))
     assert image.key() != before
+
+
+def test_the_tools_are_asked_for_only_to_build_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert {"mke2fs", "debugfs", "mmdebstrap"} <= set(image.tools())
+    (tmp_path / "pyzcrx/image" / image.key()).mkdir(parents=True)
+    assert image.tools() == ()
