@@ -10,7 +10,8 @@ HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parent)]
 
 project = "pyzcrx"
-author = copyright = "the pyzcrx developers"
+author = "the pyzcrx developers"
+project_copyright = author
 version = release = pyzcrx.__version__
 extensions = ["sphinx.ext.autodoc", "myst_parser", "sphinx_click", "_site.extension"]
 exclude_patterns = ["_site"]
@@ -21,6 +22,9 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+
+# An option is --fix, with two hyphens.
+smartquotes = False
 
 html_theme = "furo"
 html_title = f"pyzcrx {release}"

@@ -94,20 +94,20 @@ def guest_options(command: Command) -> Command:
         click.option(
             "--netdevsim",
             is_flag=True,
-            help="With the kernel's netdevsim loaded (see docs/guest.md).",
+            help="With the kernel's netdevsim loaded (see docs/how-to/guest.md).",
         ),
         click.option(
             "--vfio",
             multiple=True,
             metavar="BDF",
-            help="Pass this PCI device through (see docs/guest.md).",
+            help="Pass this PCI device through (see docs/how-to/guest.md).",
         ),
         click.option(
             "--plugin",
             "plugins",
             multiple=True,
             metavar="FILE.so[,ARG=VALUE]...",
-            help="Load this QEMU TCG plugin (no KVM then); see docs/guest.md.",
+            help="Load this QEMU TCG plugin (no KVM then); see docs/how-to/guest.md.",
         ),
         click.option(
             "--console",

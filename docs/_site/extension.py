@@ -23,7 +23,7 @@ def fill(_app: Sphinx, _name: str, source: list[str]) -> None:
     source[0] = pages.filled(source[0])
 
 
-def missing(app: Sphinx, env: BuildEnvironment) -> None:
+def missing(_app: Sphinx, env: BuildEnvironment) -> None:
     """Compare what the built reference has with what is public."""
     documented = set(env.domains["py"].data["objects"])
     for module, name, value in public.objects():
@@ -42,9 +42,7 @@ def missing(app: Sphinx, env: BuildEnvironment) -> None:
             log.warning("%s %s is not in the reference", program, option)
     text = "".join(env.get_doctree(name).astext() for name in env.found_docs if "reference" in name)
     keys = [key for names in public.statistics_keys().values() for key in names]
-    numbers = [
-        str(number) for statuses in public.exit_statuses().values() for number in statuses
-    ]
+    numbers = [str(number) for statuses in public.exit_statuses().values() for number in statuses]
     for word in (*keys, *numbers):
         if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text):
             log.warning("%s is not in the reference", word)

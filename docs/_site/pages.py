@@ -145,7 +145,7 @@ def error_names() -> str:
         (
             f":class:`~pyzcrx.errors.{kind.__name__}`",
             ", ".join(sorted(numbers.get(kind.__name__, ()))) or "--",
-            _escaped(inspect.getdoc(kind).partition("\n")[0]) if kind.__doc__ else "--",
+            (inspect.getdoc(kind) or "--").partition("\n")[0],
         )
         for kind in public.error_types()
     ]
@@ -170,15 +170,11 @@ def statistics() -> str:
         if member:
             lines += _heading(f"In ``{member}``", "-")
         rows = [
-            (f"``{name}``", _escaped(notes.get(member, {}).get(name, "")) or _plain(name))
+            (f"``{name}``", _escaped(notes[member].get(name) or public.PLAIN_KEYS.get(name, "--")))
             for name in names
         ]
         lines += _table(("key", "meaning"), rows, "25 75")
     return "\n".join(lines)
-
-
-def _plain(name: str) -> str:
-    return public.PLAIN_KEYS.get(name, "--")
 
 
 def _attribute_notes(kind: type) -> dict[str, str]:

@@ -47,14 +47,15 @@ GUEST = {
 
 
 PLAIN_KEYS = {
+    "bytes": "Payload received.",
     "connections": "Connections received from.",
-    "seconds": "Since the receiver began.",
+    "seconds": "Seconds since the receiver began.",
     "receiver_cpu": "The CPU that the receiver runs on now.",
     "receiver_cpus": "The CPUs that the receiver may run on.",
     "softirq_cpus": "Each CPU that processed packets, with the number of connections whose last "
     "packet it processed (SO_INCOMING_CPU).",
     "napi_ids": "Each NAPI instance, with its number of connections (SO_INCOMING_NAPI_ID).",
-    "busy_poll_us": "Microseconds of busy polling, as --busy-poll asked for.",
+    "busy_poll_us": "Microseconds of busy polling, as asked for by --busy-poll.",
 }
 """What a key means whose source has no text for it."""
 
@@ -133,9 +134,7 @@ def options(program: str, command: click.Command) -> Iterator[tuple[str, str]]:
 
 def all_options() -> list[tuple[str, str]]:
     return [
-        each
-        for program, (_, command) in commands().items()
-        for each in options(program, command)
+        each for program, (_, command) in commands().items() for each in options(program, command)
     ]
 
 
