@@ -6,16 +6,19 @@ scripts/docs makes warnings errors, so that a site without a name is no site.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils.nodes import Element
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+from sphinx.errors import SphinxError
 from sphinx.util import logging
 
 from _site import pages, public
 
+FETCHED = re.compile(r'<(?:script|link|img|iframe)\b[^>]*(?:src|href)="(?:https?:)?//[^"]*"')
 log = logging.getLogger(__name__)
 
 
@@ -61,8 +64,17 @@ def find(
     )
 
 
+def alone(app: Sphinx, failure: Exception | None) -> None:
+    """Pages must work offline: nothing in them is fetched from another site."""
+    if failure is None:
+        for page in Path(app.outdir).rglob("*.html"):
+            if found := FETCHED.search(page.read_text()):
+                raise SphinxError(f"{page.name} fetches {found[0]} from another site")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", fill)
     app.connect("missing-reference", find)
     app.connect("env-check-consistency", missing)
+    app.connect("build-finished", alone)
     return {"parallel_read_safe": True}

@@ -170,7 +170,10 @@ def statistics() -> str:
         if member:
             lines += _heading(f"In ``{member}``", "-")
         rows = [
-            (f"``{name}``", _escaped(notes[member].get(name) or public.PLAIN_KEYS.get(name, "--")))
+            (
+                f"``{name}``",
+                _escaped(notes.get(member, {}).get(name) or public.PLAIN_KEYS.get(name, "--")),
+            )
             for name in names
         ]
         lines += _table(("key", "meaning"), rows, "25 75")
