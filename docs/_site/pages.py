@@ -54,6 +54,8 @@ GROUPS = (
 
 def _document(module: str, name: str, value: Any) -> list[str]:
     path = f"{module}.{name}"
+    if inspect.isclass(value) and issubclass(value, BaseException):
+        return [f".. autoexception:: {path}", "   :show-inheritance:", ""]
     if inspect.isclass(value):
         return [
             f".. autoclass:: {path}",
