@@ -19,6 +19,7 @@ must accept its options.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "pages" if (ROOT / "pages").is_dir() else ROOT
 """In a guest the pages are a folder of their own."""
 LANGUAGES = {"python", "sh", "console", "text"}
+_SPAN = re.compile(r"(?<!`)``?([^`\n]+)``?(?!`)")
 _MARK = re.compile(r"<!-- test: (.+) -->")
 
 
@@ -97,6 +99,13 @@ def blocks() -> list[Block]:
         elif re.search(r"::\s*$|code-block", path.read_text().replace(".. generated::", "")):
             raise BadPage(f"{page}: code belongs into a page of Markdown, where it is tested")
     return found
+
+
+def spans(path: Path) -> Iterator[str]:
+    """The code within a page's text."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for span in _SPAN.findall(text):
+        yield str(span)
 
 
 def commands(block: Block) -> list[str]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
 import pytest
 from _site import public
 
-from tests.pages import ROOT, Block, blocks, commands
+from tests.pages import PAGES, ROOT, Block, blocks, commands, sources, spans
 from tests.shell import ours, parse, words
 
 PROGRAMS = {program: command for program, (_, command) in public.commands().items()}
 SHELL = [block for block in blocks() if block.language in ("sh", "console")]
 HERE = [block for block in SHELL if block.how.startswith("here ")]
+STARTS = {*PROGRAMS, "python", "scripts/demo", "scripts/test"}
 SCRIPTS = {"demo", "test", "docs", "get-liburing"}
 
 
@@ -69,6 +72,27 @@ def test_the_pages_name_every_command() -> None:
 def test_a_wrong_option_is_refused(line: str) -> None:
     with pytest.raises(click.UsageError):
         refuse(line)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PAGES)))
+def test_commands_in_the_text_take_their_options(path: Path) -> None:
+    for span in spans(path):
+        if span.partition(" ")[0] in STARTS and span not in PROGRAMS:
+            # The text names options without their values, and placeholders.
+            with suppress(click.MissingParameter, click.BadOptionUsage, click.BadParameter):
+                refuse(span)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PAGES)))
+def test_options_in_the_text_are_there(path: Path) -> None:
+    options = {option for _, option in public.all_options()}
+    named = {
+        option
+        for span in spans(path)
+        if span.startswith("-")
+        for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)
+    }
+    assert named <= options
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 import pyzcrx
 from pyzcrx import errors, nic, testing
-from tests.pages import PAGES, sources
+from tests.pages import PAGES, sources, spans
 
 MODULES = (pyzcrx, errors, nic, testing)
 OBJECTS = {
@@ -29,14 +28,6 @@ OBJECTS = {
 }
 """What an object of this name is, in the pages."""
 NOT_OURS = {"None", "True", "Documentation", "SystemCallFilter"}
-SPAN = re.compile(r"(?<!`)``?([^`\n]+)``?(?!`)")
-
-
-def spans(path: Path) -> Iterator[str]:
-    """The code within a page's text."""
-    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
-    for span in SPAN.findall(text):
-        yield str(span)
 
 
 def has(kind: type, name: str) -> bool:
