@@ -94,6 +94,16 @@ def api_of(module_name: str) -> str:
     return "\n".join(lines)
 
 
+def api_further() -> str:
+    lines: list[str] = []
+    for module_name in public.FURTHER:
+        module = importlib.import_module(module_name)
+        lines += _heading(module_name, "-")
+        lines += [(inspect.getdoc(module) or "").partition("\n")[0], ""]
+        lines += [api_of(module_name), ""]
+    return "\n".join(lines)
+
+
 # -- errors ---------------------------------------------------------------------
 
 
@@ -214,6 +224,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "api": api_top,
     "api-nic": lambda: api_of("pyzcrx.nic"),
     "api-testing": lambda: api_of("pyzcrx.testing"),
+    "api-further": api_further,
     "error-names": error_names,
     "errors-by-errno": errors_by_errno,
     "error-types": error_types,

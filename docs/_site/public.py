@@ -23,7 +23,9 @@ import click
 from pyzcrx import errors, placement, stats
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("pyzcrx", "pyzcrx.errors", "pyzcrx.nic", "pyzcrx.testing")
+FURTHER = ("pyzcrx.doctor", "pyzcrx.placement", "pyzcrx.privilege", "pyzcrx.supervisor")
+"""Modules that a program imports by name when it needs them."""
+MODULES = ("pyzcrx", "pyzcrx.errors", "pyzcrx.nic", "pyzcrx.testing", *FURTHER)
 """Public by their names; ``__all__`` says what of them, or what they define if they have none."""
 
 EVERY_COMMAND = {
