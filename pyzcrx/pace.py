@@ -15,7 +15,7 @@ BUSY_BYTES = 64 << 10
 """Or bytes, where buffers are large."""
 ENOUGH = 1024
 """Buffers that make a batch worth its turn: of Python it costs as much as 30 slices of a
-memoryview do, or the shim for 650 buffers (docs/performance.md)."""
+memoryview do, or the shim for 650 buffers (docs/explanation/performance.md)."""
 MOST_US = 1000
 """Unless asked otherwise: from 33 Gbit/s on, in buffers of 4 KiB, there is enough before."""
 _FIRST_US = 25

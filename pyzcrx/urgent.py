@@ -2,7 +2,7 @@
 
 On Linux up to 7.3.4 at least, a segment whose payload lies in an area and holds an urgent
 byte is a kernel panic (``net/ipv4/tcp_input.c:tcp_urg()``), and any peer can send one.
-Two defences, best both (docs/security.md):
+Two defences, best both (docs/explanation/security.md):
 
 * :func:`drop_urgent`, a filter on a socket, protects that socket and those accepted from
   it. A stream with urgent data stalls.

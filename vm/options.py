@@ -200,14 +200,14 @@ def guest_options(command: Command) -> Command:
         click.option(
             "--netdevsim",
             is_flag=True,
-            help="With the kernel's netdevsim loaded (see docs/guest.md).",
+            help="With the kernel's netdevsim loaded (see docs/how-to/guest.md).",
         ),
         click.option(
             "--vfio",
             type=DEVICE,
             multiple=True,
             metavar="BDF",
-            help="Pass this PCI device through (see docs/guest.md).",
+            help="Pass this PCI device through (see docs/how-to/guest.md).",
         ),
         click.option(
             "--plugin",
@@ -215,7 +215,7 @@ def guest_options(command: Command) -> Command:
             type=PLUGIN,
             multiple=True,
             metavar="FILE.so[,ARG=VALUE]...",
-            help="Load this QEMU TCG plugin (no KVM then); see docs/guest.md.",
+            help="Load this QEMU TCG plugin (no KVM then); see docs/how-to/guest.md.",
         ),
         click.option(
             "--console",

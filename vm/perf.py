@@ -2,9 +2,9 @@
 
 Recorded are ratios, with the versions they were counted on; never times, and no absolute
 numbers. How a run batches depends on how busy the machine is (C's own figure moved by 44%
-within a run, docs/performance.md), so a ratio may be off by TOLERANCE before it counts as
-worse; touches of payload are exact. What a buffer costs on this machine, in slices of a
-memoryview, repeats itself, but not from one build of Python to the other.
+within a run, docs/explanation/performance.md), so a ratio may be off by TOLERANCE before it
+counts as worse; touches of payload are exact. What a buffer costs on this machine, in slices of
+a memoryview, repeats itself, but not from one build of Python to the other.
 """
 
 from __future__ import annotations

@@ -2,13 +2,15 @@
 
 unit, host and vm are pytest runs on this machine; nodev and sim are runs in guests, with
 pyzcrx installed as the wheel, sim on the simulated card, in two of them; perf counts
-instructions there, on request; lint is ruff, mypy and a C build that warns of nothing.
+instructions there, on request; lint is ruff, mypy, and builds of the C code and of the site
+that warn of nothing.
 A skipped test fails its tier unless its reason begins with ``EXPECTED``.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -98,7 +100,7 @@ def _steps(result: Result, steps: Iterable[tuple[str, Sequence[str | Path]]]) ->
 
 
 def lint(result: Result, _arguments: Sequence[str], _kernel: Kernel | None) -> None:
-    """ruff (lint and format), mypy --strict, and the C code with -Wall -Wextra -Werror."""
+    """ruff (lint and format), mypy --strict, the C code with all warnings, and the site."""
     host.need_modules("ruff", "mypy", "cffi")
     host.need("cmake", "ninja", "gcc", "pkg-config")
     bin_folder = Path(sys.executable).parent
@@ -125,6 +127,7 @@ def lint(result: Result, _arguments: Sequence[str], _kernel: Kernel | None) -> N
                 ("mypy --strict", [bin_folder / "mypy", "--no-error-summary"]),
                 ("C, configure", configure),
                 ("C, -Wall -Wextra -Werror", ["cmake", "--build", folder]),
+                ("site, no warning and no name missing", [ROOT / "scripts/docs", f"{folder}/site"]),
             ],
         )
 
@@ -156,15 +159,23 @@ def on_this_machine(folder: str) -> Tier:
     return run
 
 
+def _copy_pages(folder: Path) -> None:
+    """What tests/pages.py reads: a guest is shown folders, and the README is in the root."""
+    shutil.copy(ROOT / "README.md", folder)
+    shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("_*", "*.png"))
+
+
 def in_guest(folder: str, *, card: str) -> Tier:
     """pytest over ``tests/FOLDER`` in a guest of its own, on that card."""
 
     def run(result: Result, arguments: Sequence[str], kernel: Kernel | None) -> None:
         slow = (kernel.patience if kernel else 1) * float(os.environ.get(SLOW, "1"))
-        with tempfile.TemporaryDirectory() as reports:
+        with tempfile.TemporaryDirectory() as reports, tempfile.TemporaryDirectory() as pages:
+            _copy_pages(Path(pages))
             shares = [
                 Share(ROOT / "tests", "/src/tests"),
                 Share(ROOT / "examples", "/src/examples"),
+                Share(Path(pages), "/src/pages"),
                 Share(Path(reports), "/reports", writable=True),
             ]
             if card == "sim":

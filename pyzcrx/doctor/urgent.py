@@ -1,4 +1,4 @@
-"""The kernel's bug of urgent data (docs/security.md)."""
+"""The kernel's bug of urgent data (docs/explanation/security.md)."""
 
 from __future__ import annotations
 

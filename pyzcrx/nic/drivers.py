@@ -1,6 +1,6 @@
 """What single drivers need before header split, and their limits; from Linux 7.3's sources.
 
-See docs/nic.md for where each is from, and which were tested.
+See docs/how-to/nic.md for where each is from, and which were tested.
 """
 
 from __future__ import annotations

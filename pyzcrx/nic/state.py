@@ -40,7 +40,7 @@ class Rings:
     tx_max: int | None
     rx_buf_len: int | None
     tcp_data_split: bool | None
-    """What the driver does. What it was told to do cannot be read (see docs/nic.md)."""
+    """What the driver does. What it was told to do cannot be read (see docs/how-to/nic.md)."""
     hds_thresh: int | None
     hds_thresh_max: int | None
 

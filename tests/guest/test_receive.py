@@ -70,7 +70,7 @@ def test_probe_knows_this_kernel() -> None:
 
 
 @pytest.mark.parametrize("rq_memory", ["user", "kernel"])
-def test_the_readme_example(rq_memory: str) -> None:
+def test_events_with_either_refill_queue_memory(rq_memory: str) -> None:
     data = os.urandom(5 * MIB)
     received = bytearray()
     with (
@@ -89,6 +89,8 @@ def test_the_readme_example(rq_memory: str) -> None:
                     buf.release()
                 case pyzcrx.End(request=r):
                     break
+                case pyzcrx.Failed(error=error):
+                    raise error
     assert received == data
 
 

@@ -1,6 +1,7 @@
 """Each errno of a registration, provoked: the error is typed, and the doctor names its cause.
 
-docs/doctor.md has the table; where a row cannot be provoked here, it says what stands in.
+docs/reference/registration-errnos.md has the table; where a row cannot be provoked here, it
+says what stands in.
 """
 
 from __future__ import annotations

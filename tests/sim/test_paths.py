@@ -1,6 +1,6 @@
 """Packets whose payload lies in an area, and the paths they take other than to RECV_ZC.
 
-docs/paths.md says what each test here shows.
+docs/explanation/paths.md says what each test here shows.
 """
 
 from __future__ import annotations

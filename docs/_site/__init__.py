@@ -1,0 +1,1 @@
+"""What builds the site: public names by introspection, pages made from them, Sphinx's hook."""
