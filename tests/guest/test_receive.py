@@ -354,6 +354,8 @@ def test_sockets_that_are_no_connected_tcp() -> None:
         with open("/dev/null") as file, pytest.raises(pyzcrx.NotTcp, match="not a socket"):
             ifq.receive(file.fileno())
         with pytest.raises(pyzcrx.NotConnected):
+            ifq.receive(listener)  # closed
+        with pytest.raises(pyzcrx.BadArgument):
             ifq.receive(-1)
         for limit in (0, -5):
             with connected() as (_, sock), pytest.raises(pyzcrx.BadArgument, match="limit"):

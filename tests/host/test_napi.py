@@ -12,7 +12,7 @@ import pyzcrx
 
 def told(ring: pyzcrx.Ring) -> dict[str, str]:
     """The NAPI lines of ``/proc/self/fdinfo``."""
-    lines = Path(f"/proc/self/fdinfo/{ring.fileno()}").read_text().splitlines()
+    lines = Path(f"/proc/self/fdinfo/{ring.ring_fd}").read_text().splitlines()
     pairs = (line.split(":", 1) for line in lines if ":" in line)
     return {key: value.strip() for key, value in pairs if "napi" in key.lower()}
 

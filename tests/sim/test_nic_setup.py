@@ -366,7 +366,8 @@ def test_the_card_refuses(card: Fresh) -> None:
         nic.prepare(card.interface, flow(card), rx_ring=2)
 
 
-def test_the_kernel_refuses_the_last_step(card: Fresh) -> None:
+def test_the_kernel_refuses_the_last_step(card: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(settings._NAPI_MOST, "threaded", 9)
     with pytest.raises(pyzcrx.KernelError, match="set NAPI"):
         nic.prepare(card.interface, flow(card), **EVERYTHING | {"napi": {"threaded": 9}})
 
