@@ -16,19 +16,16 @@ import struct
 import warnings
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Descriptor, Span
 from pyzcrx.checked import MOST_FD, integer
-from pyzcrx.claims import Claim, claimed
+from pyzcrx.claims import Claim, Closable, claimed
 from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
 from pyzcrx.leaving import leave
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Extent, Mapping
-
-if TYPE_CHECKING:
-    from pyzcrx.ring import RingCore
 
 HugePages = Literal["2M", "1G", "thp", "none"]
 
@@ -261,7 +258,7 @@ class Area:
         """
         return self._open().view
 
-    def claimed(self, ring: RingCore) -> AbstractContextManager[Claim]:
+    def claimed(self, ring: Closable) -> AbstractContextManager[Claim]:
         """Its memory, for a registration with *ring* within the block. Raises AreaInUse."""
         mapping = self._open()
         extents = list(mapping.extents)

@@ -51,10 +51,7 @@ from __future__ import annotations
 import errno as _errno
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pyzcrx.holders import Held
+from typing import Any
 
 # Two errnos share a number; the kernel's sources say EOPNOTSUPP and EAGAIN.
 _NAMES = dict(_errno.errorcode) | {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN"}
@@ -284,7 +281,10 @@ class AreaHeld(ZcrxError):
     """
 
     def __init__(
-        self, text: str, holders: Sequence[object] = (), by_request: Sequence[Held] = ()
+        self,
+        text: str,
+        holders: Sequence[object] = (),
+        by_request: Sequence[Any] = (),
     ) -> None:
         super().__init__(text)
         self.holders = holders

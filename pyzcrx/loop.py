@@ -164,7 +164,7 @@ class Ring(RingCore):
         ifq.relief.warn_if_small()
         if not ifq.nodev and self._links is None:
             with suppress(OSError):  # a sandbox may forbid rtnetlink: then nothing notices
-                self._links = Links(self)
+                self._links = Links(self, self._check_interfaces)
             ifq.check_interface()  # it may have gone before we listened
         return ifq
 
@@ -176,6 +176,10 @@ class Ring(RingCore):
                 if time.monotonic() >= until:
                     raise
                 time.sleep(_BOUND_RETRY_S)
+
+    def _check_interfaces(self) -> None:
+        for ifq in self.ifqs:
+            ifq.check_interface()
 
     def register_napi(
         self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pyzcrx.area import Area
 from pyzcrx.caller import warn
@@ -19,13 +17,12 @@ from pyzcrx.errors import (
     NotSupported,
     PressureWarning,
 )
-from pyzcrx.holders import Held, held_by_request, holders
+from pyzcrx.holders import Held, Holding, held_by_request, holders
 from pyzcrx.memory import PAGE
 from pyzcrx.pressure import AreaAdvice, Pressure, area_advice
-
-if TYPE_CHECKING:
-    from pyzcrx.ifq import Ifq
-    from pyzcrx.receive import Request
+from pyzcrx.receive import Request, State
+from pyzcrx.ring import RingCore
+from pyzcrx.waiting import Waiting
 
 _PAUSE_PATIENCE_NS = 10_000_000
 """Another thread may release, and wakes nobody."""
@@ -42,10 +39,33 @@ _STUCK_NOTICES = 3
 """So long, and so often told that the card found no buffer, while nothing arrived."""
 
 
+class Relieved(Holding, Protocol):
+    """An ifq, as policy sees it."""
+
+    areas: list[Area]
+    rx_buf_len: int
+    flush_at: int
+    waiting: Waiting
+
+    @property
+    def ring(self) -> RingCore: ...
+    @property
+    def area(self) -> Area: ...
+    @property
+    def interface(self) -> str | None: ...
+    @property
+    def ifindex(self) -> int | None: ...
+    @property
+    def nodev(self) -> bool: ...
+
+    def add_area(self, area: Area, /) -> None:
+        """Give the kernel one area more."""
+
+
 class Relief:
     """Copies, grows, raises or warns; and keeps the requests that are not read on."""
 
-    def __init__(self, ifq: Ifq, pressure: Pressure | None) -> None:
+    def __init__(self, ifq: Relieved, pressure: Pressure | None) -> None:
         self._ifq = ifq
         self._pressure = pressure
         self._policy = pressure.policy if pressure else None
@@ -67,10 +87,8 @@ class Relief:
         self._stuck_since_ns = self._stuck_notices = 0
         self.grown: list[Area] = []
         """Areas added here, to be closed with the ifq."""
-        self.paused: deque[tuple[Request, int]] = deque()
-        """Requests that are not read on, each until it holds no more than so many bytes."""
         self.narrowed: dict[Request, int] = {}
-        """Those whose sockets may hold little, these among them; until as above."""
+        """Requests whose sockets may hold little, each until it holds that many bytes at most."""
         self._mark_all()
 
     def _mark_all(self) -> None:
@@ -128,14 +146,14 @@ class Relief:
     @property
     def slowed(self) -> bool:
         """Whether some socket is to be made as it was, or read on."""
-        return bool(self.paused or self.narrowed)
+        return bool(self._ifq.waiting.paused or self.narrowed)
 
     # -- before every turn ----------------------------------------------------
 
     @property
     def patience_ns(self) -> int:
         """How long a turn may wait although nothing arrives; -1: for ever."""
-        return _PAUSE_PATIENCE_NS if self.paused else -1
+        return _PAUSE_PATIENCE_NS if self._ifq.waiting.paused else -1
 
     def settle(self) -> None:
         """Look at the marks."""
@@ -189,7 +207,7 @@ class Relief:
         holds little of the area; but not beyond three quarters. A request that is
         paused keeps what it holds, so the next one's marks are in what is left.
         """
-        left, spare = whole - used, spare >> len(self.paused)
+        left, spare = whole - used, spare >> len(self._ifq.waiting.paused)
         if 4 * left >= 3 * spare:
             return
         if used - self._looked_used.get(what, 0) < spare // 16 and not self._due(what):
@@ -296,20 +314,11 @@ class Relief:
 
     # -- less to read -------------------------------------------------------------
 
-    def park(self, request: Request, until_bytes: int) -> None:
-        """Its cancellation came through."""
-        self.paused.append((request, until_bytes))
-
     def _resume(self) -> None:
-        for _ in range(len(self.paused)):
-            request, until_bytes = self.paused[0]
-            if request.stopping:
-                self._ifq.ring.post(request.give_up(errno.ECANCELED))
-            elif self._ifq.account.held(request.token) <= until_bytes:
-                request.arm()
-            else:
-                self.paused.append((request, until_bytes))
-            del self.paused[0]
+        held = self._ifq.account.held
+        self._ifq.waiting.go_on(
+            State.PAUSED, lambda request: held(request.token) <= (request.pause_at or 0)
+        )
 
     def _widen(self) -> None:
         held = self._ifq.account.held
@@ -325,9 +334,3 @@ class Relief:
         self.narrowed.clear()
         for area in self.grown:
             area.close()
-
-    def give_up(self) -> None:
-        """Nobody will release: the paused requests fail."""
-        while self.paused:
-            self._ifq.ring.post(self.paused[0][0].give_up(errno.ENOMEM))
-            del self.paused[0]

@@ -28,7 +28,7 @@ import weakref
 from contextlib import suppress
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
@@ -41,9 +41,6 @@ from pyzcrx.pace import MOST_US, Pace
 from pyzcrx.poll import Poll
 from pyzcrx.readiness import Readiness
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
-
-if TYPE_CHECKING:
-    from pyzcrx.events import Event
 
 TOKEN_RECEIVE = 1 << 63
 TOKEN_SLOT_SHIFT = 48
@@ -65,8 +62,8 @@ _MOST_NS = (1 << 63) - 1
 class Watcher(Protocol):
     """Turns the completions of one token, but for data, into events."""
 
-    def complete(self, res: int, flags: int) -> Event | None:
-        """One CQE; the last of the request when *flags* lacks F_MORE."""
+    def complete(self, res: int, flags: int) -> object:
+        """One CQE; the last of the request when *flags* lacks F_MORE. Gives the event, or None."""
 
     def drop(self, res: int) -> None:
         """One CQE that nobody will be told of: the ring is closing."""
@@ -181,7 +178,7 @@ class RingCore:
         self._children: list[Child] = []
         self.accounts: list[Account] = []
         """Of the children, by slot."""
-        self._posted: list[Event] = []
+        self._posted: list[Any] = []
         self._readiness: Readiness | None = None
         """Once somebody asked for the descriptor."""
         self._turning = False
@@ -345,7 +342,7 @@ class RingCore:
         if self._readiness is not None:
             child.account.signal = self._readiness.signal
 
-    def post(self, event: Event) -> None:
+    def post(self, event: object) -> None:
         """Have the next turn report *event*."""
         self._posted.append(event)
 

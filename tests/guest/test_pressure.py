@@ -53,7 +53,7 @@ def test_grow_adds_areas_up_to_the_limit_and_not_beyond() -> None:
                 assert sum(area.size_bytes for area in ifq.areas) <= limit
                 ifq.audit()
                 # All of it is held until the limit stops the stream.
-                if ifq.relief.paused or request.over:
+                if ifq.waiting.paused or request.over:
                     for buffer in held:
                         buffer.release()
                     held.clear()
@@ -158,7 +158,7 @@ def others_take(*, hog: bool) -> float:
         crowd = _Crowd(ring, ifq)
         if hog:
             stack.enter_context(crowd.connection(hold=True))
-            while not ifq.relief.paused:  # it has taken all that it may
+            while not ifq.waiting.paused:  # it has taken all that it may
                 for event in ring.events(timeout=0.01):
                     assert isinstance(event, pyzcrx.Data), event
                     crowd.held.append(event.buffer)

@@ -64,7 +64,7 @@ HOLDERS: dict[str, Callable[[pyzcrx.Buffer], object]] = {
     "a slice": lambda buffer: buffer.view()[5:],
     "a numpy array": lambda buffer: np.frombuffer(buffer.view(), "u1")[5:],
     "an array that keeps the address alone": lambda buffer: np.ndarray((9,), "u1", buffer.view()),
-    "a Data event": lambda buffer: pyzcrx.Data(None, buffer),  # type: ignore[arg-type]
+    "a Data event": lambda buffer: pyzcrx.Data(None, buffer),
 }
 
 

@@ -17,7 +17,7 @@ ROOT = Path(pyzcrx.__file__).parent
 MESSAGE = "for messages; what is used is a Descriptor"
 OWNS = "ours alone: nobody else is told of the number"
 KEPT = {
-    "events:Accepted.fd": "the user's own from the event on",
+    "outcomes:Accepted.fd": "the user's own from the event on",
     "operations:Accept.fd": MESSAGE,
     "operations:Send.fd": MESSAGE,
     "receive:Request.fd": MESSAGE,

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
@@ -327,7 +327,7 @@ def test_a_span_in_a_lease_is_a_view_of_it(mapping: Mapping) -> None:
 # -- events, and how they are handed on --------------------------------------
 
 
-def data(account: Account, mapping: Mapping) -> Data:
+def data(account: Account, mapping: Mapping) -> Data[Request, Lease]:
     return Data(cast("Request", object()), lease(account, mapping))
 
 
@@ -368,7 +368,7 @@ def test_a_queue_keeps_the_order_whatever_is_taken_between(mapping: Mapping) -> 
     taken: list[Event] = []
     feed = Feed(queue, lambda: False)
     for n in (1, 3, 100, 0, 200, 7):
-        events: list[Event] = [data(account, mapping) for _ in range(n)]
+        events: list[Any] = [data(account, mapping) for _ in range(n)]
         given += events
         queue += events
         assert len(queue) == len(given) - len(taken)

@@ -108,7 +108,7 @@ def test_who_holds_most_is_not_read_on_at_the_limit_and_the_others_are() -> None
             assert ifq.account.copies_bytes <= limit
         assert seen == 300
         assert len(held) < 300
-        assert ifq.relief.paused[0][0] is hog
+        assert ifq.waiting.paused[0] is hog
         assert other.received == 300 * PAGE
         for buffer in held:
             buffer.release()
@@ -116,7 +116,7 @@ def test_who_holds_most_is_not_read_on_at_the_limit_and_the_others_are() -> None
             for buffer in buffers(ring):
                 buffer.release()
         # It may have been paused once more on the way, and is looked at once in a while.
-        until(lambda: not (buffers(ring) or ifq.relief.paused), "it is not read on")
+        until(lambda: not (buffers(ring) or ifq.waiting.paused), "it is not read on")
         hog.cancel()
         other.cancel()
         assert all(isinstance(event, pyzcrx.Failed) for event in ring.events())
@@ -129,7 +129,7 @@ def test_a_paused_request_can_be_cancelled() -> None:
     with pressed(kernel, policy) as (ring, ifq):
         request = ifq.receive(filled(kernel, 60 * PAGE).fileno())
         held = buffers(ring) + buffers(ring)
-        while not ifq.relief.paused:
+        while not ifq.waiting.paused:
             held += buffers(ring)
         request.cancel()
         (failed,) = ring.events()
@@ -148,7 +148,7 @@ def test_a_paused_request_fails_where_nobody_can_release() -> None:
         for _ in range(5):
             held += ring.events(timeout=0)
         sock.send(bytes(PAGE))
-        assert ifq.relief.paused
+        assert ifq.waiting.paused
         (failed,) = ring.events()
         assert isinstance(failed, pyzcrx.Failed)
         assert isinstance(failed.error, pyzcrx.AreaExhausted)
