@@ -60,7 +60,7 @@ def _announce(size_bytes: int, huge: str, error: KernelError) -> None:
     pages = size_bytes >> _HUGE_SHIFT[huge]
     warnings.warn(
         f"no {pages} huge pages of {huge} are free (errno {error.errno}): the area has smaller "
-        "ones; set vm.nr_hugepages to mend it",
+        "ones; set vm.nr_hugepages to fix it",
         FallbackWarning,
         stacklevel=3,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyzcrx.errors import AccountsDoNotBalance
+from pyzcrx.errors import AccountingError
 from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK
 from pyzcrx.uapi import CqeFlag
 
@@ -71,9 +71,9 @@ def audit(ifq: Ifq) -> Audit:
         ("pushed = the refill queue's tail", pushed % _MODULO, rq.tail),
     ):
         if left != right:
-            raise AccountsDoNotBalance(f"{what}: {left} is not {right} ({found})")
+            raise AccountingError(f"{what}: {left} is not {right} ({found})")
     if in_rq > rq.entries:
-        raise AccountsDoNotBalance(
+        raise AccountingError(
             f"the refill queue's head is beyond its tail: {rq.head} of {rq.tail} ({found})"
         )
     return found

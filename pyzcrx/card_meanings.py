@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno as _errno
 
 from pyzcrx.errors import (
-    BadRequest,
+    InvalidRequest,
     KernelError,
     NoMemory,
     NoSuchInterface,
@@ -24,14 +24,14 @@ _Meaning = tuple[type[KernelError], str, str]
 CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
     "set rings": {
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the card does not take this ring size",
             "see ethtool -g for the largest",
         ),
     },
     "set tcp-data-split": {
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the card refuses header split as it is set now",
             "take XDP off it (ip link set IF xdp off); with mlx5 switch rx_cqe_compress off and "
             "rx-gro-hw on; end zcrx on its queues before switching split off",
@@ -44,7 +44,7 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
     },
     "set hds-thresh": {
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the card refuses this hds-thresh as it is set now",
             "end zcrx on its queues first",
         ),
@@ -58,7 +58,7 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
             "use Linux 6.17 or newer",
         ),
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the card refuses this RSS table",
             "see ethtool -x, and ethtool -l for the queues",
         ),
@@ -87,11 +87,11 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
             "ethtool -K IF ntuple on; leave parts of the flow out",
         ),
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the card does not take this rule, or has no such queue",
             "leave parts of the flow out; see ethtool -l for the queues",
         ),
-        _errno.EEXIST: (BadRequest, "the card has this rule already", "see ethtool -n"),
+        _errno.EEXIST: (InvalidRequest, "the card has this rule already", "see ethtool -n"),
     },
     "delete rule": {
         _errno.ENOENT: (KernelError, "there is no such rule", "see ethtool -n"),
@@ -105,9 +105,9 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
             "the kernel keeps this interrupt where it is",
             "leave it; managed interrupts cannot be moved",
         ),
-        _errno.EINVAL: (BadRequest, "none of these CPUs is online", "see lscpu"),
-        _errno.ERANGE: (BadRequest, "there is no such CPU", "see lscpu"),
-        _errno.EOVERFLOW: (BadRequest, "there is no such CPU", "see lscpu"),
+        _errno.EINVAL: (InvalidRequest, "none of these CPUs is online", "see lscpu"),
+        _errno.ERANGE: (InvalidRequest, "there is no such CPU", "see lscpu"),
+        _errno.EOVERFLOW: (InvalidRequest, "there is no such CPU", "see lscpu"),
         _errno.EACCES: (NotPermitted, "only root may move interrupts", "run as root"),
         _errno.ENOENT: (KernelError, "there is no such interrupt", "see /proc/interrupts"),
     },
@@ -139,7 +139,7 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
             "the driver or this kernel has no such setting",
             "use another card or a newer kernel",
         ),
-        _errno.EINVAL: (BadRequest, "the card refuses this", "see ethtool and dmesg"),
+        _errno.EINVAL: (InvalidRequest, "the card refuses this", "see ethtool and dmesg"),
         _errno.EBUSY: (QueueBusy, "the card is busy with it", "try again"),
         _errno.ERANGE: (OutOfRange, "beyond what the card has", "see ethtool -l"),
         _errno.ENOMEM: (NoMemory, "no memory", "free memory or ask for less"),

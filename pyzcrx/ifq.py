@@ -26,10 +26,10 @@ from pyzcrx.checked import integer, number_of
 from pyzcrx.descriptor import hold
 from pyzcrx.errors import (
     BadArgument,
-    BadRequest,
     ClosedError,
     CorruptRing,
     DoubleRelease,
+    InvalidRequest,
     KernelError,
     NotPermitted,
 )
@@ -149,7 +149,7 @@ class Ifq:
 
         Of the same kind (memory or dmabuf) as the first, and fit for its rx_buf_len.
 
-        Raises AreaInUse, NotSupported (EOPNOTSUPP: before Linux 7.3), BadRequest
+        Raises AreaInUse, NotSupported (EOPNOTSUPP: before Linux 7.3), InvalidRequest
         (EINVAL), OutOfRange (ERANGE), NoMemory, BadAreaMemory (EFAULT), InterfaceGone.
         Kernel: ``io_uring/zcrx.c:zcrx_ctrl_add_area()`` (7.3).
         """
@@ -313,14 +313,14 @@ class Ifq:
         return len(self._starved) + len(self._postponed) + len(self.relief.paused)
 
     @property
-    def patience_ns(self) -> int:
+    def wait_ns(self) -> int:
         if self._postponed:
             return 0
         # Another thread may release, and wakes nobody; and without FLUSH_RQ the
         # kernel looks at a full queue in its own time.
         if self._starved or self.account.count:
             return _SHORT_WAIT_NS
-        waits = [self.relief.patience_ns, self.notices.patience_ns]
+        waits = [self.relief.wait_ns, self.notices.wait_ns]
         return min((ns for ns in waits if ns >= 0), default=-1)
 
     def settle(self) -> int:
@@ -348,7 +348,7 @@ class Ifq:
             self._feed_starved(given)
         if self._postponed and not self.ring.overflowed:
             self._arm_postponed()
-        return self.patience_ns
+        return self.wait_ns
 
     def _feed_starved(self, given: int) -> None:
         """As many as buffers came back, first come first served.
@@ -469,7 +469,7 @@ class Ifq:
         """Where every reference is: each in exactly one place.
 
         Owner thread only; costs a look at every completion that was not dealt with.
-        Raises AccountsDoNotBalance, CorruptRing, ClosedError.
+        Raises AccountingError, CorruptRing, ClosedError.
         """
         self._check_usable()
         return audit(self)
@@ -487,8 +487,8 @@ class Ifq:
         ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.ARM_EVENT})
         ctrl.payload[0] = kind
         # EINVAL: it is armed already.
-        with suppress(BadRequest):
-            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "arm notice")
+        with suppress(InvalidRequest):
+            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "arm notification")
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -1,4 +1,4 @@
-"""Notices that a card is gone, since the kernel tells nobody who waits.
+"""Notifications that a card is gone, since the kernel tells nobody who waits.
 
 When a card is taken away from a bound queue (unbind, hot-unplug, its driver unloaded),
 the kernel takes the area from it and leaves the requests as they are: no completion

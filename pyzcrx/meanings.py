@@ -1,4 +1,4 @@
-"""What an errno means, by operation: the one place where it gets class, cause and mend.
+"""What an errno means, by operation: the one place where it gets class, cause and hint.
 
 The kernel gives zcrx registration no text (its extack is NULL), so the errno is all
 there is; the causes below are those of ``io_uring/zcrx.c`` and the drivers (Linux 6.15
@@ -13,9 +13,9 @@ from pyzcrx.card_meanings import CARD_MEANINGS
 from pyzcrx.errors import (
     AreaExhausted,
     BadAreaMemory,
-    BadRequest,
     Cancelled,
     InterfaceGone,
+    InvalidRequest,
     KernelError,
     NoMemory,
     NoSuchInterface,
@@ -69,7 +69,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
     "register ifq": {
         _errno.EPERM: (NotPermitted, "zcrx registration needs CAP_NET_ADMIN", _PRIVILEGE),
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "header split is not explicitly enabled, hds-thresh is not 0, or the driver or "
             "kernel refuses this rx_buf_len or flag",
             _DOCTOR,
@@ -134,7 +134,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "use Linux 7.3 or newer, or a larger area from the start",
         ),
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the area is of another kind than the first (memory or dmabuf), or the ifq has 1024",
             "make it of the same kind",
         ),
@@ -150,8 +150,8 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         ),
         _errno.EFAULT: _READ_ONLY,
     },
-    "arm notice": {
-        _errno.EINVAL: (BadRequest, "the notice is armed already", "arm it once it came"),
+    "arm notification": {
+        _errno.EINVAL: (InvalidRequest, "the notification is armed already", "arm it once it came"),
     },
     "drop privileges": {
         _errno.EPERM: (NotPermitted, "only root can become another user", "run as root"),
@@ -181,7 +181,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "join the group kvm, or run as root",
         ),
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the size is beyond udmabuf's limit",
             "raise /sys/module/udmabuf/parameters/size_limit_mb",
         ),
@@ -300,13 +300,13 @@ def kernel_error(errno: int, operation: str, subject: str = "", *, extack: str =
     for row in rows:
         meaning = (_MEANINGS.get(row) or CARD_MEANINGS.get(row, {})).get(number)
         if meaning is not None:
-            kind, cause, mend = meaning
+            kind, cause, hint = meaning
             break
     else:
-        kind, cause, mend = (ReceiveError if base == "receive" else KernelError), "", ""
-    return kind(number, f"{operation} ({subject})" if subject else operation, cause, mend, extack)
+        kind, cause, hint = (ReceiveError if base == "receive" else KernelError), "", ""
+    return kind(number, f"{operation} ({subject})" if subject else operation, cause, hint, extack)
 
 
 def meanings() -> dict[str, dict[int, _Meaning]]:
-    """A copy of the table: operation, errno, (class, cause, mend)."""
+    """A copy of the table: operation, errno, (class, cause, hint)."""
     return {operation: dict(row) for operation, row in (*_MEANINGS.items(), *CARD_MEANINGS.items())}

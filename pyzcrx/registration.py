@@ -72,7 +72,7 @@ class Registration:
     rq_of_kernel: bool
     """Whether the refill queue's pages hold the ring's file until they are detached."""
     notice_token: int
-    """What the kernel's notices carry."""
+    """What the kernel's notifications carry."""
     stats: Any | None
     """``struct zcrx_stats`` in the refill queue's region, where the kernel keeps it."""
 
@@ -93,7 +93,7 @@ def _pointer(structure: Any) -> int:
 def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> Registration:
     """Register, and set the area's token; nothing stays behind after an error.
 
-    *notice_token* is for the kernel's notices, where there will be any.
+    *notice_token* is for the kernel's notifications, where there will be any.
     """
     area_reg = _area_reg(area)
     if area.dmabuf and wanted.nodev:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pyzcrx.ifq import Ifq
     from pyzcrx.receive import Request
 
-_PAUSE_PATIENCE_NS = 10_000_000
+_PAUSE_WAIT_NS = 10_000_000
 """Another thread may release, and wakes nobody."""
 
 _LOOK_NS = 5_000_000
@@ -133,9 +133,9 @@ class Relief:
     # -- before every turn ----------------------------------------------------
 
     @property
-    def patience_ns(self) -> int:
+    def wait_ns(self) -> int:
         """How long a turn may wait although nothing arrives; -1: for ever."""
-        return _PAUSE_PATIENCE_NS if self.paused else -1
+        return _PAUSE_WAIT_NS if self.paused else -1
 
     def settle(self) -> None:
         """Look at the marks."""

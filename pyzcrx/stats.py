@@ -21,7 +21,7 @@ class ReceiverStats:
     rearms: int = 0
     """How often a request ended early (ENOSPC, ENOMEM) and was armed again."""
     alloc_failures: int = 0
-    """How many of those were ENOMEM; and on a card the kernel's ALLOC_FAIL notices."""
+    """How many of those were ENOMEM; and on a card the kernel's ALLOC_FAIL notifications."""
     held_buffers: int = 0
     """References out now, and copies."""
     held_max_ns: int = 0

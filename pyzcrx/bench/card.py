@@ -13,7 +13,7 @@ from pyzcrx.bench.receivers.catalogue import RECEIVERS
 from pyzcrx.errors import NoSuchInterface
 from pyzcrx.interface import find
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 def books(plan: Plan) -> dict[str, int]:
@@ -43,7 +43,7 @@ def wait_free(plan: Plan) -> None:
     except NoSuchInterface:
         return
     with Reader() as kernel:
-        held = kernel.netdev.wait_unbound(index, plan.queues, PATIENCE_S) if kernel.netdev else ()
+        held = kernel.netdev.wait_unbound(index, plan.queues, TIMEOUT_S) if kernel.netdev else ()
     if held:
         raise BenchError(
             f"{plan.interface}, queue {held[0]} is still bound: end who has it (zcrx-doctor)"

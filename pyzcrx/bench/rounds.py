@@ -21,7 +21,7 @@ from pyzcrx.bench.plan import BenchError, Plan, SenderFailed
 from pyzcrx.bench.receivers.catalogue import EXAMPLE, RECEIVERS, missing
 
 C = "c"
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 ALL = (C, *RECEIVERS)
 
 
@@ -115,7 +115,7 @@ class Rounds:
                 failed = error
                 for receiver in receivers:
                     receiver.kill()
-            said = [receiver.communicate(timeout=PATIENCE_S) for receiver in receivers]
+            said = [receiver.communicate(timeout=TIMEOUT_S) for receiver in receivers]
         except subprocess.TimeoutExpired as error:
             raise BenchError(f"{name}: no end after {error.timeout:.0f} s") from None
         finally:
@@ -149,7 +149,7 @@ class Rounds:
         sender: list[subprocess.Popen[str]] = []
         try:
             begin(sender, argv, self._pinning.sender)
-            out, err = sender[0].communicate(timeout=PATIENCE_S)
+            out, err = sender[0].communicate(timeout=TIMEOUT_S)
         finally:
             for process in sender:
                 process.kill()

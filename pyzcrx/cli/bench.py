@@ -18,7 +18,7 @@ from pyzcrx.bench.card import freed
 from pyzcrx.bench.figures import Report, Run
 from pyzcrx.bench.iperf3 import MAX_STREAMS
 from pyzcrx.bench.iperf3_sender import IPERF3
-from pyzcrx.bench.iperf3_server import PATIENCE_S
+from pyzcrx.bench.iperf3_server import TIMEOUT_S
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.ports import Ports
@@ -182,9 +182,9 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
 )
 @click.option("--once", is_flag=True, help="With --serve-iperf3: end after one test.")
 @click.option(
-    "--patience",
-    "patience_s",
-    default=PATIENCE_S,
+    "--timeout",
+    "timeout_s",
+    default=TIMEOUT_S,
     show_default=True,
     metavar="SECONDS",
     type=SECONDS,
@@ -228,7 +228,7 @@ def main(
     serve_iperf3: bool,
     port: int,
     once: bool,
-    patience_s: float,
+    timeout_s: float,
     memory_bandwidth: bool,
     picture: Path | None,
     as_json: bool,
@@ -252,7 +252,7 @@ def main(
             card,
             rx_buf_len,
             area_bytes,
-            patience_s=patience_s,
+            timeout_s=timeout_s,
             once=once,
             as_json=as_json,
         )

@@ -14,7 +14,7 @@ from pyzcrx.area import HugePages
 from pyzcrx.cli.acceptor import make_room
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import Command, stats_json, stats_text
-from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
+from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
 from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.user import user_option
@@ -220,7 +220,7 @@ def main(
             rq_memory=rq_memory,
             rx_buf_len=rx_buf_len,
             pressure=pyzcrx.Pressure(pressure, limit_bytes=pressure_limit),
-            patience=QUEUE_PATIENCE_S,
+            timeout=QUEUE_TIMEOUT_S,
         )
         if rcvbuf_bytes is None and not (nodev or discard):
             rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)

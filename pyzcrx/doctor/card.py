@@ -66,7 +66,7 @@ def _somewhere(facts: Facts) -> Finding:
             "card.any",
             Severity.NOTE,
             "cards with zcrx drivers: " + ", ".join(able),
-            mend=f"zcrx-doctor -i {able[0]} looks at it",
+            hint=f"zcrx-doctor -i {able[0]} looks at it",
         )
     seen = ", ".join(f"{name} ({driver})" for name, driver in facts.drivers.items()) or "none"
     if facts.kernel.probe.nodev:

@@ -9,15 +9,15 @@ from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.plan import Plan, Wanted, listening_flows, plan
 from pyzcrx.nic.read import Reader, read
 from pyzcrx.nic.restore import restore
-from pyzcrx.nic.setup import CardWarning, Setup, prepare
+from pyzcrx.nic.setup import NicWarning, Setup, prepare
 from pyzcrx.nic.state import Irq, Lease, Napi, Queue, Rings, Rss, Rule, State
 
 __all__ = [
-    "CardWarning",
     "Flow",
     "Irq",
     "Lease",
     "Napi",
+    "NicWarning",
     "Plan",
     "Queue",
     "Reader",

@@ -31,7 +31,7 @@ class Ethtool(Family):
 
     Every call raises the KernelError of its errno: NoSuchInterface (ENODEV),
     NotPermitted (EPERM; reading needs no privilege), NotSupported (EOPNOTSUPP),
-    BadRequest (EINVAL), with the kernel's explanation.
+    InvalidRequest (EINVAL), with the kernel's explanation.
     """
 
     def __init__(self) -> None:

@@ -19,13 +19,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pyzcrx.errors import CardBusy, JournalError
+from pyzcrx.errors import JournalError, NicBusy
 from pyzcrx.nic import link
 from pyzcrx.nic.state import State, load
 from pyzcrx.nic.steps import KINDS, Step, kind_of
 
 VERSION = 1
-LOCK_PATIENCE_S = 60.0
+LOCK_TIMEOUT_S = 60.0
 _LOCK_RETRY_S = 0.05
 ROOT_FOLDER = Path("/run/pyzcrx/nic")
 MOST_BYTES = 16 << 20
@@ -208,21 +208,21 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One program at a time changes a card. Raises CardBusy, JournalError."""
+        """One program at a time changes a card. Raises NicBusy, JournalError."""
         make_safe(self.path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with _problems(self.path):
             fd = os.open(self.path / "lock", flags, 0o600)
         try:
-            deadline = time.monotonic() + LOCK_PATIENCE_S
+            deadline = time.monotonic() + LOCK_TIMEOUT_S
             while True:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
-                        raise CardBusy(
-                            f"another program has been changing this card for {LOCK_PATIENCE_S:.0f}"
+                        raise NicBusy(
+                            f"another program has been changing this card for {LOCK_TIMEOUT_S:.0f}"
                             " s",
                             f"see who holds {self.path / 'lock'} (fuser -v)",
                         ) from None
@@ -395,5 +395,5 @@ def _problems(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        mend = "run as root" if refused else "see its file system"
-        raise JournalError(f"{path}: {error.strerror}", mend) from None
+        hint = "run as root" if refused else "see its file system"
+        raise JournalError(f"{path}: {error.strerror}", hint) from None

@@ -38,7 +38,7 @@ class Netdev(Family):
         return tuple(sorted(rx, key=lambda queue: queue.index))
 
     def queue(self, ifindex: int, index: int) -> Queue:
-        """One receive queue. Raises BadRequest (EINVAL) beyond the last, or ENOENT while down."""
+        """One rx queue. Raises InvalidRequest (EINVAL) beyond the last, or ENOENT while down."""
         attributes = [
             ("NETDEV_A_QUEUE_ID", index),
             ("NETDEV_A_QUEUE_IFINDEX", ifindex),
@@ -54,10 +54,10 @@ class Netdev(Family):
         return _queue(found)
 
     def wait_unbound(
-        self, ifindex: int, queues: Collection[int], patience_s: float
+        self, ifindex: int, queues: Collection[int], timeout_s: float
     ) -> tuple[int, ...]:
         """Wait until no ifq is bound to any of *queues*; gives those to which one still is."""
-        until = time.monotonic() + patience_s
+        until = time.monotonic() + timeout_s
         while True:
             held = tuple(q.index for q in self.queues(ifindex) if q.index in queues and q.io_uring)
             if not held or time.monotonic() >= until:

@@ -172,7 +172,7 @@ class Ntuple:
         """Steer *flow* to *queue*, or over an RSS context; gives the rule's location.
 
         Raises NotPermitted (EPERM), NotSupported (ntuple off, or a match the card
-        cannot do), RuleTableFull (ENOSPC), BadRequest.
+        cannot do), RuleTableFull (ENOSPC), InvalidRequest.
         """
         location = RX_CLS_LOC_ANY if self.places_itself else self._free()
         spec = pack_spec(flow, queue=queue, location=location, rss=context is not None)

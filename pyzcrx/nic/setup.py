@@ -22,7 +22,7 @@ from pyzcrx.nic.state import State
 from pyzcrx.nic.steps import Set, Steer, Step
 
 
-class CardWarning(FallbackWarning):
+class NicWarning(FallbackWarning):
     """Something about the card that is not as it should be, and does not stop anything."""
 
 
@@ -52,8 +52,8 @@ def prepare(
     the rest is as in :class:`pyzcrx.nic.plan.Wanted`. Leaving the block puts all
     of it back; leave the ring first. folder: of the journals.
 
-    Raises, with everything as it was: CardUnfit, CardBusy, RuleExists,
-    RuleTableFull, CatchesStrangers, SetupFailed, JournalError, BadArgument, and the
+    Raises, with everything as it was: NicUnsupported, NicBusy, RuleExists,
+    RuleTableFull, RuleTooBroad, SetupFailed, JournalError, BadArgument, and the
     KernelError of a step; RestoreFailed where what a dead program left cannot be put
     back. An error in flight, of a step or of the block, stays what it is: a note says
     what could not be put back.
@@ -98,7 +98,7 @@ class Setup:
                 self.plan: Plan = plan(before, wanted, sockets.read(), own)
                 # Now: a warning may be made an error, and then nothing has been changed.
                 for text in self.plan.warnings:
-                    warnings.warn(text, CardWarning, stacklevel=3)
+                    warnings.warn(text, NicWarning, stacklevel=3)
                 self._apply(before, Owner.nobody() if keep else Owner.this())
         except BaseException:
             self._kernel.close()
@@ -132,7 +132,7 @@ class Setup:
         """What dead programs left behind goes first."""
         journals, wrong = self._store.journals()
         for text in wrong:
-            warnings.warn(text, CardWarning, stacklevel=4)
+            warnings.warn(text, NicWarning, stacklevel=4)
         for journal in reversed(journals):
             if journal.owner.dead:
                 failure = leave(self._store, journal, self._kernel).failure(journal.interface)
@@ -198,7 +198,7 @@ class Setup:
     def close(self) -> None:
         """Put everything back, when the queue is free. Idempotent.
 
-        What others changed meanwhile is left, with a CardWarning. Raises
+        What others changed meanwhile is left, with a NicWarning. Raises
         RestoreFailed; then ``zcrx-nic restore`` can finish it.
         """
         if self._closed:
@@ -234,7 +234,7 @@ class Setup:
             _add_notes(failure, notes)
             raise failure
         for note in notes:
-            warnings.warn(note, CardWarning, stacklevel=4)
+            warnings.warn(note, NicWarning, stacklevel=4)
 
     def abandon(self) -> None:
         """Let go without putting back: somebody else does, by :func:`restore`, when we are gone.
@@ -268,5 +268,5 @@ def _add_notes(error: BaseException, texts: Iterable[str]) -> None:
     for text in texts:
         error.add_note(text)
         # For those who show an error without its notes.
-        with suppress(CardWarning):
-            warnings.warn(text, CardWarning, stacklevel=4)
+        with suppress(NicWarning):
+            warnings.warn(text, NicWarning, stacklevel=4)

@@ -62,7 +62,7 @@ def test_without_privilege() -> None:
     said = {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert done.returncode == 1
     assert said["privilege.net_admin"]["severity"] == "problem"
-    assert "run as root" in said["privilege.net_admin"]["mend"]
+    assert "run as root" in said["privilege.net_admin"]["hint"]
 
 
 def test_no_such_interface() -> None:

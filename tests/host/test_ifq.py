@@ -40,7 +40,7 @@ def test_unknown_interface() -> None:
         with pytest.raises(pyzcrx.NoSuchInterface, match="nosuch0") as caught:
             ring.register_ifq(area, interface="nosuch0", rx_queue=0)
         assert caught.value.errno == errno.ENODEV
-        assert "ip link" in caught.value.mend
+        assert "ip link" in caught.value.hint
 
 
 @pytest.mark.parametrize("queue", [0, 5000])

@@ -30,7 +30,7 @@ def test_a_port_that_somebody_has(host: str) -> None:
         with pytest.raises(pyzcrx.KernelError) as caught:
             listener.listen(host, first.getsockname()[1])
         assert caught.value.errno == errno.EADDRINUSE
-        assert "ss -ltnp" in caught.value.mend
+        assert "ss -ltnp" in caught.value.hint
 
 
 @pytest.mark.usefixtures("_no_waiting")

@@ -76,11 +76,11 @@ def doctor_command(*prefix: str, options: tuple[str, ...] = ()) -> Finding:
     return Finding(**found | {"severity": doctor.Severity(found["severity"]), "fix": None})
 
 
-def check(found: Finding, name: str, cause: str, mend: str) -> None:
+def check(found: Finding, name: str, cause: str, hint: str) -> None:
     assert found.severity is doctor.Severity.PROBLEM
     assert f"fails with {name}: " in found.what
     assert cause in found.what
-    assert mend in found.mend
+    assert hint in found.hint
 
 
 # -- EPERM -----------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_eperm_by_seccomp(sim: Sim) -> None:
 
 def test_einval_with_header_split_off(sim: Sim) -> None:
     run("ethtool", "-G", sim.interface, "tcp-data-split", "off")
-    assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.BadRequest)
+    assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.InvalidRequest)
     check(diagnosis(sim.interface, sim.queue), "EINVAL", "header split is off", "tcp-data-split on")
 
 
@@ -132,7 +132,7 @@ def test_einval_with_header_split_on_by_itself(sim: Sim) -> None:
     with refusals.setting("/sys/module/zcrxsim/parameters/split_auto", "Y"):
         run("ethtool", "-G", sim.interface, "tcp-data-split", "auto")
         assert "header split is on" in split_of(sim)
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.BadRequest)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.InvalidRequest)
         check(diagnosis(sim.interface, sim.queue), "EINVAL", "not asked for", "tcp-data-split on")
 
 
@@ -140,7 +140,7 @@ def test_einval_with_hds_thresh(sim: Sim) -> None:
     settings = Rings(sim.interface)
     settings.set(HDS_THRESH, 100)
     try:
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.BadRequest)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.InvalidRequest)
         check(diagnosis(sim.interface, sim.queue), "EINVAL", "hds-thresh is 100", "hds-thresh 0")
     finally:
         settings.set(HDS_THRESH, 0)
@@ -379,8 +379,8 @@ def test_what_is_no_stream(sim: Sim) -> None:
             ifq.receive(udp)
         with socket.create_server(("", 0)) as one, pytest.raises(pyzcrx.NotConnected) as no_peer:
             ifq.receive(one)
-    assert "IPPROTO_TCP" in no_tcp.value.mend
-    assert "accept first" in no_peer.value.mend
+    assert "IPPROTO_TCP" in no_tcp.value.hint
+    assert "accept first" in no_peer.value.hint
 
 
 def test_efault_of_a_flow_on_another_queue(sim: Sim) -> None:
@@ -389,7 +389,7 @@ def test_efault_of_a_flow_on_another_queue(sim: Sim) -> None:
     with pyzcrx.Ring() as ring:
         areas = [pyzcrx.Area.anonymous(4 * MIB) for _ in range(2)]
         ifqs = [
-            ring.register_ifq(area, interface=sim.interface, rx_queue=queue, patience=PATIENCE_S)
+            ring.register_ifq(area, interface=sim.interface, rx_queue=queue, timeout=PATIENCE_S)
             for area, queue in zip(areas, (sim.queue, other), strict=True)
         ]
         with socket.create_server((sim.server, 0)) as listener, sim.socket() as client:
@@ -402,9 +402,9 @@ def test_efault_of_a_flow_on_another_queue(sim: Sim) -> None:
                 failed = [e for e in ring.events() if isinstance(e, pyzcrx.Failed)]
         error = failed[0].error
         assert isinstance(error, pyzcrx.WrongQueue)
-        assert "narrow the rule" in error.mend
+        assert "narrow the rule" in error.hint
         flow = Flow.parse(f"tcp4 dst {sim.server}:{port}")
         facts = doctor.read(sim.interface, Wanted(other, flow))
         found = {finding.id: finding for finding in doctor.examine(facts)}
     assert found["steering.flow"].severity is doctor.Severity.PROBLEM
-    assert f"action {other}" in found["steering.flow"].mend
+    assert f"action {other}" in found["steering.flow"].hint

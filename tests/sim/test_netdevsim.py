@@ -98,7 +98,7 @@ def test_set_up_and_put_back(card: str, settings: Rings, asked: int) -> None:
         settings.set(TCP_DATA_SPLIT, value)
     before = nic.read(card)
     with (
-        pytest.warns(nic.CardWarning, match="cannot receive by it"),
+        pytest.warns(nic.NicWarning, match="cannot receive by it"),
         nic.prepare(card, queue=1) as setup,
     ):
         assert settings.get()[TCP_DATA_SPLIT] == ON

@@ -152,7 +152,7 @@ def test_a_queue_that_is_held(card: Fresh) -> None:
         pyzcrx.Area.anonymous(4 << 20) as area,
     ):
         ring.register_ifq(area, interface=ifindex, rx_queue=2)
-        with pytest.raises(pyzcrx.CardBusy, match="queue 2 of zcrx2 is held by io_uring"):
+        with pytest.raises(pyzcrx.NicBusy, match="queue 2 of zcrx2 is held by io_uring"):
             nic.prepare(ifindex, queue=2)
 
 
@@ -192,6 +192,6 @@ def test_a_damaged_journal(card: Fresh) -> None:
     assert str(aside) in text
     assert aside.read_text() == "{"
     (folder / "1-1.json").write_text("{")
-    with pytest.warns(nic.CardWarning, match="is damaged"), nic.prepare(card.interface, queue=1):
+    with pytest.warns(nic.NicWarning, match="is damaged"), nic.prepare(card.interface, queue=1):
         pass
     aside.unlink()

@@ -255,7 +255,7 @@ def test_a_dead_program_beside_a_living_one(card: Fresh) -> None:
 def test_what_others_change_is_said_and_left(card: Fresh) -> None:
     setup = nic.prepare(card.interface, flow(card))
     run("ethtool", "-X", card.interface, "equal", "2")
-    with pytest.warns(nic.CardWarning, match="rss was changed meanwhile") as caught:
+    with pytest.warns(nic.NicWarning, match="rss was changed meanwhile") as caught:
         setup.close()
     assert len(caught) == 1
     assert set(card.state().rss[0].table) == {0, 1}
@@ -286,7 +286,7 @@ def test_what_others_change_is_noticed(card: Fresh) -> None:
         )
         assert setup.check() == []
         # The same shares in another order are not what we had set, either.
-        with pytest.warns(nic.CardWarning, match="rss was changed"):
+        with pytest.warns(nic.NicWarning, match="rss was changed"):
             setup.close()
     run(*table, "default")
 
@@ -362,7 +362,7 @@ def test_death_at_every_step_is_undone(card: Fresh, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_card_refuses(card: Fresh) -> None:
-    with pytest.raises(pyzcrx.BadRequest, match="a ring has 4 entries at least"):
+    with pytest.raises(pyzcrx.InvalidRequest, match="a ring has 4 entries at least"):
         nic.prepare(card.interface, flow(card), rx_ring=2)
 
 
@@ -454,6 +454,6 @@ def test_gone_meanwhile() -> None:
         setup = nic.prepare(card.interface, flow(card))
     with pytest.raises(pyzcrx.NoSuchInterface):
         setup.check()
-    with pytest.warns(nic.CardWarning, match="is gone"):
+    with pytest.warns(nic.NicWarning, match="is gone"):
         setup.close()
     assert journals() == []

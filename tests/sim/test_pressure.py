@@ -1,4 +1,4 @@
-"""The card's side of pressure: notices of the kernel, areas too small for its ring."""
+"""The card's side of pressure: notifications of the kernel, areas too small for its ring."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_the_lines_are_named() -> None:
         ifq.receive(filled(kernel, PAGE).fileno())
         (buffer,) = buffers(ring)
         view = buffer.view()
-        with pytest.raises(pyzcrx.ViewsAlive, match=r"leased at .*test_debug\.py:\d+"):
+        with pytest.raises(pyzcrx.BufferInUse, match=r"leased at .*test_debug\.py:\d+"):
             buffer.release()
         assert (ifq.holders()[0].leased_at or "").startswith(__file__)
         view.release()

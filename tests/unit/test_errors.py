@@ -1,4 +1,4 @@
-"""Every errno of the kernel's table becomes a typed, one-line error with cause and mend."""
+"""Every errno of the kernel's table becomes a typed, one-line error with cause and hint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyzcrx.meanings import kernel_error
 
 REGISTRATION = {
     errno.EPERM: pyzcrx.NotPermitted,
-    errno.EINVAL: pyzcrx.BadRequest,
+    errno.EINVAL: pyzcrx.InvalidRequest,
     errno.EOPNOTSUPP: pyzcrx.NotSupported,
     errno.EEXIST: pyzcrx.QueueBound,
     errno.EBUSY: pyzcrx.QueueBusy,
@@ -58,13 +58,13 @@ def test_errno_table(operation: str, number: int, kind: type[errors.KernelError]
     assert isinstance(error, pyzcrx.ZcrxError)
 
 
-def test_every_row_is_one_line_and_says_how_to_mend_what_can_be_mended() -> None:
-    nothing_to_mend = {errno.ECONNRESET, errno.ECANCELED, errno.EPIPE}
+def test_every_row_is_one_line_and_says_how_to_fix_what_can_be_fixed() -> None:
+    nothing_to_fix = {errno.ECONNRESET, errno.ECANCELED, errno.EPIPE}
     for operation, row in meanings.meanings().items():
-        for number, (_, cause, mend) in row.items():
+        for number, (_, cause, hint) in row.items():
             assert "\n" not in str(kernel_error(number, operation))
             assert cause
-            assert bool(mend) == (number not in nothing_to_mend)
+            assert bool(hint) == (number not in nothing_to_fix)
 
 
 def test_nodev_has_its_own_causes_and_falls_back_on_the_others() -> None:
@@ -82,7 +82,7 @@ def test_unknown_errno_keeps_the_systems_text() -> None:
 def test_builtin_categories() -> None:
     assert isinstance(kernel_error(errno.EPERM, "register ifq"), PermissionError)
     assert isinstance(kernel_error(errno.ECONNRESET, "receive"), ConnectionResetError)
-    assert issubclass(pyzcrx.ViewsAlive, BufferError)
+    assert issubclass(pyzcrx.BufferInUse, BufferError)
     assert issubclass(pyzcrx.BadArgument, ValueError)
 
 

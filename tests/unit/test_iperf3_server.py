@@ -39,7 +39,7 @@ class Bench:
             cast("pyzcrx.Ifq", self.ifq),
             ring.listener,
             told=self.told.append,
-            patience_s=PATIENCE_S,
+            timeout_s=PATIENCE_S,
             clock=ring.clock,
         )
 

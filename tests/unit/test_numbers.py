@@ -270,7 +270,7 @@ def test_the_public_interface_has_numbers() -> None:
         "Ring.batches.timeout",
         "Ring.events.timeout",
         "Ring.gather_us",
-        "Ring.register_ifq.patience",
+        "Ring.register_ifq.timeout",
         "Ring.register_napi.napi_ids",
         "Ring.send.sock",
         "Ring.wait.timeout",
@@ -290,7 +290,7 @@ def test_numbers_of_numpy(kind: Any) -> None:
     ):
         size: Any = np.int64(2 * PAGE)
         area = pyzcrx.Area.anonymous(size)
-        ifq = ring.register_ifq(area, rq_entries=kind(8), rx_buf_len=kind(0), patience=kind(1))
+        ifq = ring.register_ifq(area, rq_entries=kind(8), rx_buf_len=kind(0), timeout=kind(1))
         sock = kernel.socket()
         sock.send(b"123")
         fd: Any = np.int64(sock.fileno())

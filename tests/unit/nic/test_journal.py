@@ -207,7 +207,7 @@ def test_a_journal_of_a_newer_version_is_left_as_it_is(store: Store) -> None:
             pyzcrx.JournalError, match=r"of version \d+, and this pyzcrx reads 1"
         ) as caught:
             store.load("new")
-        assert "zcrx-nic restore of the newer pyzcrx" in caught.value.mend
+        assert "zcrx-nic restore of the newer pyzcrx" in caught.value.hint
         assert store.peek() == {"new": "newer"}
         found, (wrong,) = store.journals()
         assert (found, wrong) == ([], str(caught.value))
@@ -383,10 +383,10 @@ def test_a_folder_of_somebody_else(folder: Path) -> None:
 
 def test_one_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = Store(1, 2, folder), Store(1, 2, folder)
-    monkeypatch.setattr(module, "LOCK_PATIENCE_S", 0)
+    monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0)
     with (
         one.locked(),
-        pytest.raises(pyzcrx.CardBusy, match="another program has been changing"),
+        pytest.raises(pyzcrx.NicBusy, match="another program has been changing"),
         two.locked(),
     ):
         pass

@@ -116,14 +116,14 @@ def queues(**held: Any) -> State:
 def test_a_held_queue_is_not_taken(held: dict[str, Any]) -> None:
     state = queues(**held)
     assert plan(state, wanted()).queues == (2,)
-    with pytest.raises(pyzcrx.CardBusy, match="queue 3 of eth0 is held by"):
+    with pytest.raises(pyzcrx.NicBusy, match="queue 3 of eth0 is held by"):
         plan(state, wanted(queue=3))
 
 
 def test_a_leased_queue_can_be_forced_for_its_lessee() -> None:
     lease = Lease(9, 1, None)
     assert plan(queues(lease=lease), wanted(queue=3, force=True)).queues == (3,)
-    with pytest.raises(pyzcrx.CardBusy, match="held by io_uring"):
+    with pytest.raises(pyzcrx.NicBusy, match="held by io_uring"):
         plan(queues(lease=lease, io_uring=True), wanted(queue=3, force=True))
 
 
@@ -138,7 +138,7 @@ def test_queues_that_rules_or_contexts_lead_to_are_not_chosen() -> None:
 
 def test_no_queue_is_left() -> None:
     state = card(queues=tuple(replace(queue, io_uring=True) for queue in card().queues))
-    with pytest.raises(pyzcrx.CardBusy, match="0 free queues of 4"):
+    with pytest.raises(pyzcrx.NicBusy, match="0 free queues of 4"):
         plan(state, wanted())
 
 
@@ -148,7 +148,7 @@ def test_queue_beyond_the_last() -> None:
 
 
 def test_all_queues_are_too_many() -> None:
-    with pytest.raises(pyzcrx.CardUnfit, match="leave none for the rest"):
+    with pytest.raises(pyzcrx.NicUnsupported, match="leave none for the rest"):
         plan(card(), wanted(queues=4))
 
 
@@ -158,16 +158,16 @@ def test_all_queues_are_too_many() -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "text"),
     [
-        ({"rings": None, "driver": "veth"}, pyzcrx.CardUnfit, "has no header split"),
-        ({"up": False}, pyzcrx.CardUnfit, "ip link set eth0 up"),
-        ({"xdp_program": 7}, pyzcrx.CardBusy, "XDP program .id 7."),
+        ({"rings": None, "driver": "veth"}, pyzcrx.NicUnsupported, "has no header split"),
+        ({"up": False}, pyzcrx.NicUnsupported, "ip link set eth0 up"),
+        ({"xdp_program": 7}, pyzcrx.NicBusy, "XDP program .id 7."),
         (
             {"queues": (Queue(0, 1, False, None, None, False, None),)},
-            pyzcrx.CardUnfit,
+            pyzcrx.NicUnsupported,
             "ethtool -L eth0 combined 2",
         ),
-        ({"rules": None}, pyzcrx.CardUnfit, "no ntuple rules"),
-        ({"features": {}}, pyzcrx.CardUnfit, "no ntuple rules"),
+        ({"rules": None}, pyzcrx.NicUnsupported, "no ntuple rules"),
+        ({"features": {}}, pyzcrx.NicUnsupported, "no ntuple rules"),
         (
             {"rules": tuple(rule(f"tcp4 dst *:{i + 1}", 0, i) for i in range(16))},
             pyzcrx.RuleTableFull,
@@ -183,7 +183,7 @@ def test_refusals(changes: dict[str, Any], kind: type[Exception], text: str) -> 
 
 
 def test_no_split_at_all() -> None:
-    with pytest.raises(pyzcrx.CardUnfit, match="no header split"):
+    with pytest.raises(pyzcrx.NicUnsupported, match="no header split"):
         plan(rings(tcp_data_split=None), wanted())
 
 
@@ -223,7 +223,7 @@ def test_wrong_wishes(changes: dict[str, Any]) -> None:
 )
 def test_a_rule_that_would_catch_strangers(flow: str, sock: TcpSocket) -> None:
     shall = wanted(flows=(Flow.parse(flow),))
-    with pytest.raises(pyzcrx.CatchesStrangers, match="would take data from the"):
+    with pytest.raises(pyzcrx.RuleTooBroad, match="would take data from the"):
         plan(card(), shall, [sock])
     assert plan(card(), shall, [sock], own=frozenset({sock.inode})).queues
     assert plan(card(), replace(shall, force=True), [sock]).queues
@@ -244,7 +244,7 @@ def test_sockets_that_are_none_of_it(sock: TcpSocket) -> None:
 
 def test_a_flow_of_everything_needs_force() -> None:
     shall = wanted(flows=(Flow.parse("tcp4 dst 192.0.2.1:*"),))
-    with pytest.raises(pyzcrx.CatchesStrangers, match="remote logins"):
+    with pytest.raises(pyzcrx.RuleTooBroad, match="remote logins"):
         plan(card(), shall)
     assert plan(card(), replace(shall, force=True)).queues
 
@@ -256,7 +256,7 @@ def test_rules_of_others() -> None:
     assert any("overlaps" in text for text in made.warnings)
     assert plan(card(rules=(rule(None), rule("tcp4 dst *:80", None, 6))), wanted()).warnings == ()
     busy = card(rules=(rule("tcp4 dst *:80", 3),))
-    with pytest.raises(pyzcrx.CatchesStrangers, match="to queue 3 already"):
+    with pytest.raises(pyzcrx.RuleTooBroad, match="to queue 3 already"):
         plan(busy, wanted(queue=3))
     assert plan(busy, wanted(queue=3, force=True)).queues == (3,)
 

@@ -18,7 +18,7 @@ import pyzcrx
 from pyzcrx import bound
 from pyzcrx.interface import Interface
 from pyzcrx.meanings import kernel_error
-from pyzcrx.nic import CardWarning, Setup, Wanted, settings
+from pyzcrx.nic import NicWarning, Setup, Wanted, settings
 from pyzcrx.nic.journal import Journal, Owner, Store
 from pyzcrx.nic.link import netns
 from pyzcrx.nic.steps import Set
@@ -58,8 +58,8 @@ class Kernel:
         self.values[key] = likes.get(value, value) if not isinstance(value, list) else value
         return bool(self.values[key] != before)
 
-    def wait_unbound(self, _ifindex: int, queues: Any, patience_s: float) -> tuple[int, ...]:
-        self.waited_s.append(patience_s)
+    def wait_unbound(self, _ifindex: int, queues: Any, timeout_s: float) -> tuple[int, ...]:
+        self.waited_s.append(timeout_s)
         return tuple(queues) if self.held else ()
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ def test_the_blocks_error_stays_when_the_card_cannot_be_put_back(
 
     error = type(error)(*error.args)
     with (
-        pytest.warns(CardWarning, match="could not be put back"),
+        pytest.warns(NicWarning, match="could not be put back"),
         pytest.raises(type(error)) as caught,
     ):
         fail_within(folder, refuse, error)
@@ -217,7 +217,7 @@ def test_a_journal_that_cannot_be_removed(
 
     monkeypatch.setattr(Store, "remove", refuse)
     with (
-        pytest.warns(CardWarning, match="could not be put back: no"),
+        pytest.warns(NicWarning, match="could not be put back: no"),
         pytest.raises(ZeroDivisionError) as caught,
     ):
         fail_within(folder, lambda: None, ZeroDivisionError())
@@ -230,7 +230,7 @@ def test_warnings_that_are_errors(kernel: Kernel, folder: Path) -> None:
     kernel.state_now = replace(STATE, driver="unheard-of")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(CardWarning, match="is not known for zcrx"):
+        with pytest.raises(NicWarning, match="is not known for zcrx"):
             set_up(folder)
         assert kernel.values == UNTOUCHED
         assert journals(folder) == []
@@ -239,7 +239,7 @@ def test_warnings_that_are_errors(kernel: Kernel, folder: Path) -> None:
         with pytest.raises(ZeroDivisionError) as caught:
             fail_within(folder, others, ZeroDivisionError())
         assert "rss was changed meanwhile" in notes(caught.value)
-        with pytest.raises(CardWarning, match="rss was changed meanwhile"), set_up(folder):
+        with pytest.raises(NicWarning, match="rss was changed meanwhile"), set_up(folder):
             kernel.values["rss"] = [2]
     assert kernel.values == UNTOUCHED | {"rss": [2]}
     assert journals(folder) == []
@@ -264,9 +264,9 @@ def test_a_queue_that_this_program_holds_is_not_waited_for(
     bound.add(ifq)
     kernel.held = True
     text = "a ring of this program: close that first" if ours else "io_uring"
-    with pytest.warns(CardWarning, match=f"queue {QUEUE} is still held by {text}"):
+    with pytest.warns(NicWarning, match=f"queue {QUEUE} is still held by {text}"):
         set_up(folder).close()
-    assert kernel.waited_s == [0.0 if ours else RESTORE.FREE_PATIENCE_S]
+    assert kernel.waited_s == [0.0 if ours else RESTORE.FREE_TIMEOUT_S]
     bound.discard(ifq)
     assert not bound.holds(ifindex, (queue,))
 
@@ -314,7 +314,7 @@ def test_a_newer_pyzcrxs_journal_is_reported_by_restore_and_by_setup(
     with pytest.raises(pyzcrx.RestoreFailed, match=r"is of version 2, .* of the newer pyzcrx"):
         RESTORE.restore(folder=folder)
     assert kernel.values == UNTOUCHED
-    with pytest.warns(CardWarning, match="is of version 2"):
+    with pytest.warns(NicWarning, match="is of version 2"):
         set_up(folder).close()
     assert journals(folder) == [newer]
     assert newer.read_text() == '{"version": 2}'
