@@ -95,8 +95,8 @@ class Area:
 
     Sizes are in bytes, multiples of the page (of the huge page, with *huge*).
     An area serves one ifq at a time, and no second one while Buffers or views of what the
-    first received are out (:class:`pyzcrx.AreaInUse`). Safe to read from any thread. A forked
-    child sees zeroes.
+    first received are out (:class:`~pyzcrx.errors.AreaInUse`). Safe to read from any thread.
+    A forked child sees zeroes.
     """
 
     def __init__(

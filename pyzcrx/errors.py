@@ -276,7 +276,7 @@ class AccountingError(ZcrxError):
 class AreaHeld(ZcrxError):
     """``pressure="raise"``: the consumer holds more of the area than it can spare.
 
-    ``holders``: the buffers held longest (:class:`pyzcrx.Holder`). ``by_request``: what
+    ``holders``: the buffers held longest (:class:`pyzcrx.holders.Holder`). ``by_request``: what
     each request's buffers amount to, those with most bytes first
     (:class:`pyzcrx.holders.Held`). Release some and go on: nothing was lost, and the next
     turn checks again. After it the next turn goes on if sends are in flight, since only

@@ -47,7 +47,7 @@ class Pressure:
       costs memory, not the queue.
     * ``grow``: areas as large as the first are added, where the kernel can (Linux 7.3);
       elsewhere as ``copy``.
-    * ``raise``: the next turn raises :class:`pyzcrx.AreaHeld`, which names the holders.
+    * ``raise``: the next turn raises :class:`pyzcrx.errors.AreaHeld`, which names the holders.
 
     Where all of the area lies in sockets, in segments that wait for lost ones, ``copy`` and
     ``grow`` add an area: nothing would arrive before TCP gave the connections up.

@@ -5,6 +5,16 @@ used; :func:`restore` undoes what dead programs left. Needs pyroute2; nothing el
 does.
 """
 
+from pyzcrx.errors import (
+    JournalError,
+    NicBusy,
+    NicError,
+    NicUnsupported,
+    RestoreFailed,
+    RuleExists,
+    RuleTooBroad,
+    SetupFailed,
+)
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.plan import Plan, Wanted, listening_flows, plan
 from pyzcrx.nic.read import Reader, read
@@ -15,16 +25,24 @@ from pyzcrx.nic.state import Irq, Lease, Napi, Queue, Rings, Rss, Rule, State
 __all__ = [
     "Flow",
     "Irq",
+    "JournalError",
     "Lease",
     "Napi",
+    "NicBusy",
+    "NicError",
+    "NicUnsupported",
     "NicWarning",
     "Plan",
     "Queue",
     "Reader",
+    "RestoreFailed",
     "Rings",
     "Rss",
     "Rule",
+    "RuleExists",
+    "RuleTooBroad",
     "Setup",
+    "SetupFailed",
     "State",
     "Wanted",
     "listening_flows",

@@ -35,7 +35,7 @@ def test_a_port_that_somebody_has(host: str) -> None:
 
 @pytest.mark.usefixtures("_no_waiting")
 def test_no_address() -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="is no address"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="is no address"):
         listener.listen("no such host.", 0)
 
 

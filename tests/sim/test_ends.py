@@ -63,7 +63,7 @@ def test_a_card_that_goes_away_while_bound() -> None:
         with (
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(8 * MIB) as area,
-            pytest.raises(pyzcrx.NoSuchInterface),
+            pytest.raises(pyzcrx.errors.NoSuchInterface),
         ):
             ring.register_ifq(area, interface=interface, rx_queue=1)
 

@@ -133,7 +133,7 @@ def test_a_queue_that_is_bound_and_one_that_does_not_exist(sim: Sim) -> None:
     with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(4 * MIB) as area:
         register(ring, area)
         with pyzcrx.Ring() as second, pyzcrx.Area.anonymous(4 * MIB) as other:
-            with pytest.raises(pyzcrx.QueueBound):
+            with pytest.raises(pyzcrx.errors.QueueBound):
                 second.register_ifq(other, **sim.register)
             with pytest.raises(pyzcrx.KernelError):
                 second.register_ifq(other, interface=sim.interface, rx_queue=5000)
@@ -146,7 +146,7 @@ def test_without_header_split_registration_is_refused_with_the_hint(sim: Sim) ->
         with (
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(4 * MIB) as area,
-            pytest.raises(pyzcrx.InvalidRequest, match="header split"),
+            pytest.raises(pyzcrx.errors.InvalidRequest, match="header split"),
         ):
             ring.register_ifq(area, **sim.register)
     finally:

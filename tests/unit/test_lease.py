@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pytest
 
-from pyzcrx import Buffer, BufferInUse, Data, DoubleRelease, Event, RefillQueue
+from pyzcrx import Buffer, BufferInUse, Data, Event
 from pyzcrx._ffi import ffi
 from pyzcrx._lease import Account, Feed, Lease, Queue, Span
+from pyzcrx.errors import DoubleRelease
 from pyzcrx.memory import PAGE, Mapping
-from pyzcrx.refill import region_bytes
+from pyzcrx.refill import RefillQueue, region_bytes
 
 if TYPE_CHECKING:
     from pyzcrx import Request

@@ -21,9 +21,10 @@ import pytest
 import pyzcrx
 from pyzcrx import checked, nic, placement, testing
 from pyzcrx.memory import PAGE
+from pyzcrx.operations import Accept, Send
 from tests.unit.nic.cards import card
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 
 NEVER = [math.nan, math.inf, -math.inf, -1, -(2**40), True, False, "1", b"1", [], object()]
 """What no parameter takes for a number."""
@@ -42,7 +43,7 @@ PLUMBING = {
 }
 """Methods that are not for users: what is wrong with their numbers is not told so kindly."""
 BY_OTHERS = {
-    *(pyzcrx.Ifq, pyzcrx.Request, pyzcrx.Accept, pyzcrx.Send, pyzcrx.Batch, pyzcrx.Buffer),
+    *(pyzcrx.Ifq, pyzcrx.Request, Accept, Send, pyzcrx.Batch, pyzcrx.Buffer),
     *(pyzcrx.Data, pyzcrx.Run, nic.Reader, testing.ModelSocket, testing.ModelListener),
 }
 """Classes that users do not make."""
@@ -315,11 +316,11 @@ def test_numbers_of_seconds(value: Any) -> None:
     "value", [math.nan, math.inf, -0.1, 1e300, 10**5000, 1j, "1", None, True], ids=str_of
 )
 def test_what_is_no_number_of_seconds(value: Any) -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="timeout"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="timeout"):
         checked.seconds("timeout", value)
 
 
 @pytest.mark.parametrize("value", [10**5000, -(10**5000)], ids=str_of)
 def test_a_number_too_long_to_print(value: int) -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="is not between"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="is not between"):
         checked.integer("n", value, 0, 9)

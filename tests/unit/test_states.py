@@ -20,10 +20,11 @@ import pyzcrx
 from pyzcrx import _lease, nic, testing
 from pyzcrx.memory import PAGE, Mapping
 from pyzcrx.readiness import Readiness
+from pyzcrx.refill import RefillQueue
 from pyzcrx.testing import ModelKernel
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning"),
+    pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
@@ -124,7 +125,7 @@ def area_closed(world: World) -> None:
 
 
 def nic_gone(world: World) -> None:
-    world.ifq.gone = pyzcrx.InterfaceGone(19, "receive")
+    world.ifq.gone = pyzcrx.errors.InterfaceGone(19, "receive")
 
 
 def forked(_world: World) -> None:
@@ -389,10 +390,10 @@ def test_a_closed_iterator_is_no_empty_one() -> None:
 )
 def test_a_refill_queue_outside_its_memory(offsets: tuple[int, int, int]) -> None:
     head, tail, rqes = offsets
-    with pytest.raises(pyzcrx.BadArgument):
-        pyzcrx.RefillQueue(Mapping.anonymous(2 * PAGE), 8, head=head, tail=tail, rqes=rqes)
-    with pytest.raises(pyzcrx.BadArgument):
-        pyzcrx.RefillQueue(Mapping.anonymous(PAGE), 256, head=0, tail=4, rqes=64)
+    with pytest.raises(pyzcrx.errors.BadArgument):
+        RefillQueue(Mapping.anonymous(2 * PAGE), 8, head=head, tail=tail, rqes=rqes)
+    with pytest.raises(pyzcrx.errors.BadArgument):
+        RefillQueue(Mapping.anonymous(PAGE), 256, head=0, tail=4, rqes=64)
     with pytest.raises(TypeError):
         Mapping(4096, 4096)  # type: ignore[call-arg]
 

@@ -133,7 +133,12 @@ def test_the_whole_way(kernel: Kernel, folder: Path) -> None:
     assert journals(folder) == []
 
 
-ERRORS = [RuntimeError("ours"), KeyboardInterrupt(), pyzcrx.BadArgument("ours"), OSError(5, "ours")]
+ERRORS = [
+    RuntimeError("ours"),
+    KeyboardInterrupt(),
+    pyzcrx.errors.BadArgument("ours"),
+    OSError(5, "ours"),
+]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
@@ -156,7 +161,7 @@ def test_the_blocks_error_stays_when_the_card_cannot_be_put_back(
 
 
 def test_an_end_without_an_error_in_flight_raises(kernel: Kernel, folder: Path) -> None:
-    with pytest.raises(pyzcrx.RestoreFailed, match="could not be put back"), set_up(folder):
+    with pytest.raises(pyzcrx.errors.RestoreFailed, match="could not be put back"), set_up(folder):
         kernel.refuses = True
 
 
@@ -202,7 +207,7 @@ def test_a_journal_that_cannot_be_written(
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(pyzcrx.JournalError, match="No space left") as caught:
+    with pytest.raises(pyzcrx.errors.JournalError, match="No space left") as caught:
         set_up(folder)
     assert kernel.values == UNTOUCHED
     assert notes(caught.value) == ""
@@ -213,7 +218,7 @@ def test_a_journal_that_cannot_be_removed(
     kernel: Kernel, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_store: Store, _journal: Journal) -> None:
-        raise pyzcrx.JournalError("no")
+        raise pyzcrx.errors.JournalError("no")
 
     monkeypatch.setattr(Store, "remove", refuse)
     with (
@@ -297,7 +302,7 @@ def test_one_strange_folder_does_not_keep_other_cards_from_restore(
         other.chmod(0o777 if strange == "open to others" else 0o700)
         if strange == "a FIFO among the journals":
             os.mkfifo(other / "x.json")
-    with pytest.raises(pyzcrx.RestoreFailed, match=str(other)) as caught:
+    with pytest.raises(pyzcrx.errors.RestoreFailed, match=str(other)) as caught:
         RESTORE.restore(folder=folder)
     assert "\n" not in str(caught.value)
     assert kernel.values == UNTOUCHED
@@ -311,7 +316,9 @@ def test_a_newer_pyzcrxs_journal_is_reported_by_restore_and_by_setup(
     (file,) = journals(folder)
     newer = file.with_name("newer.json")
     newer.write_text('{"version": 2}')
-    with pytest.raises(pyzcrx.RestoreFailed, match=r"is of version 2, .* of the newer pyzcrx"):
+    with pytest.raises(
+        pyzcrx.errors.RestoreFailed, match=r"is of version 2, .* of the newer pyzcrx"
+    ):
         RESTORE.restore(folder=folder)
     assert kernel.values == UNTOUCHED
     with pytest.warns(NicWarning, match="is of version 2"):
@@ -339,11 +346,11 @@ def test_an_heirs_journal_that_cannot_be_written(
 
     def refuse_heir(store: Store, journal: Journal) -> None:
         if journal.name == "heir":
-            raise pyzcrx.JournalError("no")
+            raise pyzcrx.errors.JournalError("no")
         save(store, journal)
 
     monkeypatch.setattr(Store, "save", refuse_heir)
-    with pytest.raises(pyzcrx.RestoreFailed, match="put back: no;"):
+    with pytest.raises(pyzcrx.errors.RestoreFailed, match="put back: no;"):
         RESTORE.restore(folder=folder)
     assert kernel.values == UNTOUCHED
     assert [step.key for step in Journal.from_json(file.read_text()).steps] == ["hds-thresh"]  # type: ignore[union-attr]
