@@ -1,4 +1,4 @@
-"""Areas: the memory that the card (or, without one, the kernel) puts payload into.
+"""Areas: the memory that the NIC (or, without one, the kernel) puts payload into.
 
 An area is cut into buffers (*niovs*) of ``rx_buf_len`` bytes each, a page unless
 asked otherwise. A completion names a place in it by ``off``: the area's token in
@@ -116,7 +116,7 @@ class Area:
         if fd >= 0:
             self._own(fd)
         self.dmabuf = dmabuf
-        """Whether it is a dmabuf: only a card can write it, the kernel cannot copy into it."""
+        """Whether it is a dmabuf: only a NIC can write it, the kernel cannot copy into it."""
         self.token: int | None = None
         """What the kernel puts into the top bits of ``off`` while registered."""
 
@@ -125,7 +125,7 @@ class Area:
         """Private memory.
 
         huge: None takes transparent huge pages where the kernel has them and the area
-        is as large as one: all of it will be pinned anyway, and a card needs fewer
+        is as large as one: all of it will be pinned anyway, and a NIC needs fewer
         mappings. ``"thp"`` warns where there are none, ``"2M"`` and ``"1G"`` take pages
         from the system's pool and fall back on transparent ones where that has too few,
         each with a :class:`FallbackWarning`; ``"none"`` asks for nothing.

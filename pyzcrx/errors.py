@@ -31,7 +31,7 @@
     |       +-- AreaExhausted                 ENOMEM
     |       +-- Cancelled                     ECANCELED
     |       +-- InterfaceGone                 ENODEV
-    +-- NicError                   a card that is not, or not to be, set up (pyzcrx.nic)
+    +-- NicError                   a NIC that is not, or not to be, set up (pyzcrx.nic)
     |   +-- NicUnsupported                it cannot do what zcrx needs
     |   +-- NicBusy                       somebody else has what zcrx needs
     |   +-- RuleExists                    a rule catches the flow already
@@ -139,11 +139,11 @@ class NotPermitted(KernelError, PermissionError):
 
 
 class NotSupported(KernelError):
-    """This kernel, driver or card cannot do it."""
+    """This kernel, driver or NIC cannot do it."""
 
 
 class InvalidRequest(KernelError):
-    """EINVAL: the kernel refused the arguments or the state of the card."""
+    """EINVAL: the kernel refused the arguments or the state of the NIC."""
 
 
 class QueueBound(KernelError):
@@ -175,7 +175,7 @@ class BadAreaMemory(KernelError):
 
 
 class RuleTableFull(KernelError):
-    """ENOSPC: the card has no room for another steering rule."""
+    """ENOSPC: the NIC has no room for another steering rule."""
 
 
 class ReceiveError(KernelError):
@@ -207,7 +207,7 @@ class Cancelled(ReceiveError):
 
 
 class InterfaceGone(ReceiveError):
-    """ENODEV: the card was taken away (unbind, unplug, driver unloaded) while bound."""
+    """ENODEV: the NIC was taken away (unbind, unplug, driver unloaded) while bound."""
 
 
 class NicError(ZcrxError):
@@ -223,7 +223,7 @@ class NicError(ZcrxError):
 
 
 class NicUnsupported(NicError):
-    """The card, its driver or its state lacks something zcrx needs."""
+    """The NIC, its driver or its state lacks something zcrx needs."""
 
 
 class NicBusy(NicError):
@@ -231,7 +231,7 @@ class NicBusy(NicError):
 
 
 class RuleExists(NicError):
-    """The card has a rule for this flow already."""
+    """The NIC has a rule for this flow already."""
 
 
 class RuleTooBroad(NicError):

@@ -118,7 +118,7 @@ class Ifq:
         self._hopes = self._hoped_ns = 0
         self._closed = False
         self.gone: KernelError | None = None
-        """InterfaceGone, once the card was taken away: nothing will be received any more."""
+        """InterfaceGone, once the NIC was taken away: nothing will be received any more."""
         self._stats = ReceiverStats()
         self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
         self.relief = Relief(self, pressure)
@@ -126,7 +126,7 @@ class Ifq:
 
     @property
     def nodev(self) -> bool:
-        """Whether there is no card, so that the kernel copies."""
+        """Whether there is no NIC, so that the kernel copies."""
         return self.interface is None
 
     @property
@@ -171,7 +171,7 @@ class Ifq:
         The request holds a descriptor of its own until it is over: closing *sock* before
         that closes no connection, and the peer sees no FIN. Cancel the request first, or
         shut the socket down. Sets SO_OOBINLINE on it, so that lost urgent data is noticed;
-        on a card, a process that may has it dropped (:mod:`pyzcrx.urgent`). At most one
+        on a NIC, a process that may has it dropped (:mod:`pyzcrx.urgent`). At most one
         request a socket.
 
         Raises BadArgument (limit), NotTcp (EPROTONOSUPPORT, ENOTSOCK),

@@ -120,14 +120,14 @@ class Ring(RingCore):
         """Bind *area* to one rx queue of *interface*, or, without one, to none (NODEV).
 
         With NODEV the kernel copies what any socket receives into the area: the
-        whole interface without a card, and without its gain.
+        whole interface without a NIC, and without its gain.
 
         interface: its name, an alternative name, or its index.
 
         rq_entries: size of the refill queue, rounded up to a power of two, at
         most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
-        buffer, a power of two from the page up, where the card can; 0: a page; None: as
-        many as the card can, where that pays (:mod:`pyzcrx.rx_buf_len`), else a page.
+        buffer, a power of two from the page up, where the NIC can; 0: a page; None: as
+        many as the NIC can, where that pays (:mod:`pyzcrx.rx_buf_len`), else a page.
         pressure: what to do while little of the area is left (:class:`pyzcrx.Pressure`);
         None: a PressureWarning, once.
         timeout: seconds to try again while the queue is bound; the kernel gives a
@@ -180,11 +180,11 @@ class Ring(RingCore):
     def register_napi(
         self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()
     ) -> None:
-        """Poll the card busily for up to so many microseconds (at most 10,000) in every wait.
+        """Poll the NIC busily for up to so many microseconds (at most 10,000) in every wait.
 
         The thread that waits then processes packets itself, on its own CPU. Without
         *napi_ids* the kernel polls those NAPI instances that the ring's sockets are
-        of; with them just those. prefer: the card's interrupt yields to polling,
+        of; with them just those. prefer: the NIC's interrupt yields to polling,
         where its NAPI has gro-flush-timeout and defer-hard-irqs. 0 us ends it.
 
         Raises BadArgument, NotSupported (EINVAL, EOPNOTSUPP).

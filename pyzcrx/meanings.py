@@ -79,7 +79,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "the driver has no zcrx queue operations (or no such queue) or no device that does "
             "DMA, cannot do this rx_buf_len, the queue is leased to another device, or the kernel "
             "was built without CONFIG_IO_URING_ZCRX",
-            "use a card with zcrx support (bnxt, mlx5, gve, fbnic), its link up, or NODEV",
+            "use a NIC with zcrx support (bnxt, mlx5, gve, fbnic), its link up, or NODEV",
         ),
         _errno.EEXIST: (
             QueueBound,
@@ -105,7 +105,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         _errno.ENODATA: (
             ProviderIgnored,
             "the driver ignored the memory provider",
-            "enable header split, update the driver or choose another card",
+            "enable header split, update the driver or choose another NIC",
         ),
         _errno.ENOMEM: (
             NoMemory,
@@ -145,7 +145,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         ),
         _errno.ENODEV: (
             InterfaceGone,
-            "the network card was taken away while its queue was bound",
+            "the NIC was taken away while its queue was bound",
             "register again when it is back",
         ),
         _errno.EFAULT: _READ_ONLY,
@@ -161,7 +161,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             NotSupported,
             "this kernel has no busy polling in io_uring (6.9; for chosen NAPI ids 6.13), or no "
             "such NAPI id",
-            "use Linux 6.13 or newer, and the ids of the card's queues (zcrx-nic show)",
+            "use Linux 6.13 or newer, and the ids of the NIC's queues (zcrx-nic show)",
         ),
         _errno.EOPNOTSUPP: (
             NotSupported,
@@ -218,7 +218,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
         _errno.ENODEV: (
             InterfaceGone,
-            "the network card was taken away while its queue was bound",
+            "the NIC was taken away while its queue was bound",
             "register again when it is back",
         ),
         _errno.EINVAL: (

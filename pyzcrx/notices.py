@@ -1,8 +1,8 @@
 """The kernel's notifications of an ifq: ALLOC_FAIL and COPY (Linux 7.3).
 
-Each fires once and is silent until it is armed again, one call a notification. A card that
+Each fires once and is silent until it is armed again, one call a notification. A NIC that
 copies would fire at every turn, so arming again waits a while: the counts are of
-notifications, not of what they tell of. Without a card neither is asked for: there is no page
+notifications, not of what they tell of. Without a NIC neither is asked for: there is no page
 pool to fail, and everything is copied.
 
 Kernel: ``io_uring/zcrx.c:zcrx_send_notif()``, ``zcrx_arm_notif()`` (7.3).

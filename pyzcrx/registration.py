@@ -97,7 +97,7 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
     """
     area_reg = _area_reg(area)
     if area.dmabuf and wanted.nodev:
-        raise BadArgument("a dmabuf area needs a card: the kernel cannot copy into it")
+        raise BadArgument("a dmabuf area needs a NIC: the kernel cannot copy into it")
     rq_entries = 1 << (wanted.rq_entries - 1).bit_length()
     size_bytes = region_bytes(rq_entries, _STATS_BYTES)
     region = ffi.new("struct pz_region_desc *", {"size": size_bytes})
@@ -163,9 +163,9 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
 
 
 def interface_gone(ring: RingCore, zcrx_id: int) -> bool:
-    """Whether the card of a bound ifq was taken away.
+    """Whether the NIC of a bound ifq was taken away.
 
-    Asked by an ADD_AREA that cannot succeed: the kernel looks for the card (EFAULT)
+    Asked by an ADD_AREA that cannot succeed: the kernel looks for the NIC (EFAULT)
     before it looks at the area (EINVAL). Before Linux 7.3 there is no telling: no.
     """
     impossible = ffi.new("struct pz_area_reg *", {"flags": 0xFFFFFFFF})

@@ -1,6 +1,6 @@
 """An iperf3 server whose streams are received by zcrx.
 
-On a card every connection to the port lands in the area, the control connection too, so
+On a NIC every connection to the port lands in the area, the control connection too, so
 all of them are read through the ring. Streams are only counted: no entry of a batch is
 looked at.
 
@@ -124,7 +124,7 @@ class Iperf3Server:
     def turn(self, timeout: float | None = None) -> None:
         """Wait for something to happen, at most *timeout* s, and deal with it.
 
-        Raises InterfaceGone once the card was taken away.
+        Raises InterfaceGone once the NIC was taken away.
         """
         batch = self._ring.wait(self._wait_s(timeout))
         now = self._clock()
@@ -176,7 +176,7 @@ class Iperf3Server:
         connection = Connection(socket.socket(fileno=fd))
         try:
             connection.request = self._ifq.receive(fd, context=connection)
-        except KernelError:  # it went already; if the card did, the turn says so
+        except KernelError:  # it went already; if the NIC did, the turn says so
             connection.sock.close()
             return
         self._connections.add(connection)

@@ -43,7 +43,7 @@ def _no_example(plan: Plan) -> str:
     if not plan.example:
         return "liburing's examples/zcrx.c is not installed (zcrx in PATH; --example)"
     if plan.interface is None:
-        return "liburing's example needs a card"
+        return "liburing's example needs a NIC"
     if plan.connections != 1 or plan.rx_buf_len or plan.read or plan.how == IPERF3:
         return "liburing's example takes one connection of our sender's, in pages, unread"
     return ""

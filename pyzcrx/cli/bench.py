@@ -68,7 +68,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--host",
     type=HOST,
     help="Address that receivers listen on and the sender connects to."
-    "  [default: the card's first, or 127.0.0.1; with --serve-iperf3 all]",
+    "  [default: the NIC's first, or 127.0.0.1; with --serve-iperf3 all]",
 )
 @click.option(
     "--sender-netns",
@@ -105,7 +105,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--rx-buf-len",
     type=BUFFER_SIZE,
     default=None,
-    help="Bytes of a zcrx buffer, where the card can choose."
+    help="Bytes of a zcrx buffer, where the NIC can choose."
     "  [default: a page; with --serve-iperf3 what pays]",
 )
 @click.option(
@@ -158,7 +158,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
 @click.option(
     "--napi-cpu",
     type=CPU,
-    help="For the card's interrupts.  [default: the second, if there are three]",
+    help="For the NIC's interrupts.  [default: the second, if there are three]",
 )
 @click.option(
     "--mark-from",
@@ -236,7 +236,7 @@ def main(
     """Receive the same bytes in several ways, in turns, and compare the costs.
 
     Each receiver is a process of its own, pinned to its CPU; the sender is one more. A
-    card (-i) is set up for it once and put back at the end; without one everything goes
+    NIC (-i) is set up for it once and put back at the end; without one everything goes
     over loopback, zcrx by NODEV. Status 1 and one line for an error, 1 when interrupted,
     2 for a wrong command line.
     """
@@ -303,7 +303,7 @@ def main(
             if why:
                 pinning.problems.append(why)
         names = _runnable(plan, pinning)
-        # After the card: a queue that restarts gets the interrupt's CPUs of before.
+        # After the NIC: a queue that restarts gets the interrupt's CPUs of before.
         stack.callback(pinning.restore)
         ports = stack.enter_context(Ports(host, queues))
         plan = replace(
@@ -312,7 +312,7 @@ def main(
             ports=ports.numbers,
             queues=card.for_ports(ports.host, ports.numbers, stack),
         )
-        # A killed receiver's queue restarts a moment later, and the card may not be ours to set.
+        # A killed receiver's queue restarts a moment later, and the NIC may not be ours to set.
         stack.enter_context(freed(plan))
         _measure(plan, names, pinning, traffic, found)
 

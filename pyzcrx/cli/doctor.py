@@ -1,4 +1,4 @@
-"""``zcrx-doctor``: whether this machine and card can receive by zero-copy, and what to do."""
+"""``zcrx-doctor``: whether this machine and NIC can receive by zero-copy, and what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_WIDTH = 100
 
 
 @click.command("zcrx-doctor", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-i", "--interface", type=INTERFACE, help="The network card to receive on.")
+@click.option("-i", "--interface", type=INTERFACE, help="The NIC to receive on.")
 @click.option(
     "-q",
     "--queue",
@@ -75,7 +75,7 @@ def main(
     """Say whether zero-copy receive works here, and what to do if it does not.
 
     Looks at the kernel, at this process's privileges and memory, and with -i at a
-    card. Needs no privilege, and says what it could not see. Changes nothing
+    NIC. Needs no privilege, and says what it could not see. Changes nothing
     without --fix. Status 0: ready, 1: not ready, 2: wrong command line.
     """
     if interface is None and (queue is not None or flow is not None):

@@ -1,4 +1,4 @@
-"""An errno of a registration, explained by what is seen of the machine and the card.
+"""An errno of a registration, explained by what is seen of the machine and the NIC.
 
 The kernel says nothing but the number (its extack is NULL), and most numbers have several
 causes. The findings tell which it is.
@@ -83,7 +83,7 @@ def _special(number: int, facts: Facts) -> Finding | None:
             hint = "leave rx_buf_len out"
         case errno.EOPNOTSUPP if facts.card is not None:
             what = "the driver has no zcrx queue operations"
-            hint = "use a card with zcrx support (bnxt, mlx5, gve, fbnic), or NODEV"
+            hint = "use a NIC with zcrx support (bnxt, mlx5, gve, fbnic), or NODEV"
         case errno.ERANGE if large:
             what = f"the area is not contiguous in runs of {wanted.rx_buf_len} bytes"
             why = "a buffer must lie in one piece of physical memory"

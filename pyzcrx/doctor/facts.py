@@ -79,7 +79,7 @@ class RingUser:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A journal: what a program changed on the card and has not put back."""
+    """A journal: what a program changed on the NIC and has not put back."""
 
     name: str
     pid: int

@@ -1,6 +1,6 @@
 """A registration, tried on the real queue: the only way to be sure.
 
-It restarts the queue (one driver: every queue of the card), and packets that arrive while
+It restarts the queue (one driver: every queue of the NIC), and packets that arrive while
 it is bound are lost to plain sockets. So only when asked for.
 """
 

@@ -1,6 +1,6 @@
-"""The network card: read, set up for zcrx, put back.
+"""The NIC: read, set up for zcrx, put back.
 
-:func:`read` gives a card's :class:`State`; :func:`prepare` sets it up for as long as it is
+:func:`read` gives a NIC's :class:`State`; :func:`prepare` sets it up for as long as it is
 used; :func:`restore` undoes what dead programs left. Needs pyroute2; nothing else of pyzcrx
 does.
 """

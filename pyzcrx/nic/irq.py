@@ -1,4 +1,4 @@
-"""Interrupts: which the card has, and to which CPUs they go."""
+"""Interrupts: which the NIC has, and to which CPUs they go."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What was done to a card, on disk before it is done, so that any end can be undone.
+"""What was done to a NIC, on disk before it is done, so that any end can be undone.
 
 ``/run/pyzcrx/nic/NETNS-IFINDEX/`` holds a journal for each set-up and a lock. A journal is
 written whole, to a new file that takes the old one's place. Only root (or the user whose
-folder it is) may have written there: journals say what is done to the card.
+folder it is) may have written there: journals say what is done to the NIC.
 """
 
 from __future__ import annotations
@@ -201,14 +201,14 @@ _PLAIN = tuple(_Head.__dataclass_fields__)
 
 
 class Store:
-    """The journals of one card. Everything but reading wants :meth:`locked`."""
+    """The journals of one NIC. Everything but reading wants :meth:`locked`."""
 
     def __init__(self, netns: int, ifindex: int, folder: Path | None = None) -> None:
         self.path = (folder or default_folder()) / f"{netns}-{ifindex}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One program at a time changes a card. Raises NicBusy, JournalError."""
+        """One program at a time changes a NIC. Raises NicBusy, JournalError."""
         make_safe(self.path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with _problems(self.path):
@@ -222,7 +222,7 @@ class Store:
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
                         raise NicBusy(
-                            f"another program has been changing this card for {LOCK_TIMEOUT_S:.0f}"
+                            f"another program has been changing this NIC for {LOCK_TIMEOUT_S:.0f}"
                             " s",
                             f"see who holds {self.path / 'lock'} (fuser -v)",
                         ) from None
@@ -274,7 +274,7 @@ class Store:
             raise JournalError(
                 f"journal {path} is damaged ({_brief(error)}); it is kept as {aside}",
                 "what its program changed was not put back: compare zcrx-nic show with what "
-                "the card should be, and delete the file",
+                "the NIC should be, and delete the file",
             ) from None
 
     def _read(self, path: Path) -> Journal:
@@ -350,7 +350,7 @@ def _check_file(status: os.stat_result) -> None:
 
 
 def stores(folder: Path | None = None) -> tuple[Store, ...]:
-    """Of every card of this network namespace that has journals."""
+    """Of every NIC of this network namespace that has journals."""
     folder = folder or default_folder()
     here = link.netns()
     found = []

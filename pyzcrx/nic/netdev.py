@@ -95,7 +95,7 @@ class Netdev(Family):
         self.call(NetdevCmd.NAPI_SET, tables.Napi, attributes, "set NAPI", f"NAPI {napi_id}")
 
     def io_uring_pools(self, ifindex: int) -> int:
-        """Page pools of zcrx that are alive on the card, also such as are only winding down."""
+        """Page pools of zcrx that are alive on the NIC, also such as are only winding down."""
         try:
             found = self._get(NetdevCmd.PAGE_POOL_GET, tables.PagePool, None, ifindex)
         except NotSupported:

@@ -1,4 +1,4 @@
-"""What is to be done with a card: from its state and what is wanted, to steps. Pure.
+"""What is to be done with a NIC: from its state and what is wanted, to steps. Pure.
 
 Refuses, with what to do about it, whatever could not work or would hurt others.
 """
@@ -35,7 +35,7 @@ _MOST = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a card shall do for us.
+    """What a NIC shall do for us.
 
     flows: what is to be steered. queue: the first rx queue, None: the plan chooses.
     queues: how many; more than one share the flows by an RSS context, or in_turn:
@@ -92,7 +92,7 @@ def listening_flows(
 ) -> tuple[Flow, ...]:
     """Flows to a server on *port*: of that address, or of every address of the interface.
 
-    A rule for each address rather than one for the port: packets that the card
+    A rule for each address rather than one for the port: packets that the NIC
     only passes on, to a virtual machine say, keep their way. An address that the
     interface gets later is not steered; its connections work, by copying.
     """
@@ -119,7 +119,7 @@ def plan(
     sockets: Iterable[TcpSocket] = (),
     own: frozenset[int] = frozenset(),
 ) -> Plan:
-    """The steps for *wanted* on a card in *state*.
+    """The steps for *wanted* on a NIC in *state*.
 
     sockets: all of this network namespace, own: inodes of those that the flows are
     for. Raises NicUnsupported, NicBusy, RuleExists, RuleTableFull, RuleTooBroad,
@@ -176,7 +176,7 @@ def _check_card(state: State) -> None:
     if state.rings is None or state.rings.tcp_data_split is None:
         raise NicUnsupported(
             f"{name} (driver {state.driver or 'unknown'}) has no header split, so no zcrx",
-            "use a card that has it (bnxt, mlx5, gve, fbnic), or NODEV",
+            "use a NIC that has it (bnxt, mlx5, gve, fbnic), or NODEV",
         )
     if not state.up:
         raise NicUnsupported(f"{name} is down", f"ip link set {name} up")

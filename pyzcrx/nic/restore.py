@@ -153,7 +153,7 @@ def restore(
         try:
             done += _restore_card(store, failures, kept=kept, say=say)
         except (JournalError, NicBusy) as error:
-            failures.append(str(error))  # the other cards must not suffer from it
+            failures.append(str(error))  # the other NICs must not suffer from it
     if failures:
         raise RestoreFailed(
             "not everything could be put back: " + "; ".join(failures),
@@ -165,7 +165,7 @@ def restore(
 def _restore_card(
     store: Store, failures: list[str], *, kept: bool, say: Callable[[str], None] | None
 ) -> list[Journal]:
-    """As :func:`restore`, of one card; *failures* gets what could not be put back."""
+    """As :func:`restore`, of one NIC; *failures* gets what could not be put back."""
     done = []
     with store.locked(), Reader() as kernel:
         journals, wrong = store.journals()

@@ -1,4 +1,4 @@
-"""A card set up for zcrx for as long as it is used, and put back whatever happens."""
+"""A NIC set up for zcrx for as long as it is used, and put back whatever happens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyzcrx.nic.steps import Set, Steer, Step
 
 
 class NicWarning(FallbackWarning):
-    """Something about the card that is not as it should be, and does not stop anything."""
+    """Something about the NIC that is not as it should be, and does not stop anything."""
 
 
 def prepare(
@@ -37,7 +37,7 @@ def prepare(
     force: bool = False,
     folder: Path | None = None,
 ) -> Setup:
-    """Set a card up so that *flows* arrive on queues where zcrx can be registered.
+    """Set a NIC up so that *flows* arrive on queues where zcrx can be registered.
 
     ::
 
@@ -71,7 +71,7 @@ def prepare(
 
 
 class Setup:
-    """A card that is set up. See :func:`prepare`. Any thread, one at a time.
+    """A NIC that is set up. See :func:`prepare`. Any thread, one at a time.
 
     keep: the set-up outlives this process, until ``zcrx-nic restore``.
     """
@@ -113,7 +113,7 @@ class Setup:
 
     @property
     def interface(self) -> str:
-        """The card's name when it was set up."""
+        """The NIC's name when it was set up."""
         return self.plan.interface
 
     @property
@@ -163,10 +163,10 @@ class Setup:
     # -- while it lasts ---------------------------------------------------------
 
     def check(self) -> list[str]:
-        """What others changed on the card since, that matters to us; a line each.
+        """What others changed on the NIC since, that matters to us; a line each.
 
         Neither RSS nor rules are protected while a queue is bound. Cheap enough
-        for once in a few seconds. Raises NoSuchInterface when the card is gone.
+        for once in a few seconds. Raises NoSuchInterface when the NIC is gone.
         """
         found = []
         ifindex = self.plan.ifindex

@@ -379,7 +379,7 @@ def test_a_setting_that_does_not_hold(card: Fresh, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(settings, "change", lazy)
     with pytest.raises(
-        pyzcrx.errors.SetupFailed, match="rss: the card took weight 171 171 170 without"
+        pyzcrx.errors.SetupFailed, match="rss: the NIC took weight 171 171 170 without"
     ):
         nic.prepare(card.interface, flow(card))
 

@@ -22,6 +22,7 @@ import pyzcrx
 from pyzcrx import checked, nic, placement, testing
 from pyzcrx.memory import PAGE
 from pyzcrx.operations import Accept, Send
+from pyzcrx.refill import RefillQueue
 from tests.unit.nic.cards import card
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
@@ -71,22 +72,29 @@ def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
         yield name, getattr(module, name)
 
 
+def everything() -> Iterator[tuple[str, Any]]:
+    """What is public by its module, and the classes of objects that public methods return."""
+    for module in (pyzcrx, nic, testing, placement):
+        yield from public(module)
+    for kind in (Accept, Send, RefillQueue):
+        yield kind.__name__, kind
+
+
 def functions() -> Iterator[tuple[str, str | None, Callable[..., Any]]]:
     """(owner, method or None, function) of everything public."""
-    for module in (pyzcrx, nic, testing, placement):
-        for name, found in public(module):
-            if inspect.isclass(found):
-                if issubclass(found, BaseException):
-                    continue
-                if is_record(found):
-                    continue
-                if found not in BY_OTHERS and "__init__" in vars(found):
-                    yield name, None, found
-                for method, function in inspect.getmembers(found, callable):
-                    if method[0] != "_" and method not in PLUMBING.get(name, ()):
-                        yield name, method, function
-            elif callable(found):
+    for name, found in everything():
+        if inspect.isclass(found):
+            if issubclass(found, BaseException):
+                continue
+            if is_record(found):
+                continue
+            if found not in BY_OTHERS and "__init__" in vars(found):
                 yield name, None, found
+            for method, function in inspect.getmembers(found, callable):
+                if method[0] != "_" and method not in PLUMBING.get(name, ()):
+                    yield name, method, function
+        elif callable(found):
+            yield name, None, found
 
 
 def numbers() -> Iterator[Any]:
@@ -103,11 +111,7 @@ def numbers() -> Iterator[Any]:
 
 
 def named(name: str) -> Any:
-    return next(
-        getattr(module, name)
-        for module in (pyzcrx, nic, testing, placement)
-        if hasattr(module, name)
-    )
+    return next(found for known, found in everything() if known == name)
 
 
 class World(ExitStack):

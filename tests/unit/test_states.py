@@ -18,9 +18,15 @@ import pytest
 
 import pyzcrx
 from pyzcrx import _lease, nic, testing
+from pyzcrx.audit import Audit
+from pyzcrx.holders import Holder
 from pyzcrx.memory import PAGE, Mapping
+from pyzcrx.operations import Accept, Send
+from pyzcrx.pressure import AreaAdvice
+from pyzcrx.probe import Presence, Probe
 from pyzcrx.readiness import Readiness
 from pyzcrx.refill import RefillQueue
+from pyzcrx.stats import ReceiverStats
 from pyzcrx.testing import ModelKernel
 
 pytestmark = [
@@ -172,12 +178,14 @@ def test_no_attribute_crashes(state: Callable[[World], None], name: str) -> None
     assert in_child(script)
 
 
-KINDS = [
+HELPERS = [Accept, Send, RefillQueue, AreaAdvice, Holder, ReceiverStats, Audit, Probe, Presence]
+FOUND = [
     kind
-    for module in (pyzcrx, nic, testing, _lease)
+    for module in (pyzcrx, pyzcrx.errors, nic, testing, _lease)
     for name, kind in vars(module).items()
     if name[0] != "_" and isinstance(kind, type) and kind.__module__.startswith("pyzcrx")
-] + [Mapping, Readiness]
+]
+KINDS = list(dict.fromkeys([*FOUND, *HELPERS, Mapping, Readiness]))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
