@@ -14,13 +14,12 @@ import fcntl
 import os
 import struct
 import warnings
-import weakref
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
 from pyzcrx._ffi import check, lib
-from pyzcrx._lease import Span
+from pyzcrx._lease import Descriptor, Span
 from pyzcrx.checked import MOST_FD, integer
 from pyzcrx.claims import Claim, claimed
 from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
@@ -110,11 +109,8 @@ class Area:
         self.size_bytes = mapping.size_bytes
         self.page_bytes = integer("page_bytes", page_bytes, 1, _LIMIT)
         """Size of the pages it really has; what was asked for may not be there."""
-        self.fd = -1
-        """The memfd or dmabuf behind it, or -1; closed with the area."""
-        self._finalizer: weakref.finalize[[int], Area] | None = None
-        if fd >= 0:
-            self._own(fd)
+        self._file = Descriptor(fd, adopt=True) if fd >= 0 else None
+        self._shown: Descriptor | None = None
         self.dmabuf = dmabuf
         """Whether it is a dmabuf: only a NIC can write it, the kernel cannot copy into it."""
         self.token: int | None = None
@@ -176,11 +172,11 @@ class Area:
         """
         memory = cls._of_memfd(_checked(size_bytes, PAGE), 0)
         try:
-            dmabuf_fd = _udmabuf(memory.fd, size_bytes)
+            dmabuf_fd = _udmabuf(memory.file, size_bytes)
         except OSError as error:
             memory.close()
             raise kernel_error(error.errno or 0, "create udmabuf") from None
-        memory._own(dmabuf_fd)
+        memory._file = Descriptor(dmabuf_fd, adopt=True)
         memory.dmabuf = True
         return memory
 
@@ -222,13 +218,6 @@ class Area:
             check(-(error.errno or 0), "size memfd")
             raise
 
-    def _own(self, fd: int) -> None:
-        """Close *fd* at the end, in place of the one before, which is closed now."""
-        if self._finalizer is not None:
-            self._finalizer()
-        self.fd = fd
-        self._finalizer = weakref.finalize(self, os.close, fd)
-
     def _open(self) -> Mapping:
         if self._mapping is None:
             raise ClosedError("the area was closed")
@@ -237,6 +226,24 @@ class Area:
     @property
     def closed(self) -> bool:
         return self._mapping is None
+
+    @property
+    def fd(self) -> int:
+        """A descriptor of the memfd or dmabuf behind it, or -1; closed with the area.
+
+        A duplicate: what you do to its number does not reach the area's own. A forked child
+        inherits it.
+        """
+        if self._file is None or self._file.number < 0:
+            return -1
+        if self._shown is None:
+            self._shown = Descriptor(os.dup(self._file.number), adopt=True, inherit=True)
+        return self._shown.number
+
+    @property
+    def file(self) -> int:
+        """The area's own descriptor of the memfd or dmabuf, or -1."""
+        return -1 if self._file is None else self._file.number
 
     @property
     def span(self) -> Span:
@@ -259,7 +266,7 @@ class Area:
         mapping = self._open()
         extents = list(mapping.extents)
         if self.dmabuf:
-            extents.append(Extent.of_file(self.fd, 0, self.size_bytes))
+            extents.append(Extent.of_file(self.file, 0, self.size_bytes))
         return claimed(ring, mapping.span, extents)
 
     def close(self) -> None:
@@ -268,9 +275,9 @@ class Area:
             return
         self._mapping.close()
         self._mapping = None
-        if self._finalizer is not None:
-            self._finalizer()
-            self.fd = -1
+        for descriptor in (self._file, self._shown):
+            if descriptor is not None:
+                descriptor.close()
 
     def __enter__(self) -> Self:
         return self

@@ -81,7 +81,7 @@ def _area_reg(area: Area) -> Any:
     if area.dmabuf:
         return ffi.new(
             "struct pz_area_reg *",
-            {"len": area.size_bytes, "flags": AreaFlag.DMABUF, "dmabuf_fd": area.fd},
+            {"len": area.size_bytes, "flags": AreaFlag.DMABUF, "dmabuf_fd": area.file},
         )
     return ffi.new("struct pz_area_reg *", {"addr": area.address, "len": area.size_bytes})
 

@@ -140,3 +140,26 @@ def test_a_memfd_that_cannot_be_sealed_is_said_aloud(monkeypatch: pytest.MonkeyP
         area = Area.memfd(PAGE)
     with area:
         assert area.fd >= 0
+
+
+def test_what_is_done_to_the_shown_descriptor_reaches_nobody_else() -> None:
+    area = Area.memfd(PAGE)
+    shown = area.fd
+    assert area.fd == shown
+    os.close(shown)
+    with open(os.devnull) as other:
+        assert other.fileno() == shown  # the lowest that is free
+        area.close()
+        os.fstat(shown)  # not closed with the area
+    assert area.fd == -1
+
+
+def test_a_forked_child_may_map_a_memfd_area() -> None:
+    with Area.memfd(PAGE) as area:
+        area.view[:3] = b"abc"
+        fd = area.fd
+        child = os.fork()
+        if not child:
+            with mmap.mmap(fd, PAGE) as again:
+                os._exit(again[:3] != b"abc")
+        assert os.waitpid(child, 0)[1] == 0
