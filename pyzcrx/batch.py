@@ -148,7 +148,7 @@ class Batch:
         ring.looked_at = None
 
     def _poison(self) -> None:
-        """Debug mode: make whoever still reads notice."""
+        """Debug mode: overwrite the bytes, so that whoever still reads sees it."""
         columns = self._ring.columns
         for i, off in enumerate(self.offs):
             if off != TAKEN:

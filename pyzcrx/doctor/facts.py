@@ -119,7 +119,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All of it. card None: no interface was named."""
+    """All of it. ``card`` None: no interface was named."""
 
     kernel: Kernel
     privilege: Privilege

@@ -42,11 +42,11 @@ def prepare(
     ::
 
         with (
-            pyzcrx.nic.prepare("eth0", "tcp4 dst 192.0.2.1:9999") as card,
+            pyzcrx.nic.prepare("eth0", "tcp4 dst 192.0.2.1:9999") as setup,
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(64 << 20) as area,
         ):
-            ifq = ring.register_ifq(area, interface=card.ifindex, rx_queue=card.queue)
+            ifq = ring.register_ifq(area, interface=setup.ifindex, rx_queue=setup.queue)
 
     Header split on, hds-thresh 0, RSS kept off the queue, a rule for each flow;
     the rest is as in :class:`pyzcrx.nic.plan.Wanted`. Leaving the block puts all
