@@ -1,4 +1,4 @@
-"""Areas: the memory that the card (or, without one, the kernel) puts payload into.
+"""Areas: the memory that the NIC (or, without one, the kernel) puts payload into.
 
 An area is cut into buffers (*niovs*) of ``rx_buf_len`` bytes each, a page unless
 asked otherwise. A completion names a place in it by ``off``: the area's token in
@@ -56,7 +56,7 @@ def _announce(size_bytes: int, huge: str, error: KernelError) -> None:
     pages = size_bytes >> _HUGE_SHIFT[huge]
     warnings.warn(
         f"no {pages} huge pages of {huge} are free (errno {error.errno}): the area has smaller "
-        "ones; set vm.nr_hugepages to mend it",
+        "ones; set vm.nr_hugepages to fix it",
         FallbackWarning,
         stacklevel=3,
     )
@@ -91,8 +91,8 @@ class Area:
 
     Sizes are in bytes, multiples of the page (of the huge page, with *huge*).
     An area serves one ifq at a time, and no second one while Buffers or views of what the
-    first received are out (:class:`pyzcrx.AreaInUse`). Safe to read from any thread. A forked
-    child sees zeroes.
+    first received are out (:class:`~pyzcrx.errors.AreaInUse`). Safe to read from any thread.
+    A forked child sees zeroes.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Area:
         self._file = Descriptor(fd, adopt=True) if fd >= 0 else None
         self._shown: Descriptor | None = None
         self.dmabuf = dmabuf
-        """Whether it is a dmabuf: only a card can write it, the kernel cannot copy into it."""
+        """Whether it is a dmabuf: only a NIC can write it, the kernel cannot copy into it."""
         self.token: int | None = None
         """What the kernel puts into the top bits of ``off`` while registered."""
 
@@ -118,7 +118,7 @@ class Area:
         """Private memory.
 
         huge: None takes transparent huge pages where the kernel has them and the area
-        is as large as one: all of it will be pinned anyway, and a card needs fewer
+        is as large as one: all of it will be pinned anyway, and a NIC needs fewer
         mappings. ``"thp"`` warns where there are none, ``"2M"`` and ``"1G"`` take pages
         from the system's pool and fall back on transparent ones where that has too few,
         each with a :class:`FallbackWarning`; ``"none"`` asks for nothing.

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pyzcrx._lease import Account
 from pyzcrx.columns import TAKEN
-from pyzcrx.errors import AccountsDoNotBalance
+from pyzcrx.errors import AccountingError
 from pyzcrx.refill import RefillQueue
 from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, RingCore
 from pyzcrx.uapi import CqeFlag
@@ -79,9 +79,9 @@ def audit(ifq: Audited) -> Audit:
         ("pushed = the refill queue's tail", pushed % _MODULO, rq.tail),
     ):
         if left != right:
-            raise AccountsDoNotBalance(f"{what}: {left} is not {right} ({found})")
+            raise AccountingError(f"{what}: {left} is not {right} ({found})")
     if in_rq > rq.entries:
-        raise AccountsDoNotBalance(
+        raise AccountingError(
             f"the refill queue's head is beyond its tail: {rq.head} of {rq.tail} ({found})"
         )
     return found

@@ -144,7 +144,7 @@ class Batch:
         ring.looked_at = None
 
     def _poison(self) -> None:
-        """Debug mode: make whoever still reads notice."""
+        """Debug mode: overwrite the bytes, so that whoever still reads sees it."""
         columns = self._ring.columns
         for run in self.runs():
             for i in range(run.start, run.stop):

@@ -25,10 +25,10 @@ from pyzcrx.columns import TAKEN
 from pyzcrx.descriptor import hold
 from pyzcrx.errors import (
     BadArgument,
-    BadRequest,
     ClosedError,
     CorruptRing,
     DoubleRelease,
+    InvalidRequest,
     KernelError,
     NotPermitted,
 )
@@ -109,7 +109,7 @@ class Ifq:
         self.waiting = Waiting(ring, self.account)
         self._closed = False
         self.gone: KernelError | None = None
-        """InterfaceGone, once the card was taken away: nothing will be received any more."""
+        """InterfaceGone, once the NIC was taken away: nothing will be received any more."""
         self._stats = ReceiverStats()
         self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
         self.relief = Relief(self, pressure)
@@ -117,7 +117,7 @@ class Ifq:
 
     @property
     def nodev(self) -> bool:
-        """Whether there is no card, so that the kernel copies."""
+        """Whether there is no NIC, so that the kernel copies."""
         return self.interface is None
 
     @property
@@ -140,7 +140,7 @@ class Ifq:
 
         Of the same kind (memory or dmabuf) as the first, and fit for its rx_buf_len.
 
-        Raises AreaInUse, NotSupported (EOPNOTSUPP: before Linux 7.3), BadRequest
+        Raises AreaInUse, NotSupported (EOPNOTSUPP: before Linux 7.3), InvalidRequest
         (EINVAL), OutOfRange (ERANGE), NoMemory, BadAreaMemory (EFAULT), InterfaceGone.
         Kernel: ``io_uring/zcrx.c:zcrx_ctrl_add_area()`` (7.3).
         """
@@ -162,7 +162,7 @@ class Ifq:
         The request holds a descriptor of its own until it is over: closing *sock* before
         that closes no connection, and the peer sees no FIN. Cancel the request first, or
         shut the socket down. Sets SO_OOBINLINE on it, so that lost urgent data is noticed;
-        on a card, a process that may has it dropped (:mod:`pyzcrx.urgent`). At most one
+        on a NIC, a process that may has it dropped (:mod:`pyzcrx.urgent`). At most one
         request a socket.
 
         Raises BadArgument (limit), NotTcp (EPROTONOSUPPORT, ENOTSOCK),
@@ -297,8 +297,8 @@ class Ifq:
         return len(self.waiting)
 
     @property
-    def patience_ns(self) -> int:
-        waits = [self.waiting.patience_ns, self.relief.patience_ns, self.notices.patience_ns]
+    def wait_ns(self) -> int:
+        waits = [self.waiting.wait_ns, self.relief.wait_ns, self.notices.wait_ns]
         if self.account.count:  # without FLUSH_RQ the kernel reads a full queue in its own time
             waits.append(SHORT_NS)
         return min((ns for ns in waits if ns >= 0), default=-1)
@@ -323,7 +323,7 @@ class Ifq:
             waiting.go_on_starved(given)
         if waiting.postponed:
             waiting.go_on_postponed()
-        return self.patience_ns
+        return self.wait_ns
 
     def abandon(self) -> None:
         self.waiting.abandon()
@@ -369,7 +369,7 @@ class Ifq:
         """Where every reference is: each in exactly one place.
 
         Owner thread only; costs a look at every completion that was not dealt with.
-        Raises AccountsDoNotBalance, CorruptRing, ClosedError.
+        Raises AccountingError, CorruptRing, ClosedError.
         """
         self._check_usable()
         return audit(self)
@@ -387,8 +387,8 @@ class Ifq:
         ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.ARM_EVENT})
         ctrl.payload[0] = kind
         # EINVAL: it is armed already.
-        with suppress(BadRequest):
-            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "arm notice")
+        with suppress(InvalidRequest):
+            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "arm notification")
 
     def _check_usable(self) -> None:
         if self._closed:

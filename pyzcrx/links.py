@@ -1,6 +1,6 @@
-"""Notices that a card is gone, since the kernel tells nobody who waits.
+"""Notifications that a NIC is gone, since the kernel tells nobody who waits.
 
-When a card is taken away from a bound queue (unbind, hot-unplug, its driver unloaded),
+When a NIC is taken away from a bound queue (unbind, hot-unplug, its driver unloaded),
 the kernel takes the area from it and leaves the requests as they are: no completion
 comes, and TCP keeps quiet as well (``io_uring/zcrx.c:io_pp_uninstall()``, 7.3). So the
 ring listens to rtnetlink, and when any link goes each ifq asks whether it was its own.
@@ -28,7 +28,7 @@ class Links:
     """An rtnetlink socket that is polled, one of a ring that has bound ifqs.
 
     Calls *gone*, a method that it does not keep alive, whenever any link has gone: one of its
-    own network namespace and, with CAP_NET_BROADCAST, of those that a card was moved to from
+    own network namespace and, with CAP_NET_BROADCAST, of those that a NIC was moved to from
     there. Owner thread only.
     """
 

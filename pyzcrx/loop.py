@@ -21,7 +21,7 @@ from pyzcrx.checked import seconds
 from pyzcrx.columns import COUNTED, FRESH
 from pyzcrx.debug import report_leaks
 from pyzcrx.debug import wanted as debug_wanted
-from pyzcrx.errors import BadRequest, NotSupported, OutOfRange, QueueBound
+from pyzcrx.errors import InvalidRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
 from pyzcrx.interface import find
@@ -115,26 +115,26 @@ class Ring(RingCore):
         rq_memory: RqMemory = "user",
         rx_buf_len: int | None = None,
         pressure: Pressure | Policy | None = None,
-        patience: float = 0,
+        timeout: float = 0,
     ) -> Ifq:
         """Bind *area* to one rx queue of *interface*, or, without one, to none (NODEV).
 
         With NODEV the kernel copies what any socket receives into the area: the
-        whole interface without a card, and without its gain.
+        whole interface without a NIC, and without its gain.
 
         interface: its name, an alternative name, or its index.
 
         rq_entries: size of the refill queue, rounded up to a power of two, at
         most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
-        buffer, a power of two from the page up, where the card can; 0: a page; None: as
-        many as the card can, where that pays (:mod:`pyzcrx.rx_buf_len`), else a page.
+        buffer, a power of two from the page up, where the NIC can; 0: a page; None: as
+        many as the NIC can, where that pays (:mod:`pyzcrx.rx_buf_len`), else a page.
         pressure: what to do while little of the area is left (:class:`pyzcrx.Pressure`);
         None: a PressureWarning, once.
-        patience: seconds to try again while the queue is bound; the kernel gives a
+        timeout: seconds to try again while the queue is bound; the kernel gives a
         queue back a moment after its last user went.
 
         Raises the KernelError of each errno (:mod:`pyzcrx.errors`): NotPermitted,
-        BadRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
+        InvalidRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
         NoSuchInterface, ProviderIgnored, NoMemory, BadAreaMemory; BadArgument before the
         kernel is asked, and AreaInUse while another ring has the area's memory or Buffers
         or views of it are out. Nothing stays behind after any of them.
@@ -147,7 +147,7 @@ class Ring(RingCore):
         wanted = Wanted(
             found, rx_queue, rq_entries, rq_memory, 0 if rx_buf_len is None else rx_buf_len
         )
-        until = time.monotonic() + seconds("patience", patience)
+        until = time.monotonic() + seconds("timeout", timeout)
         lengths: tuple[int, ...] = (wanted.rx_buf_len,)
         if rx_buf_len is None:
             lengths = worth_trying(wanted.if_idx or None, area)
@@ -155,7 +155,7 @@ class Ring(RingCore):
             try:
                 ifq = self._register(area, replace(wanted, rx_buf_len=length), relief, until)
                 break
-            except (BadRequest, NotSupported, OutOfRange):
+            except (InvalidRequest, NotSupported, OutOfRange):
                 if length == lengths[-1]:
                     raise
         self.ifqs.append(ifq)
@@ -184,11 +184,11 @@ class Ring(RingCore):
     def register_napi(
         self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()
     ) -> None:
-        """Poll the card busily for up to so many microseconds (at most 10,000) in every wait.
+        """Poll the NIC busily for up to so many microseconds (at most 10,000) in every wait.
 
         The thread that waits then processes packets itself, on its own CPU. Without
         *napi_ids* the kernel polls those NAPI instances that the ring's sockets are
-        of; with them just those. prefer: the card's interrupt yields to polling,
+        of; with them just those. prefer: the NIC's interrupt yields to polling,
         where its NAPI has gro-flush-timeout and defer-hard-irqs. 0 us ends it.
 
         Raises BadArgument, NotSupported (EINVAL, EOPNOTSUPP).

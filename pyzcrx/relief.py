@@ -24,7 +24,7 @@ from pyzcrx.receive import Request, State
 from pyzcrx.ring import RingCore
 from pyzcrx.waiting import Waiting
 
-_PAUSE_PATIENCE_NS = 10_000_000
+_PAUSE_WAIT_NS = 10_000_000
 """Another thread may release, and wakes nobody."""
 
 _LOOK_NS = 5_000_000
@@ -36,7 +36,7 @@ _LEAST_COPIES = 64 << 20
 
 _STUCK_NS = 1_000_000_000
 _STUCK_NOTICES = 3
-"""So long, and so often told that the card found no buffer, while nothing arrived."""
+"""So long, and so often told that the NIC found no buffer, while nothing arrived."""
 
 
 class Relieved(Holding, Protocol):
@@ -74,7 +74,7 @@ class Relief:
             if self._policy == "grow"
             else max(_LEAST_COPIES, ifq.area.size_bytes)
         )
-        # No card keeps anything, and what a user says is meant so.
+        # No NIC keeps anything, and what a user says is meant so.
         self._exact = ifq.nodev or (pressure is not None and pressure.low_water_bytes is not None)
         self.warned = False
         """Whether the one PressureWarning was given."""
@@ -96,7 +96,7 @@ class Relief:
         ifq, account = self._ifq, self._ifq.account
         self._total = sum(area.size_bytes for area in ifq.areas) // ifq.rx_buf_len
         kept = self._kept()
-        # What sockets hold unread lies in a card's area as well: to them, half of it.
+        # What sockets hold unread lies in a NIC's area as well: to them, half of it.
         self._low = kept if self._exact else max(kept, self._total // 2)
         self.most = self._total - self._low
         """References that may be out before anything is done."""
@@ -111,7 +111,7 @@ class Relief:
         if pressure is not None and pressure.low_water_bytes is not None:
             kept = pressure.low_water_bytes // ifq.rx_buf_len
         elif ifq.interface is None:
-            # No card: what copies need, and what the refill queue gathers before a flush.
+            # No NIC: what copies need, and what the refill queue gathers before a flush.
             kept = self._total // 4 + ifq.flush_at
         else:
             kept = self._advice().low_water_bytes // ifq.rx_buf_len
@@ -131,13 +131,13 @@ class Relief:
             self._ifq.account.copy_above = self._most_of_all if fair else self.most
 
     def warn_if_small(self) -> None:
-        """Say so if the card keeps more posted than the area has."""
+        """Say so if the NIC keeps more posted than the area has."""
         if self._ifq.interface is None:
             return
         advice = self._advice()
         if self._ifq.area.size_bytes < advice.least_bytes:
             warn(
-                f"the area has {self._ifq.area.size_bytes} bytes and the card may keep "
+                f"the area has {self._ifq.area.size_bytes} bytes and the NIC may keep "
                 f"{advice.least_bytes} posted: packets will be lost, and the connections slow; "
                 f"give it {advice.size_bytes}, or shrink the ring (ethtool -G IF rx N)",
                 PressureWarning,
@@ -151,9 +151,9 @@ class Relief:
     # -- before every turn ----------------------------------------------------
 
     @property
-    def patience_ns(self) -> int:
+    def wait_ns(self) -> int:
         """How long a turn may wait although nothing arrives; -1: for ever."""
-        return _PAUSE_PATIENCE_NS if self._ifq.waiting.paused else -1
+        return _PAUSE_WAIT_NS if self._ifq.waiting.paused else -1
 
     def settle(self) -> None:
         """Look at the marks."""
@@ -286,7 +286,7 @@ class Relief:
         return True
 
     def card_starved(self) -> None:
-        """The card found no buffer: see whether it ever will.
+        """The NIC found no buffer: see whether it ever will.
 
         A segment that waits in its socket for the one before it keeps its buffer. With all
         of the area in such nothing can arrive, not even what would free one, until TCP

@@ -65,7 +65,7 @@ class Waiting:
         return [request for queue in self._queues.values() for request in queue]
 
     @property
-    def patience_ns(self) -> int:
+    def wait_ns(self) -> int:
         """How long a turn may wait although nothing arrives; -1: for ever. Of the paused, policy
         knows."""
         if self.postponed:

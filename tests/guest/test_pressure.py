@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 import pyzcrx
+from pyzcrx.holders import Holder
 from tests.guest.card import CARD, Sim
 from tests.guest.echo import send_all
 from tests.guest.test_receive import connected, ifq_of, sending
@@ -76,10 +77,10 @@ def test_raise_names_who_holds() -> None:
                         assert isinstance(event, pyzcrx.Data), event
                         held.append(event.buffer)
 
-            with pytest.raises(pyzcrx.AreaHeld, match=f"fd {sock.fileno()}") as caught:
+            with pytest.raises(pyzcrx.errors.AreaHeld, match=f"fd {sock.fileno()}") as caught:
                 hold_for_ever()
             holder = caught.value.holders[0]
-            assert isinstance(holder, pyzcrx.Holder)
+            assert isinstance(holder, Holder)
             assert holder.request is request
             for buffer in held:
                 buffer.release()

@@ -43,7 +43,7 @@ def test_static_tracking() -> None:
 
 def test_a_number_that_is_no_napi_id_leaves_polling_off() -> None:
     with pyzcrx.Ring() as ring:
-        with pytest.raises(pyzcrx.NotSupported, match="NAPI id") as caught:
+        with pytest.raises(pyzcrx.errors.NotSupported, match="NAPI id") as caught:
             ring.register_napi(20, napi_ids=[1])  # below every id that the kernel gives
         assert caught.value.errno == errno.EINVAL
         assert told(ring).get("NAPI", "disabled") == "disabled"
