@@ -163,8 +163,8 @@ class Area:
     def udmabuf(cls, size_bytes: int) -> Area:
         """A dmabuf over a memfd, by /dev/udmabuf: device memory's stand-in.
 
-        Raises BadArgument (size), NotPermitted (EPERM), NotSupported (ENODEV: no
-        CONFIG_UDMABUF), NoMemory.
+        Raises BadArgument (size), NotPermitted (EACCES), NotSupported (ENOENT: no
+        CONFIG_UDMABUF), InvalidRequest (EINVAL: beyond udmabuf's size limit), NoMemory.
         Kernel: ``drivers/dma-buf/udmabuf.c:udmabuf_create()``.
         """
         memory = cls._of_memfd(_checked(size_bytes, PAGE), 0)

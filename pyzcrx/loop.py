@@ -73,12 +73,14 @@ class Ring(RingCore):
                         buf.release()
                     case pyzcrx.End():
                         break
+                    case pyzcrx.Failed(error=error):  # what came before is not all of it
+                        raise error
 
     sq_entries, cq_entries: sizes of the two rings, rounded up to powers of two. A
     CQ that is too small costs speed, never data. gather_us: how many microseconds a
     turn may wait for more while much arrives (Linux 6.12; :mod:`pyzcrx.pace`); 0: never.
-    debug: poison memory that is given
-    back and name the lines that lease buffers; None: as PYZCRX_DEBUG says.
+    debug: poison memory that is given back and name the lines that lease buffers; None: as
+    PYZCRX_DEBUG says.
 
     Belongs to the thread that makes it. Raises NotPermitted (EPERM),
     NotSupported (ENOSYS, EINVAL: before Linux 6.1), NoMemory, BadArgument.

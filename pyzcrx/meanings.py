@@ -272,7 +272,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
     "": {
         _errno.EPERM: (NotPermitted, "the kernel does not permit it", _PRIVILEGE),
         _errno.EEXIST: (
-            QueueBound,
+            KernelError,
             "the ring belongs to another thread (IORING_SETUP_SINGLE_ISSUER)",
             "use the ring from the thread that made it",
         ),

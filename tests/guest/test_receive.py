@@ -231,12 +231,23 @@ def test_real_huge_pages() -> None:
     with open(pool, "w") as file:
         file.write("4")
     try:
-        with pyzcrx.Area.anonymous(4 * MIB, huge="2M") as area, pyzcrx.Ring() as ring:
-            assert area.page_bytes == 2 * MIB
-            register(ring, area)
-        with pyzcrx.Area.memfd(4 * MIB, huge="2M") as area, pyzcrx.Ring() as ring:
-            assert area.page_bytes == 2 * MIB
-            register(ring, area)
+        for make in (pyzcrx.Area.anonymous, pyzcrx.Area.memfd):
+            data, received = os.urandom(MIB), bytearray()
+            with (
+                connected() as (client, sock),
+                sending(client, data),
+                make(4 * MIB, huge="2M") as area,
+                pyzcrx.Ring() as ring,
+            ):
+                assert area.page_bytes == 2 * MIB
+                register(ring, area).receive(sock)
+                for event in ring.events():
+                    if isinstance(event, pyzcrx.Data):
+                        received += event.buffer.view()
+                        event.buffer.release()
+                    else:
+                        assert isinstance(event, pyzcrx.End)
+            assert received == data
     finally:
         with open(pool, "w") as file:
             file.write(before)
