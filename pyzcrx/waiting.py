@@ -66,8 +66,10 @@ class Waiting:
 
     @property
     def wait_ns(self) -> int:
-        """How long a turn may wait although nothing arrives; -1: for ever. Of the paused, policy
-        knows."""
+        """How long a turn may wait although nothing arrives; -1: for ever.
+
+        Policy decides for the paused ones (:attr:`pyzcrx.relief.Relief.wait_ns`).
+        """
         if self.postponed:
             return 0
         # Another thread may release, and wakes nobody.
