@@ -2,9 +2,9 @@
 
 from tests.guest import program
 from tests.guest.books import books_balance
-from tests.guest.card import CARD, Sim
+from tests.guest.card import CARD, Pair
 
-if isinstance(CARD, Sim):
+if isinstance(CARD, Pair):
     CARD.set_up()
 program.starter()  # now, or the test that comes first finds that it has opened something
 

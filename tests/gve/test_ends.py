@@ -1,0 +1,109 @@
+"""The driver resets, the link flaps, the module and the device go: streams are right or fail."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pyzcrx
+from pyzcrx import nic
+from tests.guest.card import Gve, connect, run
+from tests.gve.stream import AREA_BYTES, MIB, bound, flow, registered, transfer
+from tests.long import rounds
+from tests.patience import until
+from tests.sim.removal import abort, close_by_reset
+
+CYCLES = rounds(20, 100)
+DEVICES = Path("/sys/bus/pci/devices")
+
+
+def test_a_reset_that_the_device_wants(gve: Gve) -> None:
+    """The driver stops all queues and makes them again; a bound one stays bound."""
+    data = os.urandom(3 * MIB)
+    resets = gve.ask()["books"].get("resets", 0)
+    with bound(gve) as (_, ring, ifq):
+
+        def reset() -> None:
+            before = gve.ask()["books"].get("resets", 0)
+            gve.ask(do="reset")
+            until(lambda: gve.ask()["books"].get("resets", 0) > before, "no reset")
+            gve.carrier()
+
+        assert transfer(gve, ring, ifq, data, reset) == data
+    assert gve.ask()["books"]["resets"] >= resets + 3
+
+
+def test_a_link_that_flaps(gve: Gve) -> None:
+    data = os.urandom(3 * MIB)
+    with bound(gve) as (_, ring, ifq):
+
+        def flap() -> None:
+            gve.ask(do="link down")
+            until(lambda: not nic.read(gve.interface).carrier, "the carrier stays")
+            gve.ask(do="link up")
+            gve.carrier()
+
+        assert transfer(gve, ring, ifq, data, flap) == data
+
+
+def unload() -> None:
+    run("rmmod", "gve")
+
+
+def unplug() -> None:
+    """Ours alone; its peer stays."""
+    device = Path("/sys/class/net/zcrx0/device").resolve().name
+    (DEVICES / device / "remove").write_text("1\n")
+
+
+@pytest.mark.parametrize("take_away", [unload, unplug])
+def test_a_bound_nic_is_taken_away(gve: Gve, take_away: Callable[[], None]) -> None:
+    setup = nic.prepare(gve.interface, flow(gve))
+    with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(AREA_BYTES) as area:
+        ifq = registered(setup, ring, area)
+        error = transfer(gve, ring, ifq, os.urandom(2 * MIB), once(take_away))
+        assert isinstance(error, pyzcrx.errors.InterfaceGone)
+        assert error is ifq.gone
+    setup.close()
+    gve.bare()
+    with bound(gve) as (_, ring, ifq):
+        assert transfer(gve, ring, ifq, b"again", lambda: None) == b"again"
+
+
+def once(action: Callable[[], None]) -> Callable[[], None]:
+    left = [action]
+    return lambda: left.pop()() if left else None
+
+
+def test_the_driver_comes_and_goes_with_traffic(gve: Gve) -> None:
+    """Each time a stream of a plain socket is under way when it goes."""
+    for _ in range(CYCLES):
+        with socket.create_server((gve.server, 0)) as listener:
+            client = connect(listener.getsockname()[1])
+            sock, _ = listener.accept()
+        close_by_reset(sock)
+        client.sendall(bytes(64 << 10))
+        assert sock.recv(1000)
+        unload()
+        sock.close()
+        abort(client)
+        gve.bare()
+    with bound(gve) as (_, ring, ifq):
+        assert transfer(gve, ring, ifq, b"still", lambda: None) == b"still"
+
+
+def test_a_queue_that_the_device_refuses_is_a_typed_error(gve: Gve) -> None:
+    """gve_main.c:gve_rx_queue_start() fails; the kernel brings the old queue back."""
+    with nic.prepare(gve.interface, flow(gve)) as setup:
+        gve.ask(faults={"refuse": 1})
+        with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(AREA_BYTES) as area:
+            with pytest.raises(pyzcrx.KernelError):
+                registered(setup, ring, area)
+            assert gve.ask()["books"]["refused_commands"] == 1
+            ifq = registered(setup, ring, area)
+            data = os.urandom(MIB)
+            assert transfer(gve, ring, ifq, data, lambda: None) == data
