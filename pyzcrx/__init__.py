@@ -26,6 +26,7 @@ from pyzcrx.errors import (
     DoubleRelease,
     FallbackWarning,
     ForkedChild,
+    IncompleteRead,
     InterfaceGone,
     JournalError,
     KernelError,
@@ -64,6 +65,7 @@ from pyzcrx.probe import Presence, Probe, probe
 from pyzcrx.receive import Request
 from pyzcrx.refill import RefillQueue
 from pyzcrx.stats import ReceiverStats
+from pyzcrx.stream import Stream
 from pyzcrx.urgent import drop_urgent
 
 __version__ = "0.1.0"
@@ -99,6 +101,7 @@ __all__ = [
     "ForkedChild",
     "Holder",
     "Ifq",
+    "IncompleteRead",
     "InterfaceGone",
     "JournalError",
     "KernelError",
@@ -131,6 +134,7 @@ __all__ = [
     "Send",
     "Sent",
     "SetupFailed",
+    "Stream",
     "UrgentDataLost",
     "UsageError",
     "ViewsAlive",

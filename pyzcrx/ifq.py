@@ -14,6 +14,7 @@ import time
 import weakref
 from collections import deque
 from contextlib import suppress
+from typing import cast
 
 from pyzcrx import bound, debug
 from pyzcrx._ffi import check, ffi, lib
@@ -22,7 +23,7 @@ from pyzcrx.area import Area
 from pyzcrx.audit import TAKEN, Audit, audit
 from pyzcrx.buffer import Buffer
 from pyzcrx.caller import caller
-from pyzcrx.checked import integer, number_of
+from pyzcrx.checked import MOST_BYTES, integer, number_of
 from pyzcrx.descriptor import hold
 from pyzcrx.errors import (
     BadArgument,
@@ -44,6 +45,7 @@ from pyzcrx.registration import Wanted, add_area, interface_gone, register
 from pyzcrx.relief import Relief
 from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.stats import ReceiverStats
+from pyzcrx.stream import Stream, Turning
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp, EventType
 from pyzcrx.urgent import drop_urgent
 
@@ -178,6 +180,42 @@ class Ifq:
         NotConnected (ENOTCONN, EBADF), InterfaceGone (ENODEV), WrongThread,
         ClosedError. What fails later comes as a Failed event.
         """
+        request = self._request(sock, limit, context)
+        request.arm()
+        self._stats.connections += 1
+        return request
+
+    def stream(
+        self,
+        sock: socket.socket | int,
+        *,
+        room_bytes: int | None = None,
+        timeout: float | None = None,
+    ) -> Stream:
+        """A connected TCP socket as a blocking byte stream and binary file.
+
+        room_bytes: the most that the stream holds of the area; None: an eighth of it. Its
+        peer is stopped by TCP when the program does not read. timeout: how many
+        seconds a call waits while nothing arrives; None: for ever.
+
+        The first read arms the request. Keep *sock* open until :meth:`Stream.close`, which
+        leaves it open. Raises BadArgument, and what :meth:`receive` raises.
+        """
+        least = 2 * self.rx_buf_len
+        room = max(least, self.area.size_bytes // 8)
+        if room_bytes is not None:
+            room = integer("room_bytes", room_bytes, least, MOST_BYTES)
+        request = self._request(sock, None, None)
+        request.put_off()
+        # Streams are made of a Ring, which is above: it is all that users can have.
+        stream = Stream(cast("Turning", self.ring), request, sock, room, timeout)
+        self._stats.connections += 1
+        return stream
+
+    def _request(
+        self, sock: socket.socket | int, limit: int | None, context: object
+    ) -> Request:
+        """A request that is not armed yet. Raises what :meth:`receive` does."""
         self.check_receives()
         checked_limit(limit)
         fd = number_of(sock)
@@ -188,8 +226,6 @@ class Ifq:
                 drop_urgent(held.number)
         request = Request(self, fd, held, limit, context)
         self._requests[request.token] = request
-        request.arm()
-        self._stats.connections += 1
         return request
 
     def locate(self, off: int, length: int) -> tuple[Span, int]:

@@ -21,6 +21,7 @@ from pyzcrx.checked import seconds
 from pyzcrx.columns import COUNTED, FRESH
 from pyzcrx.debug import report_leaks
 from pyzcrx.debug import wanted as debug_wanted
+from pyzcrx.delivery import Delivery
 from pyzcrx.errors import BadRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
@@ -104,6 +105,8 @@ class Ring(RingCore):
         self._fresh: list[Event] = []
         self._links: Links | None = None
         self._undelivered = Queue()
+        self.delivery = Delivery()
+        """What of the events is for streams."""
 
     def register_ifq(
         self,
@@ -257,13 +260,22 @@ class Ring(RingCore):
             self._posted = events
             self.columns.counts[FRESH] = COUNTED
 
+    def deliver(self, wait_ns: int) -> None:
+        """A turn, its events given to the streams and put by for :meth:`events`."""
+        self.check_usable()
+        self._collect(wait_ns)
+
     def _collect(self, wait_ns: int) -> None:
         self._reopen()
         self.turn(wait_ns)
         starts = self.columns.run_starts
         for i, receiver in enumerate(self.receivers):
             request = cast("Request", receiver)
-            request.ifq.lease_run(self._fresh, request, starts[i], starts[i + 1])
+            into = self._fresh if request.inbox is None else request.inbox.incoming
+            request.ifq.lease_run(into, request, starts[i], starts[i + 1])
+        if self.delivery:
+            self.delivery.sort(self._posted, self._fresh)
+            self.delivery.relieve()
         for ifq in self.ifqs:
             if ifq.account.count:
                 ifq.give_back()  # what was copied, before the user takes his time over the rest
@@ -290,7 +302,9 @@ class Ring(RingCore):
         self.check_usable()
         if self._unseen is not None:
             return self._unseen
-        if self._undelivered:
+        if self.delivery and not self._undelivered:
+            self._collect(timeout_ns)
+        if self._undelivered or self.delivery:
             # What events() left behind comes first, as the events it was made into.
             self.end_look()
             self.columns.forget()
@@ -338,6 +352,7 @@ class Ring(RingCore):
             if not self.closed:
                 self.check_usable()
                 self.end_look()
+                self.delivery.close()
                 if self.debug:
                     self._report_leaks()
         finally:  # also when a warning is made an error

@@ -15,6 +15,7 @@ from pyzcrx.meanings import kernel_error
 from pyzcrx.protocol import ReceiveProtocol, Step
 
 if TYPE_CHECKING:
+    from pyzcrx.chunks import Chunks
     from pyzcrx.ifq import Ifq
 
 _NARROW_BYTES = 128 << 10
@@ -47,6 +48,7 @@ class Request(Receiver):
         "fd",
         "greedy",
         "ifq",
+        "inbox",
         "token",
     )
 
@@ -64,6 +66,8 @@ class Request(Receiver):
         self.token = ifq.ring.new_token(slot=ifq.slot)
         self.greedy = False
         """Whether it is among those that hold most of the area, which is short."""
+        self.inbox: Chunks | None = None
+        """Whose its events are; None: the ring's."""
         self._over: type[End | Limit | Failed] | None = None
         self._failure: ZcrxError | None = None
         self._stopping = False
@@ -100,9 +104,19 @@ class Request(Receiver):
         self._cookie.check(held, self.fd)
         self._held = held
         self.protocol.extend(limit)
-        self._over = None
-        self._stopping = False
-        self.arm()
+        try:
+            self._over = None
+            self._stopping = False
+            self.arm()
+        except BaseException:
+            self.arm()  # interrupted, it would be neither over nor armed
+            raise
+
+    def put_off(self) -> None:
+        """Begin as after Limit: nothing is received until :meth:`resume`."""
+        self._cookie = Cookie(self._held.number)
+        self._over = Limit
+        self._let_go()
 
     def cancel(self) -> None:
         """End it early: what has arrived is still delivered, then Failed(Cancelled).
