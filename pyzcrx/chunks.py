@@ -25,9 +25,11 @@ class Part(Span):
     Its bytes go back once the part and every view of it are gone.
     """
 
-    def __new__(cls, view: memoryview) -> Self:
+    def __new__(cls, view: memoryview) -> Part:
         """The bytes of *view*."""
-        return super().__new__(cls, view, 0, -1, True)
+        part = super().__new__(cls, view, 0, -1, True)
+        assert isinstance(part, Part)
+        return part
 
     def view(self) -> memoryview:
         """The bytes, where they lie."""
@@ -63,6 +65,8 @@ class Chunks:
         """Events of the connection, in order; append them here."""
         self.most_buffers = 1 << 62
         """With more, :meth:`relieve` copies them out of the area."""
+        self.abandoned = False
+        """Whether its reader was forgotten: :meth:`relieve` gives everything back."""
         self.limited = False
         """Whether the request reached its limit, and is to be resumed."""
         self.ended = False
@@ -290,7 +294,9 @@ class Chunks:
 
     def relieve(self) -> None:
         """Copy out of the area if there are too many buffers, as with tiny segments."""
-        if len(self.incoming) + len(self._pieces) > self.most_buffers and (
+        if self.abandoned:
+            self.clear()
+        elif len(self.incoming) + len(self._pieces) > self.most_buffers and (
             self.buffers > self.most_buffers
         ):
             self.spill()

@@ -212,9 +212,7 @@ class Ifq:
         self._stats.connections += 1
         return stream
 
-    def _request(
-        self, sock: socket.socket | int, limit: int | None, context: object
-    ) -> Request:
+    def _request(self, sock: socket.socket | int, limit: int | None, context: object) -> Request:
         """A request that is not armed yet. Raises what :meth:`receive` does."""
         self.check_receives()
         checked_limit(limit)

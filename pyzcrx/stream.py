@@ -154,7 +154,7 @@ class Stream(io.RawIOBase):
         self._wait_for(min(len(view), 1))
         return self._chunks.copy_into(view)
 
-    def __iter__(self) -> Self:
+    def __iter__(self) -> Self:  # type: ignore[override]
         self._check()
         return self
 
@@ -282,6 +282,8 @@ class Stream(io.RawIOBase):
 
     def __del__(self) -> None:
         # Not close(): it turns the ring, and this may run within a turn of it.
+        if "_chunks" in self.__dict__:
+            self._chunks.abandoned = True
         if "_chunks" in self.__dict__ and not self.closed and not self._ring.closed:
             warnings.warn("a Stream was dropped without close()", ResourceWarning, stacklevel=2)
 

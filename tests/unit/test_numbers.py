@@ -37,13 +37,20 @@ PLUMBING = {
     "Batch": {"buffer", "view"},  # of a sequence: IndexError, TypeError
     "Ifq": {"lease", "lease_run", "locate", "look", "request"},
     "Request": {"complete", "drop", "error", "give_up", "pause"},
-    "Ring": {"cancel", "forget", "new_token", "operation", "submit", "turn", "watch"},
+    "Ring": {"cancel", "forget", "new_token", "operation", "submit", "turn", "watch", "deliver"},
     "Send": {"complete", "drop"},
 }
 """Methods that are not for users: what is wrong with their numbers is not told so kindly."""
 BY_OTHERS = {
     *(pyzcrx.Ifq, pyzcrx.Request, pyzcrx.Accept, pyzcrx.Send, pyzcrx.Batch, pyzcrx.Buffer),
-    *(pyzcrx.Data, pyzcrx.Run, nic.Reader, testing.ModelSocket, testing.ModelListener),
+    *(
+        pyzcrx.Data,
+        pyzcrx.Run,
+        pyzcrx.Stream,
+        nic.Reader,
+        testing.ModelSocket,
+        testing.ModelListener,
+    ),
 }
 """Classes that users do not make."""
 NOT_ASKED = {("Setup", "own"), ("plan", "own"), ("choose", "softirq"), ("choose", "allowed")}

@@ -206,6 +206,7 @@ COUNTS = {
         "account",
         "accounts",
         "columns",
+        "delivery",
         "lends",
         "pace",
         "receivers",
@@ -236,6 +237,7 @@ def ring_uses(world: World) -> dict[str, Callable[[], object]]:
         "register_napi": (5,),
         "send": (sock.fileno(), [b"x"]),
         "turn": (0,),
+        "deliver": (0,),
         "wait": (0,),
     }
 

@@ -88,7 +88,7 @@ def test_a_buffer_outlives_its_stream() -> None:
     with receiving(kernel) as (ring, ifq):
         sock = kernel.socket()
         sock.send(b"kept")
-        with ifq.stream(sock, timeout=0) as stream:
+        with ifq.stream(sock.fileno(), timeout=0) as stream:
             buffer = next(stream)
         assert bytes(buffer) == b"kept"
         buffer.release()
@@ -209,7 +209,7 @@ def test_after_its_ring_closed() -> None:
     with receiving(kernel) as (ring, ifq):
         sock = kernel.socket()
         sock.send(b"12")
-        stream = ifq.stream(sock, timeout=0)
+        stream = ifq.stream(sock.fileno(), timeout=0)
         assert stream.read(1) == b"1"
         ring.close()
         with pytest.raises(pyzcrx.ClosedError, match="ring"):
@@ -223,7 +223,7 @@ def test_forgotten_it_warns_and_gives_everything_back() -> None:
     with receiving(kernel) as (ring, ifq):
         sock = kernel.socket()
         sock.send(b"12")
-        stream = ifq.stream(sock, timeout=0)
+        stream = ifq.stream(sock.fileno(), timeout=0)
         assert stream.read(1) == b"1"
         with pytest.warns(ResourceWarning, match="Stream"):
             del stream
@@ -351,9 +351,9 @@ def test_streams_and_plain_requests_lose_nothing_of_each_other(batches: bool) ->
                 sock.send(bytes([n, i]) * 50)
             sock.finish()
         expected = [b"".join(bytes([n, i]) * 50 for i in range(30)) for n in range(3)]
-        plain = ifq.receive(socks[2])
+        plain = ifq.receive(socks[2].fileno())
         received = bytearray()
-        with ifq.stream(socks[0]) as one, ifq.stream(socks[1]) as two:
+        with ifq.stream(socks[0].fileno()) as one, ifq.stream(socks[1].fileno()) as two:
             assert one.read(100) + two.read(100) == expected[0][:100] + expected[1][:100]
             events: list[Any] = []
             if batches:
@@ -469,5 +469,6 @@ def test_no_byte_is_lost_wherever_it_strikes(
             for stream in streams:
                 stream.close()
             ifq.audit()
+            ring.wait(0).release()  # what was interrupted as it was given back
             settled(kernel, ring, ifq)
     assert nth > 100
