@@ -42,7 +42,7 @@ def _escaped(text: str) -> str:
 # -- the API --------------------------------------------------------------------
 
 GROUPS = (
-    ("The ring and its requests", ("Ring", "Request", "Accept", "Send")),
+    ("The ring and its requests", ("Ring", "Request", "Stream", "Accept", "Send")),
     ("The interface queue and its memory", ("Ifq", "Area", "RefillQueue")),
     ("Received data", ("Buffer", "Batch", "Run")),
     ("Events", ("Event", "Data", "End", "Limit", "Failed", "Accepted", "Sent")),

@@ -132,6 +132,9 @@ class World(ExitStack):
         match name:
             case "Ifq":
                 return self.Ring.register_ifq(self.area, rq_entries=8)
+            case "Stream":
+                self.sock.finish()
+                return self.owner("Ifq").stream(self.sock, timeout=0)
             case "Request":
                 request = self.owner("Ifq").receive(self.sock, limit=1)
                 self.sock.send(b"x")
