@@ -102,6 +102,11 @@ static PyObject *data_compare(PyObject *self, PyObject *other, int op)
 	return same < 0 ? NULL : PyBool_FromLong(same == (op == Py_EQ));
 }
 
+static PyMethodDef data_methods[] = {
+	{"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "Data[R, B], of a request of type R and a buffer of type B"},
+	{NULL, NULL, 0, NULL},
+};
+
 static PyMemberDef data_members[] = {
 	{"request", T_OBJECT_EX, offsetof(struct data, request), 0, NULL},
 	{"buffer", T_OBJECT_EX, offsetof(struct data, buffer), 0, NULL},
@@ -117,6 +122,7 @@ static PyType_Slot data_slots[] = {
 	{Py_tp_clear, data_clear},
 	{Py_tp_repr, data_repr},
 	{Py_tp_richcompare, data_compare},
+	{Py_tp_methods, data_methods},
 	{Py_tp_members, data_members},
 	{0, NULL},
 };

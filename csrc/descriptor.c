@@ -6,8 +6,8 @@
  * connection, so no request keeps a number that is not its own.  A duplicate
  * names the same file for as long as it is open.
  *
- * Every live Descriptor is in one list, so that a forked child can close them
- * all: it must not keep the parent's connections open.
+ * Every live Descriptor is in one list, but for those to be inherited, so that a
+ * forked child can close them all: it must not keep the parent's connections open.
  */
 #include "lease.h"
 
@@ -34,21 +34,32 @@ static void descriptor_shut(struct descriptor *d)
 	if (descriptor_ours(d))
 		close(d->number);
 	d->number = -1;
+	if (!d->link)
+		return;
 	*d->link = d->next;
 	if (d->next)
 		d->next->link = d->link;
 }
 
+static void descriptor_link(struct descriptor *d)
+{
+	d->next = all;
+	d->link = &all;
+	if (all)
+		all->link = &d->next;
+	all = d;
+}
+
 static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	static char *names[] = {"number", "adopt", NULL};
+	static char *names[] = {"number", "adopt", "inherit", NULL};
 	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	struct descriptor *d;
-	int number, adopt = 0;
+	int number, adopt = 0, inherit = 0;
 	struct stat status;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|p:Descriptor", names, &number,
-					 &adopt))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|pp:Descriptor", names, &number,
+					 &adopt, &inherit))
 		return NULL;
 	d = (struct descriptor *)alloc(type, 0);
 	if (!d)
@@ -65,11 +76,8 @@ static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kw
 		d->device = status.st_dev;
 		d->inode = status.st_ino;
 	}
-	d->next = all;
-	d->link = &all;
-	if (all)
-		all->link = &d->next;
-	all = d;
+	if (!inherit)
+		descriptor_link(d);
 	return (PyObject *)d;
 }
 
@@ -112,10 +120,10 @@ static PyMemberDef descriptor_members[] = {
 };
 
 static PyType_Slot descriptor_slots[] = {
-	{Py_tp_doc, "Descriptor(number, adopt=False)\n\n"
+	{Py_tp_doc, "Descriptor(number, adopt=False, inherit=False)\n\n"
 		    "A close-on-exec duplicate of a file descriptor, or that descriptor itself,\n"
 		    "which others may know. Closed with the object, unless another file has\n"
-		    "the number by then."},
+		    "the number by then. inherit: a forked child keeps it."},
 	{Py_tp_new, descriptor_new},
 	{Py_tp_dealloc, descriptor_dealloc},
 	{Py_tp_methods, descriptor_methods},

@@ -222,7 +222,7 @@ static PyObject *lease_return(PyObject *self, PyObject *unused)
 PyDoc_STRVAR(lease_release_doc,
 "release()\n--\n\n"
 "Give the bytes back to the kernel.\n\n"
-"Raises ViewsAlive (a BufferError) while a view lives, DoubleRelease the\n"
+"Raises BufferInUse (a BufferError) while a view lives, DoubleRelease the\n"
 "second time.");
 
 static PyObject *lease_release(PyObject *self, PyObject *unused)

@@ -2,7 +2,7 @@
 
     python examples/columns.py 9999 [INTERFACE QUEUE]
 
-As root; without a card: NODEV. A card is set up before, `zcrx-nic setup INTERFACE -p 9999` does
+As root; without a NIC: NODEV. A NIC is set up before, `zcrx-nic setup INTERFACE -p 9999` does
 it and says which queue.
 
 Prints how many bytes came, in how many chunks, and how large the chunks were.

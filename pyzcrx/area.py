@@ -1,4 +1,4 @@
-"""Areas: the memory that the card (or, without one, the kernel) puts payload into.
+"""Areas: the memory that the NIC (or, without one, the kernel) puts payload into.
 
 An area is cut into buffers (*niovs*) of ``rx_buf_len`` bytes each, a page unless
 asked otherwise. A completion names a place in it by ``off``: the area's token in
@@ -14,22 +14,18 @@ import fcntl
 import os
 import struct
 import warnings
-import weakref
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pyzcrx._ffi import check, lib
-from pyzcrx._lease import Span
+from pyzcrx._lease import Descriptor, Span
 from pyzcrx.checked import MOST_FD, integer
-from pyzcrx.claims import Claim, claimed
+from pyzcrx.claims import Claim, Closable, claimed
 from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
 from pyzcrx.leaving import leave
 from pyzcrx.meanings import kernel_error
 from pyzcrx.memory import PAGE, Extent, Mapping
-
-if TYPE_CHECKING:
-    from pyzcrx.ring import RingCore
 
 HugePages = Literal["2M", "1G", "thp", "none"]
 
@@ -60,7 +56,7 @@ def _announce(size_bytes: int, huge: str, error: KernelError) -> None:
     pages = size_bytes >> _HUGE_SHIFT[huge]
     warnings.warn(
         f"no {pages} huge pages of {huge} are free (errno {error.errno}): the area has smaller "
-        "ones; set vm.nr_hugepages to mend it",
+        "ones; set vm.nr_hugepages to fix it",
         FallbackWarning,
         stacklevel=3,
     )
@@ -95,8 +91,8 @@ class Area:
 
     Sizes are in bytes, multiples of the page (of the huge page, with *huge*).
     An area serves one ifq at a time, and no second one while Buffers or views of what the
-    first received are out (:class:`pyzcrx.AreaInUse`). Safe to read from any thread. A forked
-    child sees zeroes.
+    first received are out (:class:`~pyzcrx.errors.AreaInUse`). Safe to read from any thread.
+    A forked child sees zeroes.
     """
 
     def __init__(
@@ -110,13 +106,10 @@ class Area:
         self.size_bytes = mapping.size_bytes
         self.page_bytes = integer("page_bytes", page_bytes, 1, _LIMIT)
         """Size of the pages it really has; what was asked for may not be there."""
-        self.fd = -1
-        """The memfd or dmabuf behind it, or -1; closed with the area."""
-        self._finalizer: weakref.finalize[[int], Area] | None = None
-        if fd >= 0:
-            self._own(fd)
+        self._file = Descriptor(fd, adopt=True) if fd >= 0 else None
+        self._shown: Descriptor | None = None
         self.dmabuf = dmabuf
-        """Whether it is a dmabuf: only a card can write it, the kernel cannot copy into it."""
+        """Whether it is a dmabuf: only a NIC can write it, the kernel cannot copy into it."""
         self.token: int | None = None
         """What the kernel puts into the top bits of ``off`` while registered."""
 
@@ -125,7 +118,7 @@ class Area:
         """Private memory.
 
         huge: None takes transparent huge pages where the kernel has them and the area
-        is as large as one: all of it will be pinned anyway, and a card needs fewer
+        is as large as one: all of it will be pinned anyway, and a NIC needs fewer
         mappings. ``"thp"`` warns where there are none, ``"2M"`` and ``"1G"`` take pages
         from the system's pool and fall back on transparent ones where that has too few,
         each with a :class:`FallbackWarning`; ``"none"`` asks for nothing.
@@ -170,17 +163,17 @@ class Area:
     def udmabuf(cls, size_bytes: int) -> Area:
         """A dmabuf over a memfd, by /dev/udmabuf: device memory's stand-in.
 
-        Raises BadArgument (size), NotPermitted (EPERM), NotSupported (ENODEV: no
-        CONFIG_UDMABUF), NoMemory.
+        Raises BadArgument (size), NotPermitted (EACCES), NotSupported (ENOENT: no
+        CONFIG_UDMABUF), InvalidRequest (EINVAL: beyond udmabuf's size limit), NoMemory.
         Kernel: ``drivers/dma-buf/udmabuf.c:udmabuf_create()``.
         """
         memory = cls._of_memfd(_checked(size_bytes, PAGE), 0)
         try:
-            dmabuf_fd = _udmabuf(memory.fd, size_bytes)
+            dmabuf_fd = _udmabuf(memory.file, size_bytes)
         except OSError as error:
             memory.close()
             raise kernel_error(error.errno or 0, "create udmabuf") from None
-        memory._own(dmabuf_fd)
+        memory._file = Descriptor(dmabuf_fd, adopt=True)
         memory.dmabuf = True
         return memory
 
@@ -222,13 +215,6 @@ class Area:
             check(-(error.errno or 0), "size memfd")
             raise
 
-    def _own(self, fd: int) -> None:
-        """Close *fd* at the end, in place of the one before, which is closed now."""
-        if self._finalizer is not None:
-            self._finalizer()
-        self.fd = fd
-        self._finalizer = weakref.finalize(self, os.close, fd)
-
     def _open(self) -> Mapping:
         if self._mapping is None:
             raise ClosedError("the area was closed")
@@ -237,6 +223,24 @@ class Area:
     @property
     def closed(self) -> bool:
         return self._mapping is None
+
+    @property
+    def fd(self) -> int:
+        """A descriptor of the memfd or dmabuf behind it, or -1; closed with the area.
+
+        A duplicate: what you do to its number does not reach the area's own. A forked child
+        inherits it.
+        """
+        if self._file is None or self._file.number < 0:
+            return -1
+        if self._shown is None:
+            self._shown = Descriptor(os.dup(self._file.number), adopt=True, inherit=True)
+        return self._shown.number
+
+    @property
+    def file(self) -> int:
+        """The area's own descriptor of the memfd or dmabuf, or -1."""
+        return -1 if self._file is None else self._file.number
 
     @property
     def span(self) -> Span:
@@ -254,12 +258,12 @@ class Area:
         """
         return self._open().view
 
-    def claimed(self, ring: RingCore) -> AbstractContextManager[Claim]:
+    def claimed(self, ring: Closable) -> AbstractContextManager[Claim]:
         """Its memory, for a registration with *ring* within the block. Raises AreaInUse."""
         mapping = self._open()
         extents = list(mapping.extents)
         if self.dmabuf:
-            extents.append(Extent.of_file(self.fd, 0, self.size_bytes))
+            extents.append(Extent.of_file(self.file, 0, self.size_bytes))
         return claimed(ring, mapping.span, extents)
 
     def close(self) -> None:
@@ -268,9 +272,9 @@ class Area:
             return
         self._mapping.close()
         self._mapping = None
-        if self._finalizer is not None:
-            self._finalizer()
-            self.fd = -1
+        for descriptor in (self._file, self._shown):
+            if descriptor is not None:
+                descriptor.close()
 
     def __enter__(self) -> Self:
         return self

@@ -11,17 +11,14 @@ backs several completions. The counters are kept anyway; only asking costs somet
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from pyzcrx.errors import AccountsDoNotBalance
-from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK
+from pyzcrx._lease import Account
+from pyzcrx.columns import TAKEN
+from pyzcrx.errors import AccountingError
+from pyzcrx.refill import RefillQueue
+from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, RingCore
 from pyzcrx.uapi import CqeFlag
-
-if TYPE_CHECKING:
-    from pyzcrx.ifq import Ifq
-
-TAKEN = (1 << 64) - 1
-"""What stands in ``offs`` for an entry that was taken as a Buffer."""
 
 _MODULO = 1 << 32
 
@@ -48,7 +45,18 @@ class Audit:
     """Of those given back, by the garbage collector."""
 
 
-def audit(ifq: Ifq) -> Audit:
+class Audited(Protocol):
+    """An ifq, as the auditor sees it."""
+
+    account: Account
+    rq: RefillQueue
+    token: int
+
+    @property
+    def ring(self) -> RingCore: ...
+
+
+def audit(ifq: Audited) -> Audit:
     """Count, and compare; see :meth:`Ifq.audit`."""
     ring, rq = ifq.ring, ifq.rq
     ring.finish_turn()
@@ -71,15 +79,15 @@ def audit(ifq: Ifq) -> Audit:
         ("pushed = the refill queue's tail", pushed % _MODULO, rq.tail),
     ):
         if left != right:
-            raise AccountsDoNotBalance(f"{what}: {left} is not {right} ({found})")
+            raise AccountingError(f"{what}: {left} is not {right} ({found})")
     if in_rq > rq.entries:
-        raise AccountsDoNotBalance(
+        raise AccountingError(
             f"the refill queue's head is beyond its tail: {rq.head} of {rq.tail} ({found})"
         )
     return found
 
 
-def _in_cq(ifq: Ifq) -> int:
+def _in_cq(ifq: Audited) -> int:
     ring = ifq.ring
     head, tail = ring.cq_head, ring.cq_tail
     if head == tail:
@@ -93,7 +101,7 @@ def _in_cq(ifq: Ifq) -> int:
     return n
 
 
-def _in_batch(ifq: Ifq) -> int:
+def _in_batch(ifq: Audited) -> int:
     columns = ifq.ring.columns
     mask = TOKEN_RECEIVE | TOKEN_SLOT_MASK
     pairs = zip(columns.tokens[: columns.n_data], columns.offs[: columns.n_data], strict=True)

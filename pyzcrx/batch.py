@@ -8,21 +8,17 @@ bytes from being given back, and everything ends with the ring's next turn.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from pyzcrx._lease import give_back
-from pyzcrx.audit import TAKEN
+from pyzcrx._lease import Span, give_back
 from pyzcrx.buffer import Buffer
+from pyzcrx.columns import TAKEN
 from pyzcrx.debug import BatchWatch, poison
 from pyzcrx.errors import BadArgument, ClosedError, DoubleRelease
 from pyzcrx.events import Event
 from pyzcrx.receive import Request
-from pyzcrx.ring import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT
+from pyzcrx.ring import RingCore
 from pyzcrx.uapi import OFFSET_MASK
-
-if TYPE_CHECKING:
-    from pyzcrx._lease import Span
-    from pyzcrx.loop import Ring
 
 
 class Run(NamedTuple):
@@ -57,7 +53,7 @@ class Batch:
         "size_bytes",
     )
 
-    def __init__(self, ring: Ring, events: list[Event]) -> None:
+    def __init__(self, ring: RingCore, events: list[Event]) -> None:
         """Use :meth:`pyzcrx.Ring.wait`."""
         columns = ring.columns
         self._ring = ring
@@ -108,7 +104,7 @@ class Batch:
         if self._watch is not None:
             off, length = columns.offs[i], columns.lengths[i]
             look = request.ifq.look(off, length)
-            return self._watch.view(cast("Span", look.obj), off & OFFSET_MASK, length)
+            return self._watch.view(cast(Span, look.obj), off & OFFSET_MASK, length)
         return request.ifq.look(columns.offs[i], columns.lengths[i])
 
     def buffer(self, request: Request, i: int) -> Buffer:
@@ -148,13 +144,14 @@ class Batch:
         ring.looked_at = None
 
     def _poison(self) -> None:
-        """Debug mode: make whoever still reads notice."""
+        """Debug mode: overwrite the bytes, so that whoever still reads sees it."""
         columns = self._ring.columns
-        for i, off in enumerate(self.offs):
-            if off != TAKEN:
-                slot = (columns.tokens[i] & TOKEN_SLOT_MASK) >> TOKEN_SLOT_SHIFT
-                memory, at = self._ring.ifqs[slot].locate(off, columns.lengths[i])
-                poison(memory, at, columns.lengths[i])
+        for run in self.runs():
+            for i in range(run.start, run.stop):
+                off, length = columns.offs[i], columns.lengths[i]
+                if off != TAKEN:
+                    memory, at = run.request.ifq.locate(off, length)
+                    poison(memory, at, length)
 
     def expire(self) -> None:
         """The next turn begins."""

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from pyzcrx._lease import Lease
-from pyzcrx.errors import DoubleRelease, ForkedChild, ViewsAlive
+from pyzcrx.errors import BufferInUse, DoubleRelease, ForkedChild
 
 
 class Buffer(Lease):
@@ -47,7 +47,7 @@ class Buffer(Lease):
         if verdict == 3:
             raise ForkedChild("the buffer belongs to the parent process")
         if verdict == 1:
-            raise ViewsAlive(
+            raise BufferInUse(
                 f"{self.exports} views of the buffer live; drop them (memoryview.release(), del) "
                 "before its release, or use 'with' on the buffer, which waits for them"
                 f"{self.story()}"

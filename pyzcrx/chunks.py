@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import re
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeAlias
 
-from pyzcrx._lease import Span
+from pyzcrx._lease import Data, Span
 from pyzcrx.buffer import Buffer
 from pyzcrx.errors import BadArgument, ZcrxError
-from pyzcrx.events import Data, End, Event, Failed
+from pyzcrx.outcomes import End, Failed, Limit
+
+Event: TypeAlias = Data[Any, Buffer] | End[Any] | Limit[Any] | Failed[Any]
+"""What a request brings."""
 
 
 class Part(Span):
@@ -61,7 +64,7 @@ class Chunks:
     """What arrived and was not read. Not for several threads at a time."""
 
     def __init__(self) -> None:
-        self.incoming: list[Event] = []
+        self.incoming: list[Any] = []
         """Events of the connection, in order; append them here."""
         self.most_buffers = 1 << 62
         """With more, :meth:`relieve` copies them out of the area."""

@@ -21,7 +21,9 @@ _claims: list[Claim] = []
 """In the order in which they were made: of two, the first has the memory."""
 
 
-class _Ring(Protocol):
+class Closable(Protocol):
+    """A ring, as a claim sees it."""
+
     @property
     def closed(self) -> bool: ...
 
@@ -29,7 +31,7 @@ class _Ring(Protocol):
 class Claim:
     """One registration's, on the memory of one area; keeps neither it nor the ring."""
 
-    def __init__(self, ring: _Ring, span: Span, extents: Sequence[Extent]) -> None:
+    def __init__(self, ring: Closable, span: Span, extents: Sequence[Extent]) -> None:
         """Use :func:`claimed`."""
         self._ring = weakref.ref(ring)
         self._span = weakref.ref(span)
@@ -67,7 +69,7 @@ class Claim:
 
 
 @contextmanager
-def claimed(ring: _Ring, span: Span, extents: Sequence[Extent]) -> Iterator[Claim]:
+def claimed(ring: Closable, span: Span, extents: Sequence[Extent]) -> Iterator[Claim]:
     """The memory, for a registration within the block; given up where that fails.
 
     Raises AreaInUse.

@@ -17,6 +17,10 @@ _COUNTS_AT = ffi.offsetof("struct pz_columns", "n_data")
 _COUNTS_BYTES = ffi.sizeof("struct pz_columns") - _COUNTS_AT
 
 
+TAKEN = (1 << 64) - 1
+"""What stands in ``offs`` for an entry that was taken as a Buffer."""
+
+
 class Columns:
     """What one turn drained, column by column; overwritten by the next turn.
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 import os
 import warnings
 import weakref
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-from pyzcrx._lease import Account, Span
+from pyzcrx._lease import Account, Data, Span
 from pyzcrx.buffer import Buffer
 from pyzcrx.caller import caller
 from pyzcrx.errors import LeakWarning
-from pyzcrx.events import Data
 
-if TYPE_CHECKING:
-    from pyzcrx.receive import Request
+R = TypeVar("R")
 
 POISON = 0xA5
 """What released memory holds."""
@@ -62,7 +60,7 @@ class DebugBuffer(Buffer):
             )
 
 
-def data(request: Request, buffer: Buffer) -> Data:
+def data(request: R, buffer: Buffer) -> Data[R, Buffer]:
     """A Data event, its buffer marked with the line that asked for it."""
     assert isinstance(buffer, DebugBuffer)
     buffer.leased_at = caller()

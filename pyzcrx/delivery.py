@@ -7,13 +7,10 @@ inboxes of all, so no stream loses what another one's turn brought.
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
 
 from pyzcrx.chunks import Chunks
-
-if TYPE_CHECKING:
-    from pyzcrx.events import Event
-    from pyzcrx.receive import Request
+from pyzcrx.events import Event
+from pyzcrx.receive import Request
 
 
 class Delivery:

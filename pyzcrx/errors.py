@@ -10,11 +10,11 @@
     |   +-- BadArgument (ValueError)
     |   |   +-- AreaInUse
     |   +-- DoubleRelease (RuntimeError)
-    |   +-- ViewsAlive (BufferError)
-    +-- KernelError (OSError)      errno, operation, cause and mend
+    |   +-- BufferInUse (BufferError)
+    +-- KernelError (OSError)      errno, operation, cause and hint
     |   +-- NotPermitted (PermissionError)    EPERM
     |   +-- NotSupported                      EOPNOTSUPP, ENOSYS, EINVAL of old kernels
-    |   +-- BadRequest                        EINVAL
+    |   +-- InvalidRequest                    EINVAL
     |   +-- QueueBound                        EEXIST
     |   +-- QueueBusy                         EBUSY
     |   +-- OutOfRange                        ERANGE
@@ -31,18 +31,18 @@
     |       +-- AreaExhausted                 ENOMEM
     |       +-- Cancelled                     ECANCELED
     |       +-- InterfaceGone                 ENODEV
-    +-- CardError                  a card that is not, or not to be, set up (pyzcrx.nic)
-    |   +-- CardUnfit                     it cannot do what zcrx needs
-    |   +-- CardBusy                      somebody else has what zcrx needs
+    +-- NicError                   a NIC that is not, or not to be, set up (pyzcrx.nic)
+    |   +-- NicUnsupported                it cannot do what zcrx needs
+    |   +-- NicBusy                       somebody else has what zcrx needs
     |   +-- RuleExists                    a rule catches the flow already
-    |   +-- CatchesStrangers              the rule would take other programs' data
+    |   +-- RuleTooBroad                  the rule would take other programs' data
     |   +-- SetupFailed                   a setting did not hold
     |   +-- RestoreFailed                 something could not be put back
     |   +-- JournalError                  /run/pyzcrx is not safe, or a journal damaged
     +-- IncompleteRead (EOFError)  the stream ended before what was asked for
     +-- UrgentDataLost             a stream that ended behind an urgent byte
     +-- CorruptRing                shared memory holds what the kernel never writes
-    +-- AccountsDoNotBalance       a reference is in no place, or in two
+    +-- AccountingError            a reference is in no place, or in two
     +-- AreaHeld                   pressure="raise": more is held than the area can spare
 
 """
@@ -52,10 +52,7 @@ from __future__ import annotations
 import errno as _errno
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pyzcrx.holders import Held
+from typing import Any
 
 # Two errnos share a number; the kernel's sources say EOPNOTSUPP and EAGAIN.
 _NAMES = dict(_errno.errorcode) | {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAIN: "EAGAIN"}
@@ -103,36 +100,36 @@ class DoubleRelease(UsageError, RuntimeError):
     """
 
 
-class ViewsAlive(UsageError, BufferError):
+class BufferInUse(UsageError, BufferError):
     """A view, slice or array of the buffer still lives."""
 
 
 class KernelError(ZcrxError, OSError):
     """A system call or request failed.
 
-    Attributes: ``errno``; ``operation``, what was tried; ``cause`` and ``mend``,
+    Attributes: ``errno``; ``operation``, what was tried; ``cause`` and ``hint``,
     what it most likely means and what to do about it; ``extack``, the kernel's own
     words where netlink brought some.
     """
 
     def __init__(
-        self, errno: int, operation: str, cause: str = "", mend: str = "", extack: str = ""
+        self, errno: int, operation: str, cause: str = "", hint: str = "", extack: str = ""
     ) -> None:
         name = errno_name(errno)
         text = f"{operation}: {name}: {cause or extack or os.strerror(errno)}"
         if cause and extack:
             text += f' (the kernel says: "{extack}")'
-        super().__init__(errno, f"{text}; {mend}" if mend else text)
+        super().__init__(errno, f"{text}; {hint}" if hint else text)
         self.operation = operation
         self.cause = cause
-        self.mend = mend
+        self.hint = hint
         self.extack = extack
 
     def __str__(self) -> str:
         return str(self.strerror)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.errno, self.operation, self.cause, self.mend, self.extack)
+        return type(self), (self.errno, self.operation, self.cause, self.hint, self.extack)
 
 
 class NotPermitted(KernelError, PermissionError):
@@ -140,11 +137,11 @@ class NotPermitted(KernelError, PermissionError):
 
 
 class NotSupported(KernelError):
-    """This kernel, driver or card cannot do it."""
+    """This kernel, driver or NIC cannot do it."""
 
 
-class BadRequest(KernelError):
-    """EINVAL: the kernel refused the arguments or the state of the card."""
+class InvalidRequest(KernelError):
+    """EINVAL: the kernel refused the arguments or the state of the NIC."""
 
 
 class QueueBound(KernelError):
@@ -176,7 +173,7 @@ class BadAreaMemory(KernelError):
 
 
 class RuleTableFull(KernelError):
-    """ENOSPC: the card has no room for another steering rule."""
+    """ENOSPC: the NIC has no room for another steering rule."""
 
 
 class ReceiveError(KernelError):
@@ -208,46 +205,46 @@ class Cancelled(ReceiveError):
 
 
 class InterfaceGone(ReceiveError):
-    """ENODEV: the card was taken away (unbind, unplug, driver unloaded) while bound."""
+    """ENODEV: the NIC was taken away (unbind, unplug, driver unloaded) while bound."""
 
 
-class CardError(ZcrxError):
-    """Attributes: ``cause`` and ``mend``, what is wrong and what to do about it."""
+class NicError(ZcrxError):
+    """Attributes: ``cause`` and ``hint``, what is wrong and what to do about it."""
 
-    def __init__(self, cause: str, mend: str = "") -> None:
-        super().__init__(f"{cause}; {mend}" if mend else cause)
+    def __init__(self, cause: str, hint: str = "") -> None:
+        super().__init__(f"{cause}; {hint}" if hint else cause)
         self.cause = cause
-        self.mend = mend
+        self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.cause, self.mend)
+        return type(self), (self.cause, self.hint)
 
 
-class CardUnfit(CardError):
-    """The card, its driver or its state lacks something zcrx needs."""
+class NicUnsupported(NicError):
+    """The NIC, its driver or its state lacks something zcrx needs."""
 
 
-class CardBusy(CardError):
+class NicBusy(NicError):
     """XDP, AF_XDP, another zcrx program or a lease has what was asked for."""
 
 
-class RuleExists(CardError):
-    """The card has a rule for this flow already."""
+class RuleExists(NicError):
+    """The NIC has a rule for this flow already."""
 
 
-class CatchesStrangers(CardError):
+class RuleTooBroad(NicError):
     """The rule would take data from sockets of other programs."""
 
 
-class SetupFailed(CardError):
+class SetupFailed(NicError):
     """A setting was taken and did not hold; everything was put back."""
 
 
-class RestoreFailed(CardError):
+class RestoreFailed(NicError):
     """Something could not be put back; its journal stays for another try."""
 
 
-class JournalError(CardError):
+class JournalError(NicError):
     """The folder of journals is not safe to use, or a journal is damaged."""
 
 
@@ -289,14 +286,14 @@ class CorruptRing(ZcrxError):
     """Shared ring memory holds a value that the kernel never writes."""
 
 
-class AccountsDoNotBalance(ZcrxError):
+class AccountingError(ZcrxError):
     """A reference is in no place, or in two: a bug of pyzcrx, or a ring written by others."""
 
 
 class AreaHeld(ZcrxError):
     """``pressure="raise"``: the consumer holds more of the area than it can spare.
 
-    ``holders``: the buffers held longest (:class:`pyzcrx.Holder`). ``by_request``: what
+    ``holders``: the buffers held longest (:class:`pyzcrx.holders.Holder`). ``by_request``: what
     each request's buffers amount to, those with most bytes first
     (:class:`pyzcrx.holders.Held`). Release some and go on: nothing was lost, and the next
     turn checks again. After it the next turn goes on if sends are in flight, since only
@@ -304,7 +301,10 @@ class AreaHeld(ZcrxError):
     """
 
     def __init__(
-        self, text: str, holders: Sequence[object] = (), by_request: Sequence[Held] = ()
+        self,
+        text: str,
+        holders: Sequence[object] = (),
+        by_request: Sequence[Any] = (),
     ) -> None:
         super().__init__(text)
         self.holders = holders

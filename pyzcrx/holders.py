@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from pyzcrx.ifq import Ifq
-    from pyzcrx.receive import Request
+from pyzcrx._lease import Account
+from pyzcrx.receive import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,16 @@ class Held(NamedTuple):
     size_bytes: int
 
 
-def holders(ifq: Ifq, most: int) -> list[Holder]:
+class Holding(Protocol):
+    """An ifq, as what counts its buffers sees it."""
+
+    account: Account
+
+    def request(self, token: int, /) -> Request | None:
+        """The request of that token, while anybody knows it."""
+
+
+def holders(ifq: Holding, most: int) -> list[Holder]:
     """The buffers that are out longest, first things first."""
     now = time.monotonic_ns()
     return [
@@ -52,7 +60,7 @@ def holders(ifq: Ifq, most: int) -> list[Holder]:
     ]
 
 
-def held_by_request(ifq: Ifq, *, copies: bool = True) -> list[Held]:
+def held_by_request(ifq: Holding, *, copies: bool = True) -> list[Held]:
     """By request, those that hold most bytes first; with or without copies."""
     sums: dict[int, tuple[int, int]] = {}
     for lease in ifq.account.oldest(-1):

@@ -9,10 +9,8 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-import threading
 import time
 import weakref
-from collections import deque
 from contextlib import suppress
 from typing import cast
 
@@ -20,17 +18,18 @@ from pyzcrx import bound, debug
 from pyzcrx._ffi import check, ffi, lib
 from pyzcrx._lease import Account, Span
 from pyzcrx.area import Area
-from pyzcrx.audit import TAKEN, Audit, audit
+from pyzcrx.audit import Audit, audit
 from pyzcrx.buffer import Buffer
 from pyzcrx.caller import caller
 from pyzcrx.checked import MOST_BYTES, integer, number_of
+from pyzcrx.columns import TAKEN
 from pyzcrx.descriptor import hold
 from pyzcrx.errors import (
     BadArgument,
-    BadRequest,
     ClosedError,
     CorruptRing,
     DoubleRelease,
+    InvalidRequest,
     KernelError,
     NotPermitted,
 )
@@ -39,8 +38,7 @@ from pyzcrx.holders import Holder, holders
 from pyzcrx.meanings import kernel_error
 from pyzcrx.notices import Notices
 from pyzcrx.pressure import Pressure
-from pyzcrx.protocol import FRUITLESS_FLUSHES
-from pyzcrx.receive import Request, checked_limit
+from pyzcrx.receive import Request, State, checked_limit
 from pyzcrx.registration import Wanted, add_area, interface_gone, register
 from pyzcrx.relief import Relief
 from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
@@ -48,10 +46,8 @@ from pyzcrx.stats import ReceiverStats
 from pyzcrx.stream import Stream, Turning
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp, EventType
 from pyzcrx.urgent import drop_urgent
+from pyzcrx.waiting import SHORT_NS, Waiting
 
-_SHORT_WAIT_NS = 1_000_000
-_HOPELESS_NS = 1_000_000_000
-"""How long all of the area may be out, with nothing else going on, before requests fail."""
 _MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
 
 
@@ -79,7 +75,7 @@ class Ifq:
         self.slot = slot
         self.token = TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT
         """What the tokens of its requests have in common."""
-        self.interface = wanted.interface and wanted.interface.name
+        self.interface = None if wanted.interface is None else wanted.interface.name
         """The primary name that it had then; None: NODEV."""
         self.ifindex = wanted.if_idx
         """What it goes by, as a name may change; 0: NODEV."""
@@ -112,15 +108,10 @@ class Ifq:
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self._act_at = self.flush_at or self.rq_entries + 1
         """Entries in the refill queue that something is to be done about."""
-        self._starved: deque[Request] = deque()
-        self._postponed: deque[Request] = deque()
-        self._given_seen = 0
-        self._given_ns = 0
-        self._taken_seen = 0
-        self._hopes = self._hoped_ns = 0
+        self.waiting = Waiting(ring, self.account)
         self._closed = False
         self.gone: KernelError | None = None
-        """InterfaceGone, once the card was taken away: nothing will be received any more."""
+        """InterfaceGone, once the NIC was taken away: nothing will be received any more."""
         self._stats = ReceiverStats()
         self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
         self.relief = Relief(self, pressure)
@@ -128,7 +119,7 @@ class Ifq:
 
     @property
     def nodev(self) -> bool:
-        """Whether there is no card, so that the kernel copies."""
+        """Whether there is no NIC, so that the kernel copies."""
         return self.interface is None
 
     @property
@@ -151,7 +142,7 @@ class Ifq:
 
         Of the same kind (memory or dmabuf) as the first, and fit for its rx_buf_len.
 
-        Raises AreaInUse, NotSupported (EOPNOTSUPP: before Linux 7.3), BadRequest
+        Raises AreaInUse, NotSupported (EOPNOTSUPP: before Linux 7.3), InvalidRequest
         (EINVAL), OutOfRange (ERANGE), NoMemory, BadAreaMemory (EFAULT), InterfaceGone.
         Kernel: ``io_uring/zcrx.c:zcrx_ctrl_add_area()`` (7.3).
         """
@@ -173,7 +164,7 @@ class Ifq:
         The request holds a descriptor of its own until it is over: closing *sock* before
         that closes no connection, and the peer sees no FIN. Cancel the request first, or
         shut the socket down. Sets SO_OOBINLINE on it, so that lost urgent data is noticed;
-        on a card, a process that may has it dropped (:mod:`pyzcrx.urgent`). At most one
+        on a NIC, a process that may has it dropped (:mod:`pyzcrx.urgent`). At most one
         request a socket.
 
         Raises BadArgument (limit), NotTcp (EPROTONOSUPPORT, ENOTSOCK),
@@ -208,7 +199,7 @@ class Ifq:
         request = self._request(sock, None, None)
         request.put_off()
         # Streams are made of a Ring, which is above: it is all that users can have.
-        stream = Stream(cast("Turning", self.ring), request, sock, room, timeout)
+        stream = Stream(cast("Turning", self.ring), request, sock, room, self.rx_buf_len, timeout)
         self._stats.connections += 1
         return stream
 
@@ -329,46 +320,29 @@ class Ifq:
 
     # -- requests that wait -----------------------------------------------------
 
-    def postpone(self, request: Request) -> None:
-        """Arm it again once the ring's overflow list is empty."""
-        self._stats.rearms += 1
-        self._postponed.append(request)
-
-    def starve(self, request: Request) -> None:
-        """Arm it again once the area has free buffers."""
-        if not self._starved:
-            self._given_ns = time.monotonic_ns()
-        self._stats.rearms += 1
-        self._stats.alloc_failures += 1
-        self._starved.append(request)
+    def wait(self, request: Request, state: State) -> None:
+        """*request* is not armed until what *state* says."""
+        self._stats.rearms += state is not State.PAUSED
+        self._stats.alloc_failures += state is State.STARVED
+        self.waiting.add(request, state)
 
     @property
     def parked(self) -> int:
-        return len(self._starved) + len(self._postponed) + len(self.relief.paused)
+        return len(self.waiting)
 
     @property
-    def patience_ns(self) -> int:
-        if self._postponed:
-            return 0
-        # Another thread may release, and wakes nobody; and without FLUSH_RQ the
-        # kernel looks at a full queue in its own time.
-        if self._starved or self.account.count:
-            return _SHORT_WAIT_NS
-        waits = [self.relief.patience_ns, self.notices.patience_ns]
+    def wait_ns(self) -> int:
+        waits = [self.waiting.wait_ns, self.relief.wait_ns, self.notices.wait_ns]
+        if self.account.count:  # without FLUSH_RQ the kernel reads a full queue in its own time
+            waits.append(SHORT_NS)
         return min((ns for ns in waits if ns >= 0), default=-1)
 
     def settle(self) -> int:
-        account, relief = self.account, self.relief
+        account, relief, waiting = self.account, self.relief, self.waiting
         # Read first: what other threads give while we push is for the next turn.
-        given = account.given if self._starved else 0
+        given = account.given if waiting.starved else 0
         if account.settle(self._act_at, relief.most):
-            if not (
-                self.notices.fired
-                or self._starved
-                or self._postponed
-                or relief.paused
-                or relief.narrowed
-            ):
+            if not (self.notices.fired or waiting or relief.narrowed):
                 return -1
         else:
             self.give_back()
@@ -378,88 +352,15 @@ class Ifq:
             self.notices.settle()
         if account.leased > relief.most or account.copies_bytes or relief.slowed:
             relief.settle()
-        if self._starved:
-            self._feed_starved(given)
-        if self._postponed and not self.ring.overflowed:
-            self._arm_postponed()
-        return self.patience_ns
-
-    def _feed_starved(self, given: int) -> None:
-        """As many as buffers came back, first come first served.
-
-        More would only meet ENOMEM again, each at the price of a request.
-        """
-        self.flush()
-        came_back = given - self._given_seen
-        if came_back:
-            self._given_seen = given
-            self._given_ns = time.monotonic_ns()
-        armed = 0
-        for _ in range(len(self._starved)):
-            request = self._starved[0]
-            if request.stopping:
-                self.ring.post(request.give_up(errno.ECANCELED))
-            elif armed < came_back or request.protocol.worth_another_flush:
-                armed += 1
-                request.arm()
-            else:
-                self._starved.append(request)
-            del self._starved[0]
-        if self._starved and not armed and self.account.leased == 0 and not self._given_since():
-            self._hope()
-
-    def _hope(self) -> None:
-        """Nothing is out and nothing came back since we looked.
-
-        Its ENOMEM may be older than what came back last, so arm the first again; when
-        that brings nothing to anybody, nothing will come.
-        """
-        taken = self.account.taken
-        if self.ring.overflowed or self._postponed:
-            return  # what is out waits there, or goes to who could not use it yet
-        now_ns = time.monotonic_ns()
-        if now_ns - self._hoped_ns < _SHORT_WAIT_NS:
-            return  # turns that do not wait leave the kernel no time to take back what it was given
-        self._hoped_ns = now_ns
-        if taken != self._taken_seen:
-            self._taken_seen, self._hopes = taken, 0
-        if self._hopes >= FRUITLESS_FLUSHES:
-            self._fail_starved()
-            return
-        self._hopes += 1
-        self._starved[0].arm()
-        del self._starved[0]
+        if waiting.starved:
+            self.flush()
+            waiting.go_on_starved(given)
+        if waiting.postponed:
+            waiting.go_on_postponed()
+        return self.wait_ns
 
     def abandon(self) -> None:
-        # Another thread may still release, and gets a while; or has since we looked.
-        alone = threading.active_count() == 1
-        if alone:
-            self.relief.give_up()
-        if self._given_since():
-            return
-        if alone or time.monotonic_ns() - self._given_ns > _HOPELESS_NS:
-            self._fail_starved()
-
-    def _given_since(self) -> bool:
-        """Whether buffers came back, from any thread, since starved requests were fed."""
-        return self.account.given != self._given_seen
-
-    def _fail_starved(self) -> None:
-        while self._starved:
-            self.ring.post(self._starved[0].give_up(errno.ENOMEM))
-            del self._starved[0]
-
-    def _arm_postponed(self) -> None:
-        """A few at a time: all at once would overflow the completion queue again."""
-        for _ in range(max(1, self.ring.columns.capacity // 4)):
-            if not self._postponed:
-                break
-            request = self._postponed[0]
-            if request.stopping:
-                self.ring.post(request.give_up(errno.ECANCELED))
-            else:
-                request.arm()
-            del self._postponed[0]
+        self.waiting.abandon()
 
     def check_interface(self) -> None:
         """Some link has gone: if it was ours, every request fails with InterfaceGone."""
@@ -467,8 +368,7 @@ class Ifq:
             return
         where = f"{self.interface}, queue {self.rx_queue}"
         self.gone = kernel_error(errno.ENODEV, "receive", where)
-        paused = [request for request, _ in self.relief.paused]
-        for request in (*self.ring.operations(), *self._starved, *self._postponed, *paused):
+        for request in (*self.ring.operations(), *self.waiting.requests()):
             if isinstance(request, Request) and request.ifq is self:
                 request.cancel()
 
@@ -503,7 +403,7 @@ class Ifq:
         """Where every reference is: each in exactly one place.
 
         Owner thread only; costs a look at every completion that was not dealt with.
-        Raises AccountsDoNotBalance, CorruptRing, ClosedError.
+        Raises AccountingError, CorruptRing, ClosedError.
         """
         self._check_usable()
         return audit(self)
@@ -521,8 +421,8 @@ class Ifq:
         ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.ARM_EVENT})
         ctrl.payload[0] = kind
         # EINVAL: it is armed already.
-        with suppress(BadRequest):
-            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "arm notice")
+        with suppress(InvalidRequest):
+            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "arm notification")
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -149,7 +149,7 @@ def features(interface: str | int) -> frozenset[str]:
 
 
 def merges_frames(interface: str | int) -> bool:
-    """Whether the card puts several frames of a flow into one buffer."""
+    """Whether the NIC puts several frames of a flow into one buffer."""
     return not features(interface).isdisjoint(_MERGING)
 
 

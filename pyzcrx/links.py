@@ -1,6 +1,6 @@
-"""Notices that a card is gone, since the kernel tells nobody who waits.
+"""Notifications that a NIC is gone, since the kernel tells nobody who waits.
 
-When a card is taken away from a bound queue (unbind, hot-unplug, its driver unloaded),
+When a NIC is taken away from a bound queue (unbind, hot-unplug, its driver unloaded),
 the kernel takes the area from it and leaves the requests as they are: no completion
 comes, and TCP keeps quiet as well (``io_uring/zcrx.c:io_pp_uninstall()``, 7.3). So the
 ring listens to rtnetlink, and when any link goes each ifq asks whether it was its own.
@@ -12,14 +12,11 @@ import errno
 import os
 import socket
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pyzcrx._lease import Descriptor
-from pyzcrx.poll import Poll
-
-if TYPE_CHECKING:
-    from pyzcrx.loop import Ring
+from pyzcrx.poll import Poll, Polling
 
 _RTMGRP_LINK = 1
 _SOL_NETLINK = 270
@@ -30,12 +27,13 @@ _READ_BYTES = 1 << 16
 class Links:
     """An rtnetlink socket that is polled, one of a ring that has bound ifqs.
 
-    Hears of its own network namespace and, with CAP_NET_BROADCAST, of those that a
-    card was moved to from there. Owner thread only.
+    Calls *gone*, a method that it does not keep alive, whenever any link has gone: one of its
+    own network namespace and, with CAP_NET_BROADCAST, of those that a NIC was moved to from
+    there. Owner thread only.
     """
 
-    def __init__(self, ring: Ring) -> None:
-        self._ring = weakref.ref(ring)
+    def __init__(self, ring: Polling, gone: Callable[[], None]) -> None:
+        self._gone = weakref.WeakMethod(gone)
         with socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         ) as sock:
@@ -47,9 +45,9 @@ class Links:
 
     def _heard(self) -> None:
         self._drain()
-        ring = self._ring()
-        for ifq in ring.ifqs if ring is not None else ():
-            ifq.check_interface()
+        gone = self._gone()
+        if gone is not None:
+            gone()
 
     def _drain(self) -> None:
         """What the messages say is of no interest, nor how many were lost."""

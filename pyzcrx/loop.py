@@ -22,7 +22,7 @@ from pyzcrx.columns import COUNTED, FRESH
 from pyzcrx.debug import report_leaks
 from pyzcrx.debug import wanted as debug_wanted
 from pyzcrx.delivery import Delivery
-from pyzcrx.errors import BadRequest, NotSupported, OutOfRange, QueueBound
+from pyzcrx.errors import InvalidRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.events import Accepted, Data, Event
 from pyzcrx.ifq import Ifq
 from pyzcrx.interface import find
@@ -74,12 +74,14 @@ class Ring(RingCore):
                         buf.release()
                     case pyzcrx.End():
                         break
+                    case pyzcrx.Failed(error=error):  # what came before is not all of it
+                        raise error
 
     sq_entries, cq_entries: sizes of the two rings, rounded up to powers of two. A
     CQ that is too small costs speed, never data. gather_us: how many microseconds a
     turn may wait for more while much arrives (Linux 6.12; :mod:`pyzcrx.pace`); 0: never.
-    debug: poison memory that is given
-    back and name the lines that lease buffers; None: as PYZCRX_DEBUG says.
+    debug: poison memory that is given back and name the lines that lease buffers; None: as
+    PYZCRX_DEBUG says.
 
     Belongs to the thread that makes it. Raises NotPermitted (EPERM),
     NotSupported (ENOSYS, EINVAL: before Linux 6.1), NoMemory, BadArgument.
@@ -118,26 +120,26 @@ class Ring(RingCore):
         rq_memory: RqMemory = "user",
         rx_buf_len: int | None = None,
         pressure: Pressure | Policy | None = None,
-        patience: float = 0,
+        timeout: float = 0,
     ) -> Ifq:
         """Bind *area* to one rx queue of *interface*, or, without one, to none (NODEV).
 
         With NODEV the kernel copies what any socket receives into the area: the
-        whole interface without a card, and without its gain.
+        whole interface without a NIC, and without its gain.
 
         interface: its name, an alternative name, or its index.
 
         rq_entries: size of the refill queue, rounded up to a power of two, at
         most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
-        buffer, a power of two from the page up, where the card can; 0: a page; None: as
-        many as the card can, where that pays (:mod:`pyzcrx.rx_buf_len`), else a page.
+        buffer, a power of two from the page up, where the NIC can; 0: a page; None: as
+        many as the NIC can, where that pays (:mod:`pyzcrx.rx_buf_len`), else a page.
         pressure: what to do while little of the area is left (:class:`pyzcrx.Pressure`);
         None: a PressureWarning, once.
-        patience: seconds to try again while the queue is bound; the kernel gives a
+        timeout: seconds to try again while the queue is bound; the kernel gives a
         queue back a moment after its last user went.
 
         Raises the KernelError of each errno (:mod:`pyzcrx.errors`): NotPermitted,
-        BadRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
+        InvalidRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
         NoSuchInterface, ProviderIgnored, NoMemory, BadAreaMemory; BadArgument before the
         kernel is asked, and AreaInUse while another ring has the area's memory or Buffers
         or views of it are out. Nothing stays behind after any of them.
@@ -150,7 +152,7 @@ class Ring(RingCore):
         wanted = Wanted(
             found, rx_queue, rq_entries, rq_memory, 0 if rx_buf_len is None else rx_buf_len
         )
-        until = time.monotonic() + seconds("patience", patience)
+        until = time.monotonic() + seconds("timeout", timeout)
         lengths: tuple[int, ...] = (wanted.rx_buf_len,)
         if rx_buf_len is None:
             lengths = worth_trying(wanted.if_idx or None, area)
@@ -158,7 +160,7 @@ class Ring(RingCore):
             try:
                 ifq = self._register(area, replace(wanted, rx_buf_len=length), relief, until)
                 break
-            except (BadRequest, NotSupported, OutOfRange):
+            except (InvalidRequest, NotSupported, OutOfRange):
                 if length == lengths[-1]:
                     raise
         self.ifqs.append(ifq)
@@ -167,7 +169,7 @@ class Ring(RingCore):
         ifq.relief.warn_if_small()
         if not ifq.nodev and self._links is None:
             with suppress(OSError):  # a sandbox may forbid rtnetlink: then nothing notices
-                self._links = Links(self)
+                self._links = Links(self, self._check_interfaces)
             ifq.check_interface()  # it may have gone before we listened
         return ifq
 
@@ -180,14 +182,18 @@ class Ring(RingCore):
                     raise
                 time.sleep(_BOUND_RETRY_S)
 
+    def _check_interfaces(self) -> None:
+        for ifq in self.ifqs:
+            ifq.check_interface()
+
     def register_napi(
         self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()
     ) -> None:
-        """Poll the card busily for up to so many microseconds (at most 10,000) in every wait.
+        """Poll the NIC busily for up to so many microseconds (at most 10,000) in every wait.
 
         The thread that waits then processes packets itself, on its own CPU. Without
         *napi_ids* the kernel polls those NAPI instances that the ring's sockets are
-        of; with them just those. prefer: the card's interrupt yields to polling,
+        of; with them just those. prefer: the NIC's interrupt yields to polling,
         where its NAPI has gro-flush-timeout and defer-hard-irqs. 0 us ends it.
 
         Raises BadArgument, NotSupported (EINVAL, EOPNOTSUPP).

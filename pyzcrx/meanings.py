@@ -1,4 +1,4 @@
-"""What an errno means, by operation: the one place where it gets class, cause and mend.
+"""What an errno means, by operation: the one place where it gets class, cause and hint.
 
 The kernel gives zcrx registration no text (its extack is NULL), so the errno is all
 there is; the causes below are those of ``io_uring/zcrx.c`` and the drivers (Linux 6.15
@@ -13,9 +13,9 @@ from pyzcrx.card_meanings import CARD_MEANINGS
 from pyzcrx.errors import (
     AreaExhausted,
     BadAreaMemory,
-    BadRequest,
     Cancelled,
     InterfaceGone,
+    InvalidRequest,
     KernelError,
     NoMemory,
     NoSuchInterface,
@@ -69,7 +69,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
     "register ifq": {
         _errno.EPERM: (NotPermitted, "zcrx registration needs CAP_NET_ADMIN", _PRIVILEGE),
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "header split is not explicitly enabled, hds-thresh is not 0, or the driver or "
             "kernel refuses this rx_buf_len or flag",
             _DOCTOR,
@@ -79,7 +79,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "the driver has no zcrx queue operations (or no such queue) or no device that does "
             "DMA, cannot do this rx_buf_len, the queue is leased to another device, or the kernel "
             "was built without CONFIG_IO_URING_ZCRX",
-            "use a card with zcrx support (bnxt, mlx5, gve, fbnic), its link up, or NODEV",
+            "use a NIC with zcrx support (bnxt, mlx5, gve, fbnic), its link up, or NODEV",
         ),
         _errno.EEXIST: (
             QueueBound,
@@ -105,7 +105,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         _errno.ENODATA: (
             ProviderIgnored,
             "the driver ignored the memory provider",
-            "enable header split, update the driver or choose another card",
+            "enable header split, update the driver or choose another NIC",
         ),
         _errno.ENOMEM: (
             NoMemory,
@@ -134,7 +134,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "use Linux 7.3 or newer, or a larger area from the start",
         ),
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the area is of another kind than the first (memory or dmabuf), or the ifq has 1024",
             "make it of the same kind",
         ),
@@ -145,13 +145,13 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         ),
         _errno.ENODEV: (
             InterfaceGone,
-            "the network card was taken away while its queue was bound",
+            "the NIC was taken away while its queue was bound",
             "register again when it is back",
         ),
         _errno.EFAULT: _READ_ONLY,
     },
-    "arm notice": {
-        _errno.EINVAL: (BadRequest, "the notice is armed already", "arm it once it came"),
+    "arm notification": {
+        _errno.EINVAL: (InvalidRequest, "the notification is armed already", "arm it once it came"),
     },
     "drop privileges": {
         _errno.EPERM: (NotPermitted, "only root can become another user", "run as root"),
@@ -161,7 +161,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             NotSupported,
             "this kernel has no busy polling in io_uring (6.9; for chosen NAPI ids 6.13), or no "
             "such NAPI id",
-            "use Linux 6.13 or newer, and the ids of the card's queues (zcrx-nic show)",
+            "use Linux 6.13 or newer, and the ids of the NIC's queues (zcrx-nic show)",
         ),
         _errno.EOPNOTSUPP: (
             NotSupported,
@@ -181,7 +181,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "join the group kvm, or run as root",
         ),
         _errno.EINVAL: (
-            BadRequest,
+            InvalidRequest,
             "the size is beyond udmabuf's limit",
             "raise /sys/module/udmabuf/parameters/size_limit_mb",
         ),
@@ -218,7 +218,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         _errno.ECANCELED: (Cancelled, "the request was cancelled", ""),
         _errno.ENODEV: (
             InterfaceGone,
-            "the network card was taken away while its queue was bound",
+            "the NIC was taken away while its queue was bound",
             "register again when it is back",
         ),
         _errno.EINVAL: (
@@ -272,7 +272,7 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
     "": {
         _errno.EPERM: (NotPermitted, "the kernel does not permit it", _PRIVILEGE),
         _errno.EEXIST: (
-            QueueBound,
+            KernelError,
             "the ring belongs to another thread (IORING_SETUP_SINGLE_ISSUER)",
             "use the ring from the thread that made it",
         ),
@@ -300,13 +300,13 @@ def kernel_error(errno: int, operation: str, subject: str = "", *, extack: str =
     for row in rows:
         meaning = (_MEANINGS.get(row) or CARD_MEANINGS.get(row, {})).get(number)
         if meaning is not None:
-            kind, cause, mend = meaning
+            kind, cause, hint = meaning
             break
     else:
-        kind, cause, mend = (ReceiveError if base == "receive" else KernelError), "", ""
-    return kind(number, f"{operation} ({subject})" if subject else operation, cause, mend, extack)
+        kind, cause, hint = (ReceiveError if base == "receive" else KernelError), "", ""
+    return kind(number, f"{operation} ({subject})" if subject else operation, cause, hint, extack)
 
 
 def meanings() -> dict[str, dict[int, _Meaning]]:
-    """A copy of the table: operation, errno, (class, cause, mend)."""
+    """A copy of the table: operation, errno, (class, cause, hint)."""
     return {operation: dict(row) for operation, row in (*_MEANINGS.items(), *CARD_MEANINGS.items())}

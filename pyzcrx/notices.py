@@ -1,8 +1,8 @@
-"""The kernel's notices of an ifq: ALLOC_FAIL and COPY (Linux 7.3).
+"""The kernel's notifications of an ifq: ALLOC_FAIL and COPY (Linux 7.3).
 
-Each fires once and is silent until it is armed again, one call a notice. A card that
+Each fires once and is silent until it is armed again, one call a notification. A NIC that
 copies would fire at every turn, so arming again waits a while: the counts are of
-notices, not of what they tell of. Without a card neither is asked for: there is no page
+notifications, not of what they tell of. Without a NIC neither is asked for: there is no page
 pool to fail, and everything is copied.
 
 Kernel: ``io_uring/zcrx.c:zcrx_send_notif()``, ``zcrx_arm_notif()`` (7.3).
@@ -19,7 +19,7 @@ REARM_NS = 100_000_000
 
 
 class Notices:
-    """Counts notices by kind; *arm* arms one kind again."""
+    """Counts notifications by kind; *arm* arms one kind again."""
 
     def __init__(self, arm: Callable[[EventType], None]) -> None:
         self._arm = arm
@@ -29,7 +29,7 @@ class Notices:
         self.counts = dict.fromkeys(EventType, 0)
 
     def complete(self, res: int, flags: int) -> None:  # noqa: ARG002
-        """A notice arrived; one of a kind we do not know is left alone."""
+        """A notification arrived; one of a kind we do not know is left alone."""
         if res in self.counts:
             kind = EventType(res)
             if kind not in self.fired:
@@ -40,7 +40,7 @@ class Notices:
         """Nothing to undo."""
 
     @property
-    def patience_ns(self) -> int:
+    def wait_ns(self) -> int:
         """How long until one is to be armed again; -1: none is."""
         if not self.fired:
             return -1

@@ -15,8 +15,8 @@ from pyzcrx.buffer import Buffer
 from pyzcrx.checked import number_of
 from pyzcrx.descriptor import hold
 from pyzcrx.errors import BadArgument
-from pyzcrx.events import Accepted, Event, Failed, Sent
 from pyzcrx.meanings import kernel_error
+from pyzcrx.outcomes import Accepted, Failed, Sent
 from pyzcrx.ring import RingCore
 from pyzcrx.uapi import CqeFlag
 
@@ -68,7 +68,7 @@ class Accept:
         """It accepts no more."""
         self._held.close()
 
-    def complete(self, res: int, flags: int) -> Event | None:
+    def complete(self, res: int, flags: int) -> Accepted[Accept] | Failed[Accept] | None:
         over = not flags & CqeFlag.MORE
         if res < 0 and (self._stopping or -res not in _TRANSIENT):
             return self._failed(res)
@@ -79,7 +79,7 @@ class Accept:
             self._arm()
         return Accepted(self, res) if res >= 0 else None
 
-    def _failed(self, res: int) -> Failed:
+    def _failed(self, res: int) -> Failed[Accept]:
         self._held.close()
         return Failed(self, kernel_error(res, "accept", f"fd {self.fd}"))
 
@@ -194,7 +194,7 @@ class Send:
 
     # Told again from the start if a signal handler raises in it: so what it changes
     # comes last, and a request that was prepared is not prepared twice (csrc/receive.c).
-    def complete(self, res: int, flags: int) -> Event | None:  # noqa: ARG002
+    def complete(self, res: int, flags: int) -> Sent[Send] | Failed[Send] | None:  # noqa: ARG002
         """The completion of one sendmsg, or of the poll after one."""
         if self._polling and res >= 0:
             self._submit(self._taken)

@@ -29,7 +29,7 @@ Mode = Literal["same", "other"]
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """Where a socket's last packet was processed. None: none came, or not by a card."""
+    """Where a socket's last packet was processed. None: none came, or not by a NIC."""
 
     cpu: int | None
     napi_id: int | None

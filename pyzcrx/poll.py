@@ -5,14 +5,22 @@ from __future__ import annotations
 import select
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from pyzcrx._ffi import check, lib
 from pyzcrx._lease import Descriptor
 from pyzcrx.uapi import CqeFlag
 
-if TYPE_CHECKING:
-    from pyzcrx.ring import RingCore
+
+class Polling(Protocol):
+    """A ring, as a poll on it sees it."""
+
+    @property
+    def raw(self) -> Any: ...
+
+    def new_token(self) -> int: ...
+    def watch(self, operation: Poll, token: int, /) -> None: ...
+    def forget(self, token: int, /) -> None: ...
 
 
 class Poll:
@@ -22,13 +30,13 @@ class Poll:
     thread only. Keeps neither the ring open nor the descriptor, which its owner closes.
     """
 
-    def __init__(self, ring: RingCore, watched: Descriptor, readable: Callable[[], None]) -> None:
+    def __init__(self, ring: Polling, watched: Descriptor, readable: Callable[[], None]) -> None:
         self._ring = weakref.ref(ring)
         self._watched = watched
         self._readable = readable
         self._arm(ring)
 
-    def _arm(self, ring: RingCore) -> None:
+    def _arm(self, ring: Polling) -> None:
         self._token = ring.new_token()
         check(
             lib.pz_prep_poll(ring.raw, self._watched.number, select.POLLIN, 1, self._token), "poll"

@@ -2,9 +2,9 @@
 
 TCP cannot slow a sender down for a full area: packets are dropped, of every connection
 on the queue. So an ifq has a low-water mark, buffers that the consumer should leave to
-the card, and a policy for when they are touched.
+the NIC, and a policy for when they are touched.
 
-What a card keeps of the area: its rx ring, posted; 128 in the page pool's cache; and up
+What a NIC keeps of the area: its rx ring, posted; 128 in the page pool's cache; and up
 to as many as the ring has (16,384 at most) in the pool's ring, where what is given back
 waits first. Copies draw only on what is beyond those.
 
@@ -47,7 +47,7 @@ class Pressure:
       costs memory, not the queue.
     * ``grow``: areas as large as the first are added, where the kernel can (Linux 7.3);
       elsewhere as ``copy``.
-    * ``raise``: the next turn raises :class:`pyzcrx.AreaHeld`, which names the holders.
+    * ``raise``: the next turn raises :class:`pyzcrx.errors.AreaHeld`, which names the holders.
 
     Where all of the area lies in sockets, in segments that wait for lost ones, ``copy`` and
     ``grow`` add an area: nothing would arrive before TCP gave the connections up.
@@ -58,7 +58,7 @@ class Pressure:
     released: TCP slows its peer down, and the others go on. Before that its socket's
     SO_RCVBUF is lowered, and put back afterwards, as what a socket holds lies in the area.
     low_water_bytes: what should be left of the area; by default half of it, or what the
-    card and its page pool keep (:func:`pyzcrx.area_advice`) if that is more, at most three
+    NIC and its page pool keep (:func:`pyzcrx.area_advice`) if that is more, at most three
     quarters.
     """
 
@@ -85,9 +85,9 @@ class AreaAdvice:
     """How large an area should be. In bytes."""
 
     size_bytes: int
-    """Twice what the card keeps and what the consumer holds, in whole huge pages."""
+    """Twice what the NIC keeps and what the consumer holds, in whole huge pages."""
     least_bytes: int
-    """What the card keeps posted, and its pool's cache: less starves, for ever."""
+    """What the NIC keeps posted, and its pool's cache: less starves, for ever."""
     low_water_bytes: int
     """What the consumer should leave: the above, and the page pool's ring."""
 

@@ -61,7 +61,7 @@ class Probe:
 
     @property
     def ready(self) -> bool:
-        """Whether this process could receive by zcrx, given a card or NODEV."""
+        """Whether this process could receive by zcrx, given a NIC or NODEV."""
         return self.zcrx is Presence.PRESENT and self.permitted is True
 
     def as_dict(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def query(ring_fd: int, op: Query, ctype: str) -> Any | None:
 
 
 def query_notices(ring_fd: int) -> int:
-    """A bit for each kind of notice (``1 << EventType``) that this kernel sends."""
+    """A bit for each kind of notification (``1 << EventType``) that this kernel sends."""
     found = query(ring_fd, Query.ZCRX_EVENT, "struct pz_query_zcrx_event")
     return 0 if found is None else int(found.event_flags)
 

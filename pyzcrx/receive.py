@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import Any, Protocol, TypeAlias
 
 from pyzcrx._ffi import ffi, lib
-from pyzcrx._lease import Descriptor, Receiver
+from pyzcrx._lease import Descriptor, Receiver, Span
+from pyzcrx.buffer import Buffer
 from pyzcrx.checked import MOST_BYTES, optional
+from pyzcrx.chunks import Chunks
 from pyzcrx.descriptor import Cookie, hold
-from pyzcrx.errors import BadArgument, UrgentDataLost, ZcrxError
-from pyzcrx.events import End, Event, Failed, Limit
+from pyzcrx.errors import BadArgument, KernelError, UrgentDataLost, ZcrxError
 from pyzcrx.meanings import kernel_error
+from pyzcrx.outcomes import End, Failed, Limit
 from pyzcrx.protocol import ReceiveProtocol, Step
-
-if TYPE_CHECKING:
-    from pyzcrx.chunks import Chunks
-    from pyzcrx.ifq import Ifq
+from pyzcrx.ring import RingCore
 
 _NARROW_BYTES = 128 << 10
 """As SO_RCVBUF counts: a few segments of any size, whatever memory they lie in."""
@@ -25,6 +25,45 @@ _NARROW_BYTES = 128 << 10
 def checked_limit(limit: int | None) -> int | None:
     """A number of bytes that a request may be limited to."""
     return optional("limit", limit, 1, MOST_BYTES)
+
+
+class State(Enum):
+    """What a request does; :mod:`pyzcrx.waiting` has those between ARMED and OVER."""
+
+    ARMED = "in flight"
+    STARVED = "starved"
+    POSTPONED = "postponed"
+    PAUSED = "paused"
+    OVER = "over"
+
+
+class Attachment(Protocol):
+    """One ring's use of an interface queue, as its requests see it."""
+
+    slot: int
+    zcrx_id: int
+    gone: KernelError | None
+
+    @property
+    def ring(self) -> RingCore: ...
+
+    def locate(self, off: int, length: int, /) -> tuple[Span, int]:
+        """Where a completion's bytes lie."""
+
+    def look(self, off: int, length: int, /) -> memoryview:
+        """A completion's bytes, read-only."""
+
+    def lease(self, off: int, length: int, token: int, /) -> Buffer:
+        """The buffer of one completion."""
+
+    def lease_run(self, into: list[Any], request: Request, start: int, stop: int, /) -> None:
+        """Lease one run of the ring's columns."""
+
+    def check_receives(self) -> None:
+        """Raise what keeps a request from being armed."""
+
+    def wait(self, request: Request, state: State, /) -> None:
+        """*request* is not armed; *state* says until when."""
 
 
 class Request(Receiver):
@@ -41,7 +80,6 @@ class Request(Receiver):
         "_failure",
         "_held",
         "_over",
-        "_pause_at",
         "_rcvbuf",
         "_stopping",
         "context",
@@ -49,11 +87,13 @@ class Request(Receiver):
         "greedy",
         "ifq",
         "inbox",
+        "pause_at",
+        "state",
         "token",
     )
 
     def __init__(
-        self, ifq: Ifq, fd: int, held: Descriptor, limit: int | None, context: object
+        self, ifq: Attachment, fd: int, held: Descriptor, limit: int | None, context: object
     ) -> None:
         """Use :meth:`Ifq.receive`."""
         self.ifq = ifq
@@ -68,10 +108,12 @@ class Request(Receiver):
         """Whether it is among those that hold most of the area, which is short."""
         self.inbox: Chunks | None = None
         """Whose its events are; None: the ring's."""
-        self._over: type[End | Limit | Failed] | None = None
+        self._over: type[object] | None = None  # End, Limit or Failed
         self._failure: ZcrxError | None = None
         self._stopping = False
-        self._pause_at: int | None = None
+        self.state = State.ARMED
+        self.pause_at: int | None = None
+        """Bytes held, up to which it is not armed again after a pause; None: no pause is due."""
         self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
         self._drained_at = 0
 
@@ -136,8 +178,8 @@ class Request(Receiver):
         """
         if self._stopping or not self.ifq.ring.operation(self.token):
             return False
-        if self._pause_at is None:
-            self._pause_at = until_bytes
+        if self.pause_at is None:
+            self.pause_at = until_bytes
             self.ifq.ring.cancel(self.token)
         return True
 
@@ -165,7 +207,7 @@ class Request(Receiver):
         """Hand it to the kernel."""
         ifq, ring = self.ifq, self.ifq.ring
         ring.check_usable()
-        self._pause_at = None
+        self.pause_at = None
         result = lib.pz_prep_recv_zc(
             ring.raw, self._held.number, ifq.zcrx_id, self.protocol.arm(), self.token
         )
@@ -178,25 +220,25 @@ class Request(Receiver):
         """It receives no more."""
         self._let_go()
 
-    def complete(self, res: int, flags: int) -> Event | None:  # noqa: ARG002
+    def complete(self, res: int, flags: int) -> Ended | None:  # noqa: ARG002
         """The final completion of one arm."""
-        if self._pause_at is not None and res == -errno.ECANCELED and not self._stopping:
-            self.ifq.relief.park(self, self._pause_at)
+        if self.pause_at is not None and res == -errno.ECANCELED and not self._stopping:
+            self.ifq.wait(self, State.PAUSED)
             return None
         step = self.protocol.finish(res)
         if self._stopping and step in (Step.FLUSH_OVERFLOW, Step.FLUSH_REFILL, Step.ARM):
             return self.give_up(errno.ECANCELED)
         if step is Step.FLUSH_OVERFLOW:
-            self.ifq.postpone(self)
+            self.ifq.wait(self, State.POSTPONED)
         elif step is Step.FLUSH_REFILL:
-            self.ifq.starve(self)
+            self.ifq.wait(self, State.STARVED)
         elif step is Step.ARM:
             self.arm()
         else:
             return self._end(step, res)
         return None
 
-    def _end(self, step: Step, res: int) -> Event:
+    def _end(self, step: Step, res: int) -> Ended:
         if self._over is None:  # else told again, after an interruption
             if step is Step.LIMIT:
                 self._cookie = self._cookie or Cookie(self._held.number)
@@ -217,7 +259,7 @@ class Request(Receiver):
             return kernel_error(unread, "receive", f"SIOCINQ of fd {self.fd}")
         return None if self.protocol.confirm(unread) else UrgentDataLost(unread)
 
-    def give_up(self, number: int) -> Failed:
+    def give_up(self, number: int) -> Failed[Request]:
         """It will not be armed again; *number* is the errno to say why."""
         failure = self._failure = self._failure or self.error(-number)
         self._over = Failed
@@ -226,6 +268,7 @@ class Request(Receiver):
 
     def _let_go(self) -> None:
         """The socket is the user's alone again."""
+        self.state = State.OVER
         self.widen()
         self._held.close()
 
@@ -235,5 +278,8 @@ class Request(Receiver):
         return kernel_error(res, "receive", f"fd {self.fd}")
 
     def __repr__(self) -> str:
-        state = self._over.__name__ if self._over else "in flight"
+        state = self._over.__name__ if self._over else self.state.value
         return f"<Request fd {self.fd}, {self.received} bytes, {state}>"
+
+
+Ended: TypeAlias = End[Request] | Limit[Request] | Failed[Request]

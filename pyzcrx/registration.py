@@ -72,7 +72,7 @@ class Registration:
     rq_of_kernel: bool
     """Whether the refill queue's pages hold the ring's file until they are detached."""
     notice_token: int
-    """What the kernel's notices carry."""
+    """What the kernel's notifications carry."""
     stats: Any | None
     """``struct zcrx_stats`` in the refill queue's region, where the kernel keeps it."""
 
@@ -81,7 +81,7 @@ def _area_reg(area: Area) -> Any:
     if area.dmabuf:
         return ffi.new(
             "struct pz_area_reg *",
-            {"len": area.size_bytes, "flags": AreaFlag.DMABUF, "dmabuf_fd": area.fd},
+            {"len": area.size_bytes, "flags": AreaFlag.DMABUF, "dmabuf_fd": area.file},
         )
     return ffi.new("struct pz_area_reg *", {"addr": area.address, "len": area.size_bytes})
 
@@ -93,11 +93,11 @@ def _pointer(structure: Any) -> int:
 def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> Registration:
     """Register, and set the area's token; nothing stays behind after an error.
 
-    *notice_token* is for the kernel's notices, where there will be any.
+    *notice_token* is for the kernel's notifications, where there will be any.
     """
     area_reg = _area_reg(area)
     if area.dmabuf and wanted.nodev:
-        raise BadArgument("a dmabuf area needs a card: the kernel cannot copy into it")
+        raise BadArgument("a dmabuf area needs a NIC: the kernel cannot copy into it")
     rq_entries = 1 << (wanted.rq_entries - 1).bit_length()
     size_bytes = region_bytes(rq_entries, _STATS_BYTES)
     region = ffi.new("struct pz_region_desc *", {"size": size_bytes})
@@ -163,9 +163,9 @@ def register(ring: RingCore, area: Area, wanted: Wanted, notice_token: int) -> R
 
 
 def interface_gone(ring: RingCore, zcrx_id: int) -> bool:
-    """Whether the card of a bound ifq was taken away.
+    """Whether the NIC of a bound ifq was taken away.
 
-    Asked by an ADD_AREA that cannot succeed: the kernel looks for the card (EFAULT)
+    Asked by an ADD_AREA that cannot succeed: the kernel looks for the NIC (EFAULT)
     before it looks at the area (EINVAL). Before Linux 7.3 there is no telling: no.
     """
     impossible = ffi.new("struct pz_area_reg *", {"flags": 0xFFFFFFFF})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pyzcrx.area import Area
 from pyzcrx.caller import warn
@@ -19,15 +17,14 @@ from pyzcrx.errors import (
     NotSupported,
     PressureWarning,
 )
-from pyzcrx.holders import Held, held_by_request, holders
+from pyzcrx.holders import Held, Holding, held_by_request, holders
 from pyzcrx.memory import PAGE
 from pyzcrx.pressure import AreaAdvice, Pressure, area_advice
+from pyzcrx.receive import Request, State
+from pyzcrx.ring import RingCore
+from pyzcrx.waiting import Waiting
 
-if TYPE_CHECKING:
-    from pyzcrx.ifq import Ifq
-    from pyzcrx.receive import Request
-
-_PAUSE_PATIENCE_NS = 10_000_000
+_PAUSE_WAIT_NS = 10_000_000
 """Another thread may release, and wakes nobody."""
 
 _LOOK_NS = 5_000_000
@@ -39,13 +36,36 @@ _LEAST_COPIES = 64 << 20
 
 _STUCK_NS = 1_000_000_000
 _STUCK_NOTICES = 3
-"""So long, and so often told that the card found no buffer, while nothing arrived."""
+"""So long, and so often told that the NIC found no buffer, while nothing arrived."""
+
+
+class Relieved(Holding, Protocol):
+    """An ifq, as policy sees it."""
+
+    areas: list[Area]
+    rx_buf_len: int
+    flush_at: int
+    waiting: Waiting
+
+    @property
+    def ring(self) -> RingCore: ...
+    @property
+    def area(self) -> Area: ...
+    @property
+    def interface(self) -> str | None: ...
+    @property
+    def ifindex(self) -> int | None: ...
+    @property
+    def nodev(self) -> bool: ...
+
+    def add_area(self, area: Area, /) -> None:
+        """Give the kernel one area more."""
 
 
 class Relief:
     """Copies, grows, raises or warns; and keeps the requests that are not read on."""
 
-    def __init__(self, ifq: Ifq, pressure: Pressure | None) -> None:
+    def __init__(self, ifq: Relieved, pressure: Pressure | None) -> None:
         self._ifq = ifq
         self._pressure = pressure
         self._policy = pressure.policy if pressure else None
@@ -54,7 +74,7 @@ class Relief:
             if self._policy == "grow"
             else max(_LEAST_COPIES, ifq.area.size_bytes)
         )
-        # No card keeps anything, and what a user says is meant so.
+        # No NIC keeps anything, and what a user says is meant so.
         self._exact = ifq.nodev or (pressure is not None and pressure.low_water_bytes is not None)
         self.warned = False
         """Whether the one PressureWarning was given."""
@@ -67,10 +87,8 @@ class Relief:
         self._stuck_since_ns = self._stuck_notices = 0
         self.grown: list[Area] = []
         """Areas added here, to be closed with the ifq."""
-        self.paused: deque[tuple[Request, int]] = deque()
-        """Requests that are not read on, each until it holds no more than so many bytes."""
         self.narrowed: dict[Request, int] = {}
-        """Those whose sockets may hold little, these among them; until as above."""
+        """Requests whose sockets may hold little, each until it holds that many bytes at most."""
         self._mark_all()
 
     def _mark_all(self) -> None:
@@ -78,7 +96,7 @@ class Relief:
         ifq, account = self._ifq, self._ifq.account
         self._total = sum(area.size_bytes for area in ifq.areas) // ifq.rx_buf_len
         kept = self._kept()
-        # What sockets hold unread lies in a card's area as well: to them, half of it.
+        # What sockets hold unread lies in a NIC's area as well: to them, half of it.
         self._low = kept if self._exact else max(kept, self._total // 2)
         self.most = self._total - self._low
         """References that may be out before anything is done."""
@@ -93,7 +111,7 @@ class Relief:
         if pressure is not None and pressure.low_water_bytes is not None:
             kept = pressure.low_water_bytes // ifq.rx_buf_len
         elif ifq.interface is None:
-            # No card: what copies need, and what the refill queue gathers before a flush.
+            # No NIC: what copies need, and what the refill queue gathers before a flush.
             kept = self._total // 4 + ifq.flush_at
         else:
             kept = self._advice().low_water_bytes // ifq.rx_buf_len
@@ -113,13 +131,13 @@ class Relief:
             self._ifq.account.copy_above = self._most_of_all if fair else self.most
 
     def warn_if_small(self) -> None:
-        """Say so if the card keeps more posted than the area has."""
+        """Say so if the NIC keeps more posted than the area has."""
         if self._ifq.interface is None:
             return
         advice = self._advice()
         if self._ifq.area.size_bytes < advice.least_bytes:
             warn(
-                f"the area has {self._ifq.area.size_bytes} bytes and the card may keep "
+                f"the area has {self._ifq.area.size_bytes} bytes and the NIC may keep "
                 f"{advice.least_bytes} posted: packets will be lost, and the connections slow; "
                 f"give it {advice.size_bytes}, or shrink the ring (ethtool -G IF rx N)",
                 PressureWarning,
@@ -128,14 +146,14 @@ class Relief:
     @property
     def slowed(self) -> bool:
         """Whether some socket is to be made as it was, or read on."""
-        return bool(self.paused or self.narrowed)
+        return bool(self._ifq.waiting.paused or self.narrowed)
 
     # -- before every turn ----------------------------------------------------
 
     @property
-    def patience_ns(self) -> int:
+    def wait_ns(self) -> int:
         """How long a turn may wait although nothing arrives; -1: for ever."""
-        return _PAUSE_PATIENCE_NS if self.paused else -1
+        return _PAUSE_WAIT_NS if self._ifq.waiting.paused else -1
 
     def settle(self) -> None:
         """Look at the marks."""
@@ -189,7 +207,7 @@ class Relief:
         holds little of the area; but not beyond three quarters. A request that is
         paused keeps what it holds, so the next one's marks are in what is left.
         """
-        left, spare = whole - used, spare >> len(self.paused)
+        left, spare = whole - used, spare >> len(self._ifq.waiting.paused)
         if 4 * left >= 3 * spare:
             return
         if used - self._looked_used.get(what, 0) < spare // 16 and not self._due(what):
@@ -268,7 +286,7 @@ class Relief:
         return True
 
     def card_starved(self) -> None:
-        """The card found no buffer: see whether it ever will.
+        """The NIC found no buffer: see whether it ever will.
 
         A segment that waits in its socket for the one before it keeps its buffer. With all
         of the area in such nothing can arrive, not even what would free one, until TCP
@@ -296,20 +314,11 @@ class Relief:
 
     # -- less to read -------------------------------------------------------------
 
-    def park(self, request: Request, until_bytes: int) -> None:
-        """Its cancellation came through."""
-        self.paused.append((request, until_bytes))
-
     def _resume(self) -> None:
-        for _ in range(len(self.paused)):
-            request, until_bytes = self.paused[0]
-            if request.stopping:
-                self._ifq.ring.post(request.give_up(errno.ECANCELED))
-            elif self._ifq.account.held(request.token) <= until_bytes:
-                request.arm()
-            else:
-                self.paused.append((request, until_bytes))
-            del self.paused[0]
+        held = self._ifq.account.held
+        self._ifq.waiting.go_on(
+            State.PAUSED, lambda request: held(request.token) <= (request.pause_at or 0)
+        )
 
     def _widen(self) -> None:
         held = self._ifq.account.held
@@ -325,9 +334,3 @@ class Relief:
         self.narrowed.clear()
         for area in self.grown:
             area.close()
-
-    def give_up(self) -> None:
-        """Nobody will release: the paused requests fail."""
-        while self.paused:
-            self._ifq.ring.post(self.paused[0][0].give_up(errno.ENOMEM))
-            del self.paused[0]

@@ -28,7 +28,7 @@ import weakref
 from contextlib import suppress
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from pyzcrx import fork
 from pyzcrx._ffi import check, ffi, lib
@@ -42,9 +42,6 @@ from pyzcrx.poll import Poll
 from pyzcrx.readiness import Readiness
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
 
-if TYPE_CHECKING:
-    from pyzcrx.events import Event
-
 TOKEN_RECEIVE = 1 << 63
 TOKEN_SLOT_SHIFT = 48
 TOKEN_SLOT_MASK = 0x7FFF << TOKEN_SLOT_SHIFT
@@ -56,8 +53,8 @@ MAX_ENTRIES = 32768
 MAX_GATHER_US = 1_000_000
 
 _FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
-_CLOSE_PATIENCE_NS = 2_000_000_000
-_SIGNAL_PATIENCE_NS = 1_000_000_000
+_CLOSE_TIMEOUT_NS = 2_000_000_000
+_SIGNAL_TIMEOUT_NS = 1_000_000_000
 _MOST_NS = (1 << 63) - 1
 """A signal in the moment before the kernel is entered ends no wait: look again so often."""
 
@@ -65,8 +62,8 @@ _MOST_NS = (1 << 63) - 1
 class Watcher(Protocol):
     """Turns the completions of one token, but for data, into events."""
 
-    def complete(self, res: int, flags: int) -> Event | None:
-        """One CQE; the last of the request when *flags* lacks F_MORE."""
+    def complete(self, res: int, flags: int) -> object:
+        """One CQE; the last of the request when *flags* lacks F_MORE. Gives the event, or None."""
 
     def drop(self, res: int) -> None:
         """One CQE that nobody will be told of: the ring is closing."""
@@ -105,7 +102,7 @@ class Child(Protocol):
         """
 
     @property
-    def patience_ns(self) -> int:
+    def wait_ns(self) -> int:
         """How long it can go without a turn although nothing arrives; -1: for ever."""
 
     def abandon(self) -> None:
@@ -181,7 +178,7 @@ class RingCore:
         self._children: list[Child] = []
         self.accounts: list[Account] = []
         """Of the children, by slot."""
-        self._posted: list[Event] = []
+        self._posted: list[Any] = []
         self._readiness: Readiness | None = None
         """Once somebody asked for the descriptor."""
         self._turning = False
@@ -345,7 +342,7 @@ class RingCore:
         if self._readiness is not None:
             child.account.signal = self._readiness.signal
 
-    def post(self, event: Event) -> None:
+    def post(self, event: object) -> None:
         """Have the next turn report *event*."""
         self._posted.append(event)
 
@@ -389,7 +386,7 @@ class RingCore:
         left = columns.n_data or self._posted  # for the user, who may not take all of it
         if left or self.overflowed or columns.n_other == columns.capacity:
             return 0
-        waits = [child.patience_ns for child in self._children]
+        waits = [child.wait_ns for child in self._children]
         return min((ns for ns in waits if ns >= 0), default=-1)
 
     def finish_turn(self) -> None:
@@ -409,16 +406,16 @@ class RingCore:
             self.end_look()
         for_ever = timeout_ns < 0
         for child in self._children:
-            patience = child.settle()
-            if patience >= 0 and not 0 <= timeout_ns <= patience:
-                timeout_ns = patience
+            wait_ns = child.settle()
+            if wait_ns >= 0 and not 0 <= timeout_ns <= wait_ns:
+                timeout_ns = wait_ns
         if for_ever and not self._operations and not self._posted:
             for child in self._children:
                 child.abandon()
         if self._posted:
             timeout_ns = 0
         elif timeout_ns < 0:
-            timeout_ns = _SIGNAL_PATIENCE_NS
+            timeout_ns = _SIGNAL_TIMEOUT_NS
         elif timeout_ns > _MOST_NS:
             timeout_ns = _MOST_NS
         pace = self.pace
@@ -529,7 +526,7 @@ class RingCore:
         if not self._operations:
             return
         check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")
-        until = time.monotonic_ns() + _CLOSE_PATIENCE_NS
+        until = time.monotonic_ns() + _CLOSE_TIMEOUT_NS
         while self._operations and (left := until - time.monotonic_ns()) > 0:
             n = lib.pz_ring_turn(self.raw, left, 0, 0, self.columns.raw)
             if n < 0 and n != -errno.EINTR:

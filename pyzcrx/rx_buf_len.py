@@ -1,8 +1,8 @@
 """How large a buffer is when nobody said.
 
-Large buffers mean few completions, but only where the card fills them: a page holds any
-frame of 1500 bytes. So a page it is, unless the card merges frames (hardware GRO or LRO),
-the area lies in huge pages, and it is as large as advised for such buffers: for what the card
+Large buffers mean few completions, but only where the NIC fills them: a page holds any
+frame of 1500 bytes. So a page it is, unless the NIC merges frames (hardware GRO or LRO),
+the area lies in huge pages, and it is as large as advised for such buffers: for what the NIC
 keeps of them, and for the consumer as many as of pages, since little may come in each.
 
 Kernel: ``net/core/netdev_queues.h:struct netdev_queue_config``, ``rx_page_size`` (7.2);
@@ -21,7 +21,7 @@ _LARGEST = 32 << 10
 
 
 def worth_trying(interface: str | int | None, area: Area) -> tuple[int, ...]:
-    """Lengths in bytes, best first; the last one, 0 for a page, every card can."""
+    """Lengths in bytes, best first; the last one, 0 for a page, every NIC can."""
     if interface is None or area.dmabuf or not merges_frames(interface):
         return (0,)
     if area.address % HUGE_PAGE or area.size_bytes % HUGE_PAGE:

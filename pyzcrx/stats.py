@@ -13,7 +13,7 @@ class ReceiverStats:
     bytes_zero_copy: int | None = 0
     """Payload that the CPU did not copy; None where the kernel cannot tell."""
     bytes_copied: int | None = 0
-    """Payload that the kernel copied into the area, or pressure out of it. On a card a
+    """Payload that the kernel copied into the area, or pressure out of it. On a NIC a
     lower bound: the kernel does not count payload that came in a packet's linear part."""
     buffers: int = 0
     """References to buffers handed out, one a completion."""
@@ -21,7 +21,7 @@ class ReceiverStats:
     rearms: int = 0
     """How often a request ended early (ENOSPC, ENOMEM) and was armed again."""
     alloc_failures: int = 0
-    """How many of those were ENOMEM; and on a card the kernel's ALLOC_FAIL notices."""
+    """How many of those were ENOMEM; and on a NIC the kernel's ALLOC_FAIL notifications."""
     held_buffers: int = 0
     """References out now, and copies."""
     held_max_ns: int = 0

@@ -54,9 +54,9 @@ class Stream(io.RawIOBase):
     ``gzip``, ``shutil.copyfileobj``, ``io.BufferedReader``.
 
     The stream ends only where the peer ended it. If the connection fails, each method raises
-    the error (:class:`pyzcrx.ReceiveError`, :class:`pyzcrx.UrgentDataLost`) once what arrived
-    does not suffice; ``readinto`` and ``read1`` still read that. A method that raises,
-    TimeoutError and KeyboardInterrupt included, loses no byte: call it again.
+    the error (:class:`~pyzcrx.errors.ReceiveError`, :class:`~pyzcrx.errors.UrgentDataLost`)
+    once what arrived does not suffice; ``readinto`` and ``read1`` still read that. A method that
+    raises, TimeoutError and KeyboardInterrupt included, loses no byte: call it again.
 
     It is received only as far as the stream has room (``room_bytes``): a peer that sends more
     is stopped by TCP. A stream that reads turns the ring; what that brings for others is kept
@@ -69,6 +69,7 @@ class Stream(io.RawIOBase):
         request: Request,
         sock: object,
         room_bytes: int,
+        rx_buf_len: int,
         timeout: float | None,
     ) -> None:
         """Use :meth:`pyzcrx.Ifq.stream`."""
@@ -78,7 +79,7 @@ class Stream(io.RawIOBase):
         self._at_once_bytes = max(1, room_bytes // 2)
         self.timeout = timeout
         self._chunks = Chunks()
-        self._chunks.most_buffers = max(1, room_bytes // request.ifq.rx_buf_len)
+        self._chunks.most_buffers = max(1, room_bytes // rx_buf_len)
         self._chunks.limited = True
         ring.delivery.add(request, self._chunks)
 

@@ -6,7 +6,7 @@ signals on and waits; when the worker is gone, by whatever death, it does what n
 root, and then ends as the worker ended.
 
 Should the parent die first, the worker gets SIGTERM, and what is to be put back is in the
-journal of the card (``zcrx-nic restore --stale``).
+journal of the NIC (``zcrx-nic restore --stale``).
 """
 
 from __future__ import annotations

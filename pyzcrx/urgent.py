@@ -39,7 +39,7 @@ def drop_urgent(sock: socket.socket | int) -> None:
     """Have the kernel drop the segments of a TCP socket that have the URG flag.
 
     Do so before it listens or connects, and before privileges are dropped: accepted
-    sockets inherit it. :meth:`pyzcrx.Ifq.receive` does so as well on a card where it may,
+    sockets inherit it. :meth:`pyzcrx.Ifq.receive` does so as well on a NIC where it may,
     too late for what came before.
     The peer of a dropped segment sends it again until it gives up. A socket filter that
     is there already stays; then nothing is done.

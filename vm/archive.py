@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vm import bootstrap, cache, host, kernel
-from vm.errors import BadRequest, BuildFailed, NotOffered
+from vm.errors import BuildFailed, InvalidRequest, NotOffered
 from vm.kernel import Kernel
 
 NONE = "pyzcrx: none"
@@ -21,7 +21,7 @@ def series(release: str) -> str:
     """``7.3`` of ``7.3.4+deb13-amd64``."""
     found = re.match(r"\d+\.\d+", release)
     if not found:
-        raise BadRequest(f"{release!r} is no kernel release")
+        raise InvalidRequest(f"{release!r} is no kernel release")
     return found[0]
 
 
@@ -50,7 +50,7 @@ def find(version: str, *, rebuild: bool = False) -> Kernel:
     suites have; the same one until ``rebuild``.
     """
     if not re.fullmatch(VERSION, version):
-        raise BadRequest(f"{version!r} is no kernel version (like 7.2 or 7.2.12)")
+        raise InvalidRequest(f"{version!r} is no kernel version (like 7.2 or 7.2.12)")
     hook = bootstrap.recipe("kernel.sh")
 
     def make(folder: Path) -> None:

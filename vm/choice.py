@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vm import archive, image, kbuild, kernel
-from vm.errors import BadRequest
+from vm.errors import InvalidRequest
 from vm.kernel import Kernel
 
 STOCK = "stock"
@@ -30,7 +30,9 @@ def choose(
         return wanted
     named = wanted is not None and wanted != STOCK and not str(wanted).startswith(DEBIAN)
     if modules and (debug or not named):
-        raise BadRequest("--modules goes with a kernel that is built already, named by --kernel")
+        raise InvalidRequest(
+            "--modules goes with a kernel that is built already, named by --kernel"
+        )
     if wanted is None or wanted == STOCK:
         if debug:
             release = _stock(rebuild=False).release
@@ -38,7 +40,7 @@ def choose(
         return _stock(rebuild=rebuild)
     if isinstance(wanted, str) and wanted.startswith(DEBIAN):
         if debug:
-            raise BadRequest("--debug builds from source: name a source tree, or no kernel")
+            raise InvalidRequest("--debug builds from source: name a source tree, or no kernel")
         return archive.find(wanted.removeprefix(DEBIAN), rebuild=rebuild)
     path = Path(wanted)
     if debug or _not_built(path):

@@ -91,7 +91,7 @@ def shell(*, command: tuple[str, ...], **options: Any) -> None:
 
 
 @main.command("demo")
-@click.option("--nodev", is_flag=True, help="Without the simulated card: the kernel copies.")
+@click.option("--nodev", is_flag=True, help="Without the simulated NIC: the kernel copies.")
 @click.option("--native", is_flag=True, help="Without a guest: this kernel has NODEV itself.")
 @click.option(
     "--mib", default=64, show_default=True, type=Number(1, 1024), help="How much to send."
@@ -113,18 +113,18 @@ def show(*, native: bool, nodev: bool, mib: int, took: tuple[tuple[str, float], 
 
 
 @main.command("bench")
-@click.option("--nodev", is_flag=True, help="Over loopback, without the simulated card.")
+@click.option("--nodev", is_flag=True, help="Over loopback, without the simulated NIC.")
 @click.option(
     "--mtu",
     default=9000,
     show_default=True,
     type=Number(1280, 65535),
-    help="Of the simulated cards.",
+    help="Of the simulated NICs.",
 )
 @click.option(
     "--pack",
     is_flag=True,
-    help="Have the card put several frames into one buffer (see --rx-buf-len).",
+    help="Have the NIC put several frames into one buffer (see --rx-buf-len).",
 )
 @click.option(
     "--touches",
@@ -229,7 +229,7 @@ def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...], **op
     default=4,
     show_default=True,
     type=Number(1, 66),
-    help="Queues that each simulated card starts with.",
+    help="Queues that each simulated NIC starts with.",
 )
 @click.option(
     "--timeout",
@@ -266,10 +266,10 @@ def run_selftests(
     timeout: float,
     **options: Any,
 ) -> None:
-    """Run the kernel's own selftests on a pair of simulated cards.
+    """Run the kernel's own selftests on a pair of simulated NICs.
 
     TEST is a path below tools/testing/selftests; without one it is
-    drivers/net/hw/iou-zcrx.py. Their output (KTAP) is passed on, with what the card
+    drivers/net/hw/iou-zcrx.py. Their output (KTAP) is passed on, with what the NIC
     counted as zero-copied after each, and a summary at the end. With --all, a guest
     that a test has killed is replaced.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vm import cache
-from vm.errors import BadRequest
+from vm.errors import InvalidRequest
 from vm.kernel import Kernel
 
 DEVICES = Path("/sys/bus/pci/devices")
@@ -40,13 +40,15 @@ class Share:
         parts = text.split(":")
         mode = parts.pop() if parts[-1] in ("rw", "ro") and len(parts) > 1 else "ro"
         if len(parts) > 2 or not parts[0]:
-            raise BadRequest(f"share {text!r} is not HOST[:GUEST][:rw]")
+            raise InvalidRequest(f"share {text!r} is not HOST[:GUEST][:rw]")
         host = Path(parts[0]).expanduser().absolute()
         if not host.is_dir():
-            raise BadRequest(f"cannot share {host}: no such folder")
+            raise InvalidRequest(f"cannot share {host}: no such folder")
         guest = parts[1] if len(parts) == 2 else str(host)
         if not guest.startswith("/") or guest == "/":
-            raise BadRequest(f"share {text!r}: {guest!r} is no absolute path below / in the guest")
+            raise InvalidRequest(
+                f"share {text!r}: {guest!r} is no absolute path below / in the guest"
+            )
         return cls(host, guest, mode == "rw")
 
     @property
@@ -82,19 +84,19 @@ def check_vfio(address: str, devices: Path = DEVICES) -> str:
     if re.fullmatch(r"[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", address):
         address = f"0000:{address}"
     if not re.fullmatch(r"[0-9a-fA-F]{4,}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", address):
-        raise BadRequest(f"{address!r} is no PCI address (like 0000:3b:00.0; see lspci -D)")
+        raise InvalidRequest(f"{address!r} is no PCI address (like 0000:3b:00.0; see lspci -D)")
     device = devices / address
     if not device.exists():
-        raise BadRequest(f"no PCI device {address} (see lspci -D)")
+        raise InvalidRequest(f"no PCI device {address} (see lspci -D)")
     if not (device / "iommu_group").exists():
-        raise BadRequest(
+        raise InvalidRequest(
             f"{address} is in no IOMMU group: enable VT-d or AMD-Vi in the firmware and boot"
             " with intel_iommu=on or amd_iommu=on"
         )
     driver = device / "driver"
     name = driver.resolve().name if driver.exists() else "no driver"
     if name != "vfio-pci":
-        raise BadRequest(
+        raise InvalidRequest(
             f"{address} is bound to {name}, not to vfio-pci",
             [
                 "To hand it over (its network goes away on the host), as root:",

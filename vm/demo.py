@@ -1,7 +1,7 @@
 """``scripts/demo``: a real client's bytes through zcrx and back, compared.
 
-In the guest on the simulated card, where they are not copied; with ``nodev`` in the
-guest without a card; with ``native`` on a machine whose own kernel has NODEV. What was
+In the guest on the simulated NIC, where they are not copied; with ``nodev`` in the
+guest without a NIC; with ``native`` on a machine whose own kernel has NODEV. What was
 asked for and cannot be had fails: nothing else takes its place.
 """
 
@@ -50,11 +50,11 @@ class Server(Protocol):
 
 
 class Card:
-    """No card (NODEV): the kernel copies, over loopback."""
+    """No NIC (NODEV): the kernel copies, over loopback."""
 
     name = "NODEV"
-    note = """NODEV: without a card the kernel copies each byte once into the area;
-               all else is io_uring zcrx as with a card"""
+    note = """NODEV: without a NIC the kernel copies each byte once into the area;
+               all else is io_uring zcrx as with a NIC"""
     server = "127.0.0.1"
     options: Sequence[str] = ("--nodev",)
     client_prefix: Sequence[str] = ()
@@ -73,10 +73,10 @@ class Card:
 
 
 class Sim(Card):
-    """The simulated card: its peer, and the client, in a namespace of their own."""
+    """The simulated NIC: its peer, and the client, in a namespace of their own."""
 
     name = "zcrxsim, queue 1"
-    note = "by the simulated card's own counters"
+    note = "by the simulated NIC's own counters"
     server = "192.0.2.1"
     options = ("-i", "zcrx0", "-q", "1")
     client_prefix = ("ip", "netns", "exec", "peer")
@@ -272,7 +272,7 @@ def _show(outcome: Outcome, card: Card, where: str) -> None:
     click.echo(f"""
 {mib:.0f} MiB from {CLIENT} through zcrx-echo and back: identical
   where        {where}
-  card         {card.name}
+  NIC          {card.name}
   SHA-256      {outcome.digest}
   rate         {mib / outcome.seconds:.1f} MiB/s each way ({outcome.seconds:.2f} s, \
 {outcome.figures["buffers"]} buffers)

@@ -1,6 +1,6 @@
 """Everything that can go wrong with a guest, in one tree.
 
-The message is one line with the cause and, where there is one, the mend. ``exit_code``
+The message is one line with the cause and, where there is one, the fix. ``exit_code``
 is what ``python -m vm`` ends with; CMD's own status is never an error.
 """
 
@@ -51,7 +51,7 @@ class NoSpace(VmError):
     """A filesystem is, or would be, full."""
 
 
-class BadRequest(VmError):
+class InvalidRequest(VmError):
     """What was asked for cannot be: a share, a kernel, a PCI address..."""
 
 

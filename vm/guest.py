@@ -20,7 +20,7 @@ from vm.boot import Boot
 from vm.choice import choose
 from vm.config import WHEEL_FOLDER, Config, Share, check_vfio
 from vm.console import Console
-from vm.errors import BadRequest, BootFailed, BuildFailed, VmError
+from vm.errors import BootFailed, BuildFailed, InvalidRequest, VmError
 from vm.frames import Kind, encode_json
 from vm.process import Completed, Process, Sink
 from vm.session import Session
@@ -196,7 +196,7 @@ class Guest:
         The command ends with its first process: what that left behind is killed.
         """
         if not argv:
-            raise BadRequest("no command to run")
+            raise InvalidRequest("no command to run")
         process = self._session.add(
             lambda number: Process(
                 self._session, number, argv, input=input, stdout=stdout, stderr=stderr

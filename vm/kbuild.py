@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vm import archive, cache, external, host, kernel, modules
-from vm.errors import BadRequest, BuildFailed
+from vm.errors import BuildFailed, InvalidRequest
 from vm.kernel import Kernel
 
 FRAGMENTS = Path(__file__).parent / "kconfig"
@@ -43,9 +43,9 @@ def is_source(path: Path) -> bool:
 def of_tree(tree: Path, *, debug: bool = False, rebuild: bool = False) -> Kernel:
     """The kernel of a developer's source tree, which stays as it is."""
     if not is_source(tree):
-        raise BadRequest(f"{tree} is no kernel source tree")
+        raise InvalidRequest(f"{tree} is no kernel source tree")
     if (tree / ".config").exists() or (tree / "include/config").exists():
-        raise BadRequest(
+        raise InvalidRequest(
             f"{tree} was built or configured in place, so that kbuild cannot build it elsewhere:"
             f" take a clean one (git -C {tree} worktree add ../clean), or boot what was built"
             " there by --kernel"
@@ -153,13 +153,13 @@ def _state(tree: Path) -> str | None:
     def git(*argv: str) -> bytes:
         done = external.run(["git", "-C", str(tree), *argv], capture_output=True)
         if done.returncode:
-            raise BadRequest(done.stderr.decode(errors="replace").strip())
+            raise InvalidRequest(done.stderr.decode(errors="replace").strip())
         return done.stdout
 
     try:
         head = git("rev-parse", "HEAD:./")
         changed = git("status", "--porcelain", "--no-renames", "-z", "--", ".")
-    except (OSError, BadRequest):
+    except (OSError, InvalidRequest):
         return None
     times = []
     top = Path(git("rev-parse", "--show-toplevel").decode().strip())
@@ -205,7 +205,7 @@ def _configure(tree: Path, folder: _Folder) -> None:
     needed = NEEDED | (NEEDED_FOR_DEBUG if folder.debug else {})
     if missing := [option for option in needed if have.get(option, "n") == "n"]:
         reasons = ", ".join(f"CONFIG_{option} ({needed[option]})" for option in missing)
-        raise BadRequest(f"{tree} cannot be configured with {reasons}")
+        raise InvalidRequest(f"{tree} cannot be configured with {reasons}")
 
 
 def _make(tree: Path, folder: _Folder, *argv: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vm import cache, external, host
-from vm.errors import BadRequest
+from vm.errors import InvalidRequest
 
 IMAGE_NAMES = (
     *("vmlinuz", "bzImage", "arch/x86/boot/bzImage", "vmlinuz-*", "boot/vmlinuz-*"),
@@ -49,20 +49,20 @@ class Kernel:
 def locate(path: Path, modules: Path | None = None) -> Kernel:
     """The kernel at ``path``: an image, a folder with one, or a distribution's .deb."""
     if not path.exists():
-        raise BadRequest(f"no kernel at {path}")
+        raise InvalidRequest(f"no kernel at {path}")
     if path.suffix == ".deb":
         return _from_package(path, modules)
     image = _image_in(path) if path.is_dir() else path
     release = release_of(image.read_bytes())
     if release is None:
-        raise BadRequest(f"{image} is not an x86 Linux kernel (bzImage or vmlinux)")
+        raise InvalidRequest(f"{image} is not an x86 Linux kernel (bzImage or vmlinux)")
     if modules is None:
         near = [path, image.parent, image.parent.parent]
         modules = _modules_near([folder for folder in near if folder.is_dir()], release)
     elif not (modules / "modules.dep").is_file():
         found = _modules_near([modules], release)
         if found is None:
-            raise BadRequest(f"no modules of {release} in {modules} (no modules.dep)")
+            raise InvalidRequest(f"no modules of {release} in {modules} (no modules.dep)")
         modules = found
     tree = path if (path / "Module.symvers").is_file() else None
     return Kernel(image, release, modules, tree, debug=_checks_itself(path / ".config"))
@@ -82,10 +82,10 @@ def _checks_itself(config: Path) -> bool:
 def _image_in(folder: Path) -> Path:
     found = sorted({image for name in IMAGE_NAMES for image in folder.glob(name)})
     if not found:
-        raise BadRequest(f"no kernel in {folder} (looked for {', '.join(IMAGE_NAMES)})")
+        raise InvalidRequest(f"no kernel in {folder} (looked for {', '.join(IMAGE_NAMES)})")
     if len(found) > 1:
         names = ", ".join(str(image.relative_to(folder)) for image in found)
-        raise BadRequest(f"several kernels in {folder} ({names}): name one of them")
+        raise InvalidRequest(f"several kernels in {folder} ({names}): name one of them")
     return found[0]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vm import archive, bootstrap, cache, host
 from vm.choice import choose
-from vm.errors import BadRequest, BuildFailed
+from vm.errors import BuildFailed, InvalidRequest
 from vm.kernel import Kernel
 from vm.process import Completed
 
@@ -114,7 +114,7 @@ def _sources_here(module: Module, kernel: Kernel) -> list[Path]:
     for folder in folders:
         if (folder / "Makefile").is_file() and (found := sources(folder)):
             return found
-    raise BadRequest(f"{kernel.tree} has no sources of {module.name}")
+    raise InvalidRequest(f"{kernel.tree} has no sources of {module.name}")
 
 
 def _make_in_debian(module: Module, kernel: Kernel, work: Path, folder: Path) -> None:

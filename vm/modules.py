@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from vm import host
-from vm.errors import BadRequest
+from vm.errors import InvalidRequest
 from vm.kernel import Kernel
 
 # Each with the option that gives it, for kernels that have neither it nor a module.
@@ -53,7 +53,7 @@ def load_order(dependencies: str, builtin: str, release: str) -> list[str]:
         if name in paths:
             add([name])
         elif name not in built_in:
-            raise BadRequest(
+            raise InvalidRequest(
                 f"kernel {release} cannot run the guest: no {name}, built in or as a module"
                 f" (CONFIG_{option})"
             )

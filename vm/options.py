@@ -195,7 +195,7 @@ def guest_options(command: Command) -> Command:
         click.option(
             "--sim",
             is_flag=True,
-            help="With a pair of simulated cards, zcrx0 and, in netns peer, zcrx1.",
+            help="With a pair of simulated NICs, zcrx0 and, in netns peer, zcrx1.",
         ),
         click.option(
             "--netdevsim",

@@ -33,7 +33,7 @@ COMMAND_LINE = {
     "no_timer_check": "the APIC timer's self-test fails by chance on a busy host",
     "rcupdate.rcu_cpu_stall_timeout=300": "a virtual CPU may wait long for a real one:",
     "watchdog_thresh=60": "no fault of the kernel, so its watchdogs",
-    "sysctl.kernel.hung_task_timeout_secs=600": "get more patience,",
+    "sysctl.kernel.hung_task_timeout_secs=600": "get more time,",
     "sysctl.net.core.netdev_unregister_timeout_secs=60": "and what tells of devices that stay",
 }
 

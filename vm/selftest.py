@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 import click
 
 from vm import archive, bootstrap, cache, external, host, ktap, module, wheel
-from vm.errors import BadRequest, BuildFailed, CommandTimeout, KernelSplat, LostGuest
+from vm.errors import BuildFailed, CommandTimeout, InvalidRequest, KernelSplat, LostGuest
 from vm.guest import ENVIRONMENT, Guest
 from vm.ktap import Outcome
 
@@ -122,7 +122,7 @@ def _liburing() -> Iterator[tuple[str, Path]]:
 
 def _subset(tree: Path) -> Iterator[tuple[str, Path]]:
     if not (tree / ROOT / "kselftest.h").is_file():
-        raise BadRequest(f"{tree} is no kernel source tree: it has no {ROOT}")
+        raise InvalidRequest(f"{tree} is no kernel source tree: it has no {ROOT}")
     listing = ["git", "-C", str(tree), "ls-files", "-z", "--", *KERNEL_FILES]
     listed = external.run(listing, capture_output=True)
     names = [name.decode() for name in listed.stdout.split(b"\0") if name]

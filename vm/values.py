@@ -17,7 +17,7 @@ import click
 from vm.archive import VERSION
 from vm.choice import DEBIAN, STOCK
 from vm.config import Share, check_vfio
-from vm.errors import BadRequest, VmError
+from vm.errors import InvalidRequest, VmError
 
 LEAST_SECONDS, MOST_SECONDS = 0.001, 1e9
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}", re.ASCII)
@@ -47,7 +47,7 @@ def _seconds(text: str, least: float = LEAST_SECONDS) -> float:
         # Not left to float(): it takes 1_0 and other scripts' digits.
         if re.fullmatch(r"[-+0-9.eE]{1,30}", text) and least <= number <= MOST_SECONDS:
             return number
-    raise BadRequest(f"{text!r} is not a number of seconds")
+    raise InvalidRequest(f"{text!r} is not a number of seconds")
 
 
 class Text(AnyType):
@@ -73,49 +73,49 @@ def _kernel(text: str) -> str:
     version = text.removeprefix(DEBIAN)
     if text != STOCK and (version == text or not re.fullmatch(VERSION, version)):
         if not text.strip() or not Path(text).exists():
-            raise BadRequest(f"no kernel at {text!r}")
+            raise InvalidRequest(f"no kernel at {text!r}")
         if not (Path(text).is_file() or Path(text).is_dir()):
-            raise BadRequest(f"{text!r} is no file and no folder")
+            raise InvalidRequest(f"{text!r} is no file and no folder")
     return text
 
 
 def _wheel(text: str) -> str:
     if text not in ("auto", "none") and not (text.endswith(".whl") and Path(text).is_file()):
-        raise BadRequest(f"no wheel at {text}")
+        raise InvalidRequest(f"no wheel at {text}")
     return text
 
 
 def _parameters(text: str) -> str:
     if text and not (text.isascii() and text.isprintable() and text.strip()):
-        raise BadRequest(f"{text!r} are no kernel parameters")
+        raise InvalidRequest(f"{text!r} are no kernel parameters")
     return text
 
 
 def _plugin(text: str) -> str:
     if not Path(text.partition(",")[0]).is_file():
-        raise BadRequest(f"no plugin at {text.partition(',')[0]!r}")
+        raise InvalidRequest(f"no plugin at {text.partition(',')[0]!r}")
     return text
 
 
 def _receiver(text: str) -> str:
     if not re.fullmatch(r"[a-z][A-Za-z0-9_-]{0,63}", text):
-        raise BadRequest(f"{text!r} is no receiver; see zcrx-bench --help")
+        raise InvalidRequest(f"{text!r} is no receiver; see zcrx-bench --help")
     return text
 
 
 def _took(text: str) -> tuple[str, float]:
     step, equals, number = text.partition("=")
     if not step.isidentifier() or not equals:
-        raise BadRequest(f"{text!r} is not STEP=SECONDS")
+        raise InvalidRequest(f"{text!r} is not STEP=SECONDS")
     return step, _seconds(number, 0.0)
 
 
 def _selftest(text: str) -> str:
     path = PurePosixPath(text)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]{2,250}", text) or ".." in path.parts:
-        raise BadRequest(f"{text!r} is no path below tools/testing/selftests")
+        raise InvalidRequest(f"{text!r} is no path below tools/testing/selftests")
     if len(path.parts) < 2:
-        raise BadRequest(f"{text!r} is no path below tools/testing/selftests")
+        raise InvalidRequest(f"{text!r} is no path below tools/testing/selftests")
     return text
 
 
@@ -123,7 +123,7 @@ def _output(text: str) -> Path:
     """A file that can be written; it stays as it is."""
     path = Path(text)
     if not text.strip() or path.is_dir():
-        raise BadRequest(f"{text!r} is not the name of a file")
+        raise InvalidRequest(f"{text!r} is not the name of a file")
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         path.unlink()
@@ -135,7 +135,7 @@ def _output(text: str) -> Path:
 
 def _folder(text: str) -> Path:
     if not text.strip() or not Path(text).is_dir():
-        raise BadRequest(f"no folder {text!r}")
+        raise InvalidRequest(f"no folder {text!r}")
     return Path(text)
 
 

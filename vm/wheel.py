@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from vm import cache, external, host
-from vm.errors import BadRequest, BuildFailed
+from vm.errors import BuildFailed, InvalidRequest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("pyproject.toml", "build_ffi.py", "README.md", "LICENSE")
@@ -33,7 +33,7 @@ def obtain(wanted: str) -> tuple[Path, cache.Entry | None] | None:
     if wanted != "auto":
         path = Path(wanted)
         if path.suffix != ".whl" or not path.is_file():
-            raise BadRequest(f"no wheel at {wanted}")
+            raise InvalidRequest(f"no wheel at {wanted}")
         return path.absolute(), None
     files = sources(ROOT)
     parts = [part for file in files for part in (str(file.relative_to(ROOT)), file.read_bytes())]

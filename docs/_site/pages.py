@@ -70,10 +70,12 @@ def _document(module: str, name: str, value: Any) -> list[str]:
 
 
 def api_top() -> str:
-    """What ``pyzcrx`` itself has, but for the errors."""
+    """What ``pyzcrx`` itself has, but for the errors, and the types of what it returns."""
     module = importlib.import_module("pyzcrx")
     errors = {kind.__name__ for kind in public.error_types()}
-    left = [name for name in public.names(module) if name not in errors]
+    homes = {kind.__name__: kind.__module__ for kind in public.HELPERS}
+    homes |= {name: "pyzcrx" for name in public.names(module) if name not in errors}
+    left = list(homes)
     lines: list[str] = []
     for title, members in (*GROUPS, ("More", tuple(left))):
         chosen = [name for name in members if name in left]
@@ -81,16 +83,21 @@ def api_top() -> str:
             continue
         lines += _heading(title, "-")
         for name in chosen:
-            lines += _document("pyzcrx", name, getattr(module, name))
+            home = importlib.import_module(homes[name])
+            lines += _document(homes[name], name, getattr(home, name))
             left.remove(name)
     return "\n".join(lines)
 
 
 def api_of(module_name: str) -> str:
+    """What a module has; its errors are on the errors' page."""
     module = importlib.import_module(module_name)
+    errors = public.error_types()
     lines: list[str] = []
     for name in public.names(module):
-        lines += _document(module_name, name, getattr(module, name))
+        value = getattr(module, name)
+        if value not in errors:
+            lines += _document(module_name, name, value)
     return "\n".join(lines)
 
 

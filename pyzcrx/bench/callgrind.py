@@ -26,7 +26,7 @@ from pyzcrx.bench.plan import MIB, BenchError
 
 _MARK = "getppid"
 _WARM = 1
-_PATIENCE_S = 600
+_TIMEOUT_S = 600
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
 
 PARTS = ("shim", "cffi", "python", "other")
@@ -122,12 +122,12 @@ def count(per_turn: int, lengths: Sequence[int]) -> dict[str, Counts]:
                 ],
                 capture_output=True,
                 text=True,
-                timeout=_PATIENCE_S,
+                timeout=_TIMEOUT_S,
                 check=False,
                 env=os.environ | {"PYTHONHASHSEED": "0"},
             )
         except subprocess.TimeoutExpired:
-            raise BenchError(f"valgrind did not end within {_PATIENCE_S:.0f} s") from None
+            raise BenchError(f"valgrind did not end within {_TIMEOUT_S:.0f} s") from None
         if done.returncode:
             last = (done.stderr.strip() or "no word of it").splitlines()[-1]
             raise BenchError(f"valgrind ended with {done.returncode}: {last}")

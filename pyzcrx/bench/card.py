@@ -1,4 +1,4 @@
-"""What the CPU copied, by whoever knows: the simulated card, the kernel, or the receiver's kind."""
+"""What the CPU copied, by whoever knows: the simulated NIC, the kernel, or the receiver's kind."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pyzcrx.bench.receivers.catalogue import RECEIVERS
 from pyzcrx.errors import NoSuchInterface
 from pyzcrx.interface import find
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 def books(plan: Plan) -> dict[str, int]:
-    """The simulated card's counters of our queues, added up; none of another card."""
+    """The simulated NIC's counters of our queues, added up; none of another NIC."""
     if plan.interface is None:
         return {}
     argv = ["ethtool", "-S", plan.interface]
@@ -32,7 +32,7 @@ def books(plan: Plan) -> dict[str, int]:
 def wait_free(plan: Plan) -> None:
     """Until no ifq is bound to our queues: what comes by one then cannot be read by us.
 
-    Nothing to wait for without a card, or where it is gone.
+    Nothing to wait for without a NIC, or where it is gone.
     """
     if plan.interface is None:
         return
@@ -43,7 +43,7 @@ def wait_free(plan: Plan) -> None:
     except NoSuchInterface:
         return
     with Reader() as kernel:
-        held = kernel.netdev.wait_unbound(index, plan.queues, PATIENCE_S) if kernel.netdev else ()
+        held = kernel.netdev.wait_unbound(index, plan.queues, TIMEOUT_S) if kernel.netdev else ()
     if held:
         raise BenchError(
             f"{plan.interface}, queue {held[0]} is still bound: end who has it (zcrx-doctor)"
@@ -78,7 +78,7 @@ def counted(text: str, queues: Sequence[int]) -> dict[str, int]:
 def copied(
     plan: Plan, name: str, figures: dict[str, Any], before: dict[str, int], after: dict[str, int]
 ) -> float | None:
-    """How often the CPU copied each received byte, after the card's DMA; None: unknown."""
+    """How often the CPU copied each received byte, after the NIC's DMA; None: unknown."""
     size_bytes: int = figures["bytes"]
     receiver = RECEIVERS.get(name)
     if receiver is not None and receiver.copies is not None:

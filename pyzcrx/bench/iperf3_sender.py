@@ -35,7 +35,7 @@ from pyzcrx.bench.plan import Plan, SenderFailed
 from pyzcrx.leaving import leave
 
 IPERF3 = "iperf3"
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 _LOOK_S = 0.2
 
 
@@ -107,11 +107,11 @@ class Iperf3Sender:
         results = self._session.results([stream_result(n, 0) for n in numbers], (0, 0))
         try:
             self._control.sendall(self._go)
-            if not select.select([self._control], [], [], PATIENCE_S)[0]:
-                raise self._failed(f"it did not end within {PATIENCE_S:.0f} s")
+            if not select.select([self._control], [], [], TIMEOUT_S)[0]:
+                raise self._failed(f"it did not end within {TIMEOUT_S:.0f} s")
             self._control.sendall(bytes([State.EXCHANGE_RESULTS]))
             self._do(results)
-            said = self._process.communicate(timeout=PATIENCE_S)[0]
+            said = self._process.communicate(timeout=TIMEOUT_S)[0]
         except OSError as error:
             raise self._failed(str(error)) from None
         report = _report(said)
@@ -124,7 +124,7 @@ class Iperf3Sender:
             if self._process.poll() is not None:
                 raise OSError("it ended before it had connected")
         sock, _ = self._listener.accept()
-        sock.settimeout(PATIENCE_S)
+        sock.settimeout(TIMEOUT_S)
         return sock
 
     def _do(self, events: list[Event]) -> None:

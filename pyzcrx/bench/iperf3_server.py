@@ -1,6 +1,6 @@
 """An iperf3 server whose streams are received by zcrx.
 
-On a card every connection to the port lands in the area, the control connection too, so
+On a NIC every connection to the port lands in the area, the control connection too, so
 all of them are read through the ring. Streams are only counted: no entry of a batch is
 looked at.
 
@@ -43,7 +43,7 @@ from pyzcrx.loop import Ring
 from pyzcrx.operations import Accept
 from pyzcrx.receive import Request
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 """For a cookie; for each step before the test's start or after its end; for some payload."""
 SETTLE_PART = 0.25
 """Of that, for the last bytes of the streams once the client has said how many it sent."""
@@ -79,7 +79,7 @@ class Iperf3Server:
     """Serves one test at a time; whoever comes meanwhile is told ACCESS_DENIED.
 
     ``told`` is called with each test's TestResult; a client that is silent for
-    ``patience_s`` where it should speak or send is given up.
+    ``timeout_s`` where it should speak or send is given up.
     """
 
     def __init__(
@@ -89,17 +89,17 @@ class Iperf3Server:
         listener: socket.socket,
         *,
         told: Callable[[TestResult], None],
-        patience_s: float = PATIENCE_S,
+        timeout_s: float = TIMEOUT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ring = ring
         self._ifq = ifq
         self._told = told
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._clock = clock
         self._acceptor = Acceptor(ring, listener, make_room(MAX_CONNECTIONS), clock)
         self._connections: set[Connection] = set()
-        self._unproven = Idle[Connection](patience_s, clock)
+        self._unproven = Idle[Connection](timeout_s, clock)
         """Connections that are new or leaving, the oldest first."""
         self._ending: set[Connection] = set()
         """Those whose request is being cancelled: their descriptors come back in a moment."""
@@ -124,7 +124,7 @@ class Iperf3Server:
     def turn(self, timeout: float | None = None) -> None:
         """Wait for something to happen, at most *timeout* s, and deal with it.
 
-        Raises InterfaceGone once the card was taken away.
+        Raises InterfaceGone once the NIC was taken away.
         """
         batch = self._ring.wait(self._wait_s(timeout))
         now = self._clock()
@@ -176,7 +176,7 @@ class Iperf3Server:
         connection = Connection(socket.socket(fileno=fd))
         try:
             connection.request = self._ifq.receive(fd, context=connection)
-        except KernelError:  # it went already; if the card did, the turn says so
+        except KernelError:  # it went already; if the NIC did, the turn says so
             connection.sock.close()
             return
         self._connections.add(connection)
@@ -240,7 +240,7 @@ class Iperf3Server:
             self._began = self._ended = self._omit_until = 0.0
             self._payload = False
             self._last = float("inf")
-            self._deadline = self._clock() + self._patience_s
+            self._deadline = self._clock() + self._timeout_s
             self._do(self._session.begin())
         elif self._session.wants_streams and cookie == self._session.cookie:
             connection.role = "stream"
@@ -278,17 +278,17 @@ class Iperf3Server:
                 case Ended():
                     self._ended = self._clock()
                     self._omit_until = 0.0
-                    self._deadline = self._ended + self._patience_s
+                    self._deadline = self._ended + self._timeout_s
                 case ResultsWanted():
                     self._wanted = event
-                    self._deadline = self._clock() + SETTLE_PART * self._patience_s
+                    self._deadline = self._clock() + SETTLE_PART * self._timeout_s
                 case Over(trouble=trouble):
                     self._finish(trouble)
 
     def _start(self, session: Session, now: float) -> None:
         wanted = session.parameters
         self._last = now + (wanted.time_s or MAX_TIME_S) + wanted.omit_s + OVERTIME_S
-        self._deadline = min(now + self._patience_s, self._last)
+        self._deadline = min(now + self._timeout_s, self._last)
         self._count_from(now)
 
     def _progress(self, now: float) -> None:
@@ -299,7 +299,7 @@ class Iperf3Server:
         session = self._session
         if session is None or session.state is not State.TEST_RUNNING:
             return
-        self._deadline = min(now + self._patience_s, self._last)
+        self._deadline = min(now + self._timeout_s, self._last)
         if not self._payload:
             self._payload = True
             self._count_from(now)
@@ -333,7 +333,7 @@ class Iperf3Server:
         # A block that the end cut off may still come, but both sides report what was told.
         for stream in self._streams:
             stream.role = "counted"
-        self._deadline = now + self._patience_s
+        self._deadline = now + self._timeout_s
         self._do(self._session.results(results, (user, system)))
 
     def _expire(self, now: float) -> None:

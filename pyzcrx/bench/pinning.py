@@ -1,4 +1,4 @@
-"""Who runs where: receivers, sender, and the card's interrupts (with them NAPI)."""
+"""Who runs where: receivers, sender, and the NIC's interrupts (with them NAPI)."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from pyzcrx.bench.plan import BenchError, Plan, SenderFailed
 from pyzcrx.bench.receivers.catalogue import EXAMPLE, RECEIVERS, missing
 
 C = "c"
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 ALL = (C, *RECEIVERS)
 
 
@@ -43,7 +43,7 @@ def _no_example(plan: Plan) -> str:
     if not plan.example:
         return "liburing's examples/zcrx.c is not installed (zcrx in PATH; --example)"
     if plan.interface is None:
-        return "liburing's example needs a card"
+        return "liburing's example needs a NIC"
     if plan.connections != 1 or plan.rx_buf_len or plan.read or plan.how == IPERF3:
         return "liburing's example takes one connection of our sender's, in pages, unread"
     return ""
@@ -115,7 +115,7 @@ class Rounds:
                 failed = error
                 for receiver in receivers:
                     receiver.kill()
-            said = [receiver.communicate(timeout=PATIENCE_S) for receiver in receivers]
+            said = [receiver.communicate(timeout=TIMEOUT_S) for receiver in receivers]
         except subprocess.TimeoutExpired as error:
             raise BenchError(f"{name}: no end after {error.timeout:.0f} s") from None
         finally:
@@ -149,7 +149,7 @@ class Rounds:
         sender: list[subprocess.Popen[str]] = []
         try:
             begin(sender, argv, self._pinning.sender)
-            out, err = sender[0].communicate(timeout=PATIENCE_S)
+            out, err = sender[0].communicate(timeout=TIMEOUT_S)
         finally:
             for process in sender:
                 process.kill()

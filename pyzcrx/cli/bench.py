@@ -18,7 +18,7 @@ from pyzcrx.bench.card import freed
 from pyzcrx.bench.figures import Report, Run
 from pyzcrx.bench.iperf3 import MAX_STREAMS
 from pyzcrx.bench.iperf3_sender import IPERF3
-from pyzcrx.bench.iperf3_server import PATIENCE_S
+from pyzcrx.bench.iperf3_server import TIMEOUT_S
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.ports import Ports
@@ -68,7 +68,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--host",
     type=HOST,
     help="Address that receivers listen on and the sender connects to."
-    "  [default: the card's first, or 127.0.0.1; with --serve-iperf3 all]",
+    "  [default: the NIC's first, or 127.0.0.1; with --serve-iperf3 all]",
 )
 @click.option(
     "--sender-netns",
@@ -105,7 +105,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     "--rx-buf-len",
     type=BUFFER_SIZE,
     default=None,
-    help="Bytes of a zcrx buffer, where the card can choose."
+    help="Bytes of a zcrx buffer, where the NIC can choose."
     "  [default: a page; with --serve-iperf3 what pays]",
 )
 @click.option(
@@ -158,7 +158,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
 @click.option(
     "--napi-cpu",
     type=CPU,
-    help="For the card's interrupts.  [default: the second, if there are three]",
+    help="For the NIC's interrupts.  [default: the second, if there are three]",
 )
 @click.option(
     "--mark-from",
@@ -182,9 +182,9 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
 )
 @click.option("--once", is_flag=True, help="With --serve-iperf3: end after one test.")
 @click.option(
-    "--patience",
-    "patience_s",
-    default=PATIENCE_S,
+    "--timeout",
+    "timeout_s",
+    default=TIMEOUT_S,
     show_default=True,
     metavar="SECONDS",
     type=SECONDS,
@@ -228,7 +228,7 @@ def main(
     serve_iperf3: bool,
     port: int,
     once: bool,
-    patience_s: float,
+    timeout_s: float,
     memory_bandwidth: bool,
     picture: Path | None,
     as_json: bool,
@@ -236,7 +236,7 @@ def main(
     """Receive the same bytes in several ways, in turns, and compare the costs.
 
     Each receiver is a process of its own, pinned to its CPU; the sender is one more. A
-    card (-i) is set up for it once and put back at the end; without one everything goes
+    NIC (-i) is set up for it once and put back at the end; without one everything goes
     over loopback, zcrx by NODEV. Status 1 and one line for an error, 1 when interrupted,
     2 for a wrong command line.
     """
@@ -252,7 +252,7 @@ def main(
             card,
             rx_buf_len,
             area_bytes,
-            patience_s=patience_s,
+            timeout_s=timeout_s,
             once=once,
             as_json=as_json,
         )
@@ -303,7 +303,7 @@ def main(
             if why:
                 pinning.problems.append(why)
         names = _runnable(plan, pinning)
-        # After the card: a queue that restarts gets the interrupt's CPUs of before.
+        # After the NIC: a queue that restarts gets the interrupt's CPUs of before.
         stack.callback(pinning.restore)
         ports = stack.enter_context(Ports(host, queues))
         plan = replace(
@@ -312,7 +312,7 @@ def main(
             ports=ports.numbers,
             queues=card.for_ports(ports.host, ports.numbers, stack),
         )
-        # A killed receiver's queue restarts a moment later, and the card may not be ours to set.
+        # A killed receiver's queue restarts a moment later, and the NIC may not be ours to set.
         stack.enter_context(freed(plan))
         _measure(plan, names, pinning, traffic, found)
 

@@ -1,4 +1,4 @@
-"""The card of a command that receives: its options, and set up for as long as it runs."""
+"""The NIC of a command that receives: its options, and set up for as long as it runs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pyzcrx.loop import Ring
 if TYPE_CHECKING:
     from pyzcrx.nic.setup import Setup
 
-# Modules of pyzcrx.nic are imported where they are used: who uses no card needs no
+# Modules of pyzcrx.nic are imported where they are used: who uses no NIC needs no
 # pyroute2, whose import is slow.
 
 
 @dataclass(frozen=True)
 class CardOptions:
-    """What the command line says of the card."""
+    """What the command line says of the NIC."""
 
     given: str | None
     """The interface by any of its names."""
@@ -63,7 +63,7 @@ class CardOptions:
         return self.found.index if self.set_up and self.found is not None else None
 
     def address(self) -> str | None:
-        """The card's first address: global before link-local ones, IPv4 before IPv6."""
+        """The NIC's first address: global before link-local ones, IPv4 before IPv6."""
         if self.found is None:
             return None
         from pyzcrx.nic.read import read
@@ -78,9 +78,9 @@ class CardOptions:
     def for_listener(
         self, listener: socket.socket, ring: Ring, stack: ExitStack, *, supervised: bool = False
     ) -> Setup | None:
-        """The card, for what comes to *listener*; None where it is left alone.
+        """The NIC, for what comes to *listener*; None where it is left alone.
 
-        At the end of *stack* the ring is closed, then the card put back, or with
+        At the end of *stack* the ring is closed, then the NIC put back, or with
         *supervised* left to the supervisor: who gives root up cannot.
         """
         if self.prepared is None:
@@ -98,13 +98,13 @@ class CardOptions:
             stack.callback(card.abandon)
         else:
             stack.enter_context(card)
-        stack.callback(ring.close)  # before the card is put back
+        stack.callback(ring.close)  # before the NIC is put back
         return card
 
     def for_ports(self, host: str, ports: Sequence[int], stack: ExitStack) -> tuple[int, ...]:
         """The queues for *host*'s ports, one each; put back at the end of *stack*.
 
-        Without a card they are only numbers.
+        Without a NIC they are only numbers.
         """
         if self.prepared is None:
             first = self.queue or 0
@@ -122,7 +122,7 @@ class CardOptions:
 def card_options(command: Callable[..., None]) -> Callable[..., None]:
     """The four options, as ``card``."""
 
-    @click.option("-i", "--interface", type=INTERFACE, help="Network card to receive on.")
+    @click.option("-i", "--interface", type=INTERFACE, help="NIC to receive on.")
     @click.option(
         "-q",
         "--queue",
@@ -132,7 +132,7 @@ def card_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--no-setup-nic",
         is_flag=True,
-        help="The card is set up already: leave it alone. Needs --queue.",
+        help="The NIC is set up already: leave it alone. Needs --queue.",
     )
     @click.option(
         "--force", is_flag=True, help="Steer the port to us although others listen on it."
@@ -174,7 +174,7 @@ def interruptible() -> Iterator[None]:
 
 
 class Watch:
-    """Says what others change on our card, once each."""
+    """Says what others change on our NIC, once each."""
 
     PERIOD_S = 10.0
 

@@ -1,4 +1,4 @@
-"""``zcrx-doctor``: whether this machine and card can receive by zero-copy, and what to do."""
+"""``zcrx-doctor``: whether this machine and NIC can receive by zero-copy, and what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_WIDTH = 100
 
 
 @click.command("zcrx-doctor", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-i", "--interface", type=INTERFACE, help="The network card to receive on.")
+@click.option("-i", "--interface", type=INTERFACE, help="The NIC to receive on.")
 @click.option(
     "-q",
     "--queue",
@@ -57,7 +57,7 @@ _MAX_WIDTH = 100
     is_flag=True,
     help="Try a registration too. Restarts the queue, with one driver all queues.",
 )
-@click.option("--fix", is_flag=True, help="Mend what a setting mends, asking before each.")
+@click.option("--fix", is_flag=True, help="Fix what a setting can fix, asking before each.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON on standard output.")
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-doctor")
@@ -75,7 +75,7 @@ def main(
     """Say whether zero-copy receive works here, and what to do if it does not.
 
     Looks at the kernel, at this process's privileges and memory, and with -i at a
-    card. Needs no privilege, and says what it could not see. Changes nothing
+    NIC. Needs no privilege, and says what it could not see. Changes nothing
     without --fix. Status 0: ready, 1: not ready, 2: wrong command line.
     """
     if interface is None and (queue is not None or flow is not None):
@@ -92,7 +92,7 @@ def main(
     if fix and any(finding.fix for finding in findings):
         if not as_json:
             _show(facts, findings)
-        done = _mend(facts, findings, ask=not yes)
+        done = _make_fixes(facts, findings, ask=not yes)
         facts = read(interface, wanted)
         findings = _examine(facts, trial)
     if as_json:
@@ -109,7 +109,7 @@ def _examine(facts: Facts, trial: bool) -> list[Finding]:
     return findings
 
 
-def _mend(facts: Facts, findings: Sequence[Finding], *, ask: bool) -> list[str]:
+def _make_fixes(facts: Facts, findings: Sequence[Finding], *, ask: bool) -> list[str]:
     """Say each change, ask, make it; gives what was done."""
     ifindex = facts.card.state.ifindex if facts.card is not None else None
     done = []
@@ -154,7 +154,7 @@ def _show(facts: Facts, findings: Sequence[Finding]) -> None:
         click.echo(coloured + _indented(finding.what, width, " " * (_LABEL_WIDTH - len(label))))
         if label == "ok":
             continue
-        for name, text in (("why", finding.why), ("mend", finding.mend)):
+        for name, text in (("why", finding.why), ("hint", finding.hint)):
             if text:
                 click.echo(" " * _LABEL_WIDTH + f"{name:5}" + _indented(text, width, "", more=5))
     verdict = _verdict(findings)

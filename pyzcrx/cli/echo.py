@@ -14,7 +14,7 @@ from pyzcrx.area import HugePages
 from pyzcrx.cli.acceptor import make_room
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import Command, stats_json, stats_text
-from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
+from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
 from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.user import user_option
@@ -63,7 +63,7 @@ class Stop:
 @click.option(
     "--nodev",
     is_flag=True,
-    help="No card: the kernel copies. All of zcrx but its gain, on any interface.",
+    help="No NIC: the kernel copies. All of zcrx but its gain, on any interface.",
 )
 @click.option("--discard", is_flag=True, help="Receive only, send nothing back.")
 @click.option("--once", is_flag=True, help="Serve one connection, then end.")
@@ -112,7 +112,7 @@ class Stop:
     "--rx-buf-len",
     type=BUFFER_SIZE,
     default=None,
-    help="Bytes of a buffer, where the card can choose.  [default: what pays]",
+    help="Bytes of a buffer, where the NIC can choose.  [default: what pays]",
 )
 @click.option(
     "--pressure",
@@ -133,7 +133,7 @@ class Stop:
     type=BUFFER_SIZE,
     default=None,
     help="SO_RCVBUF of connections: what one that is not read may hold of the area.  "
-    "[default: on a card, a 64th of the area, 4K to 1M; else the kernel's choice]",
+    "[default: on a NIC, a 64th of the area, 4K to 1M; else the kernel's choice]",
 )
 @click.option(
     "--max-backlog",
@@ -186,7 +186,7 @@ def main(
 ) -> None:
     """Accept TCP connections, receive by io_uring zero-copy, echo every byte.
 
-    Receives on one rx queue of a card (-i), which is set up for it and put back
+    Receives on one rx queue of a NIC (-i), which is set up for it and put back
     at the end, or with --nodev on none. Ends on SIGINT and SIGTERM with status 0
     and its figures; status 1 and one line for an error, 2 for a wrong command
     line.
@@ -220,7 +220,7 @@ def main(
             rq_memory=rq_memory,
             rx_buf_len=rx_buf_len,
             pressure=pyzcrx.Pressure(pressure, limit_bytes=pressure_limit),
-            patience=QUEUE_PATIENCE_S,
+            timeout=QUEUE_TIMEOUT_S,
         )
         if rcvbuf_bytes is None and not (nodev or discard):
             rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)
@@ -278,7 +278,7 @@ class _Figures:
         stats = self._ifq.stats()
         stats.seconds = time.monotonic() - self._began
         if as_json:
-            # Without a card there is no queue that could be placed.
+            # Without a NIC there is no queue that could be placed.
             more = {} if self._ifq.nodev else {"placement": self._tally.as_dict()}
             click.echo(stats_json(stats, **more))
         else:

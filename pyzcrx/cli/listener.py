@@ -11,10 +11,10 @@ from pyzcrx import endpoint
 from pyzcrx.errors import KernelError
 from pyzcrx.meanings import kernel_error
 
-PORT_PATIENCE_S = 30.0
+PORT_TIMEOUT_S = 30.0
 """For the socket that a dead process accepted from. The kernel winds its ring up once it
 is gone (``io_uring/io_uring.c:io_ring_exit_work()``), one that checks itself in 17 s."""
-QUEUE_PATIENCE_S = 10.0
+QUEUE_TIMEOUT_S = 10.0
 """For the rx queue, which comes back a moment later. A living process may have it."""
 _RETRY_S = 0.05
 _BACKLOG = 4096
@@ -26,7 +26,7 @@ def listen(host: str | None, port: int) -> socket.socket:
     Waits for a port that no living process has. Raises BadArgument (*host*),
     KernelError (EADDRINUSE and the like).
     """
-    until = time.monotonic() + PORT_PATIENCE_S
+    until = time.monotonic() + PORT_TIMEOUT_S
     while True:
         try:
             return _listen(host, port)

@@ -1,4 +1,4 @@
-"""``zcrx-nic``: a card shown, set up for zcrx, put back."""
+"""``zcrx-nic``: a NIC shown, set up for zcrx, put back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PROGRAM = "zcrx-nic"
 @click.group("zcrx-nic", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(pyzcrx.__version__, prog_name=PROGRAM)
 def main() -> None:
-    """Show a network card's settings for zcrx, set it up, put it back.
+    """Show a NIC's settings for zcrx, set it up, put it back.
 
     Status 0: done; 1: an error, in one line; 2: a wrong command line.
     """

@@ -69,7 +69,7 @@ def command(
 ) -> None:
     """What a received buffer costs on this CPU, in slices of a memoryview.
 
-    Needs no kernel with zcrx, no card and no privilege: completions are written into the
+    Needs no kernel with zcrx, no NIC and no privilege: completions are written into the
     rings' memory as the kernel writes them, and received by the shim, the loop and Python
     as ever. Writing them is not counted, and neither is the kernel.
     """

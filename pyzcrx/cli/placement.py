@@ -50,7 +50,7 @@ def placement_options(command: Callable[..., None]) -> Callable[..., None]:
             type=Number(0, MAX_BUSY_POLL_US),
             default=0,
             metavar="US",
-            help="Poll the card that many microseconds before sleeping.",
+            help="Poll the NIC that many microseconds before sleeping.",
         ),
         click.option(
             "--cpu",
@@ -79,7 +79,7 @@ def place(
         softirq: frozenset[int] = frozenset()
         if isinstance(cpu, str):
             if interface is None or queue is None:
-                raise BadArgument(f"--cpu {cpu} is beside a card's interrupt; give -i")
+                raise BadArgument(f"--cpu {cpu} is beside a NIC's interrupt; give -i")
             softirq = _softirq_cpus(interface, queue)
         pin(choose(cpu, softirq, os.sched_getaffinity(0)))
     if busy_poll_us:
@@ -89,7 +89,7 @@ def place(
 
 def _softirq_cpus(interface: str, queue: int) -> frozenset[int]:
     """Where the queue's packets are processed: by its NAPI thread or its interrupt."""
-    # Only here: who uses no card needs no pyroute2, and its import is slow.
+    # Only here: who uses no NIC needs no pyroute2, and its import is slow.
     from pyzcrx.nic.irq import parse_cpus
     from pyzcrx.nic.read import read
 

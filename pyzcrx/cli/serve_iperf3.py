@@ -14,7 +14,7 @@ from pyzcrx.bench.iperf3_server import Iperf3Server, TestResult
 from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import size_text, stats_json, stats_text
 from pyzcrx.cli.echo import Stop
-from pyzcrx.cli.listener import QUEUE_PATIENCE_S, listen
+from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
 from pyzcrx.endpoint import host_of
 
 
@@ -34,7 +34,7 @@ def serve(
     rx_buf_len: int | None,
     area_bytes: int,
     *,
-    patience_s: float,
+    timeout_s: float,
     once: bool,
     as_json: bool,
 ) -> None:
@@ -56,14 +56,14 @@ def serve(
             interface=setup.ifindex if setup is not None else interface,
             rx_queue=queue,
             rx_buf_len=rx_buf_len,
-            patience=QUEUE_PATIENCE_S,
+            timeout=QUEUE_TIMEOUT_S,
         )
         server = Iperf3Server(
             ring,
             ifq,
             listener,
             told=lambda r: _tell(r, as_json=as_json),
-            patience_s=patience_s,
+            timeout_s=timeout_s,
         )
         address, bound_port = host_of(listener), listener.getsockname()[1]
         how = f"{interface} queue {queue}" if interface else "NODEV: the kernel copies"

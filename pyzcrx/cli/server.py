@@ -117,7 +117,7 @@ class Server:
     def turn(self, timeout: float | None) -> None:
         """Wait for something, at most *timeout* seconds, and deal with all of it.
 
-        Raises InterfaceGone once the card was taken away.
+        Raises InterfaceGone once the NIC was taken away.
         """
         waits = (timeout, self._acceptor.wait_s(), self._idle.wait_s())
         try:

@@ -1,4 +1,4 @@
-"""Whether this machine and card can receive by zero-copy, and what to do if not.
+"""Whether this machine and NIC can receive by zero-copy, and what to do if not.
 
 ``read()`` gives :class:`Facts`, ``examine()`` the :class:`Finding` s; ``zcrx-doctor`` prints
 them. Needs pyroute2, as :mod:`pyzcrx.nic` does.

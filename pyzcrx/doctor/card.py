@@ -1,4 +1,4 @@
-"""The card as a whole: its driver, header split, channels, XDP."""
+"""The NIC as a whole: its driver, header split, channels, XDP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNABLE = {
     "netdevsim": "its buffers are not mapped for DMA",
     "virtio_net": "the driver has no queue operations for it",
 }
-OTHER_CARD = "use a card with zcrx support (bnxt, mlx5, gve, fbnic), or NODEV"
+OTHER_CARD = "use a NIC with zcrx support (bnxt, mlx5, gve, fbnic), or NODEV"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -65,23 +65,23 @@ def _somewhere(facts: Facts) -> Finding:
         return Finding(
             "card.any",
             Severity.NOTE,
-            "cards with zcrx drivers: " + ", ".join(able),
-            mend=f"zcrx-doctor -i {able[0]} looks at it",
+            "NICs with zcrx drivers: " + ", ".join(able),
+            hint=f"zcrx-doctor -i {able[0]} looks at it",
         )
     seen = ", ".join(f"{name} ({driver})" for name, driver in facts.drivers.items()) or "none"
     if facts.kernel.probe.nodev:
         return Finding(
             "card.any",
             Severity.NOTE,
-            f"no card here has a zcrx driver ({seen}); NODEV works without one",
-            "NODEV copies: it is for development, and for streams that a card does not split",
+            f"no NIC here has a zcrx driver ({seen}); NODEV works without one",
+            "NODEV copies: it is for development, and for streams that a NIC does not split",
         )
     return Finding(
         "card.any",
         Severity.PROBLEM,
-        f"no card here has a zcrx driver ({seen}), and the kernel has no NODEV",
+        f"no NIC here has a zcrx driver ({seen}), and the kernel has no NODEV",
         "there is nothing to receive on",
-        "use a card with zcrx support (bnxt, mlx5, gve, fbnic), or Linux 7.2 and NODEV",
+        "use a NIC with zcrx support (bnxt, mlx5, gve, fbnic), or Linux 7.2 and NODEV",
     )
 
 
@@ -108,7 +108,7 @@ def _driver(card: Card) -> Finding:
             "card.driver",
             Severity.PROBLEM,
             f"driver {name} cannot split headers from payload",
-            "zcrx gives the card memory for payload alone; a registration is answered with "
+            "zcrx gives the NIC memory for payload alone; a registration is answered with "
             "EINVAL or EOPNOTSUPP",
             OTHER_CARD,
         )
@@ -184,7 +184,7 @@ def _channels(state: State) -> Iterator[Finding]:
         yield Finding(
             "card.channels",
             Severity.PROBLEM,
-            "the card receives on one queue only",
+            "the NIC receives on one queue only",
             "zcrx takes a queue for itself: plain sockets whose packets land there fail with "
             "EFAULT, so the rest needs another",
             f"ethtool -L {state.interface} combined 2" if most > 1 else OTHER_CARD,
@@ -215,7 +215,7 @@ def _ring(facts: Facts, state: State) -> Iterator[Finding]:
             Severity.WARNING,
             f"a ring of {state.rings.rx} posts {mib(posted)}, more than an area of "
             f"{mib(facts.wanted.area_bytes)}",
-            "the card then starves, whatever the program gives back",
+            "the NIC then starves, whatever the program gives back",
             f"an area of {mib(2 * posted)} or more, or: ethtool -G {state.interface} rx "
             f"{max(64, state.rings.rx // 4)}",
         )

@@ -1,4 +1,4 @@
-"""An errno of a registration, explained by what is seen of the machine and the card.
+"""An errno of a registration, explained by what is seen of the machine and the NIC.
 
 The kernel says nothing but the number (its extack is NULL), and most numbers have several
 causes. The findings tell which it is.
@@ -38,14 +38,14 @@ def explain(error: KernelError, facts: Facts, findings: Sequence[Finding]) -> Fi
     found = _cause(error.errno or 0, facts, findings)
     name = errno_name(error.errno or 0)
     if found is None:
-        found = Finding("trial", Severity.PROBLEM, error.cause, mend=error.mend)
+        found = Finding("trial", Severity.PROBLEM, error.cause, hint=error.hint)
     # Why, and what --fix may do, stand with the finding itself.
     return Finding(
         "trial",
         Severity.PROBLEM,
         f"a registration fails with {name}: {found.what}",
         found.why if found.id == "trial" else "",
-        found.mend,
+        found.hint,
     )
 
 
@@ -64,34 +64,34 @@ def _special(number: int, facts: Facts) -> Finding | None:
     """Causes that only the registration itself shows."""
     wanted = facts.wanted
     large = bool(wanted.rx_buf_len) and wanted.rx_buf_len != facts.memory.page_bytes
-    what = why = mend = ""
+    what = why = hint = ""
     match number:
         case errno.EINVAL if large:
             what = f"the driver refuses an rx_buf_len of {wanted.rx_buf_len}"
             why = "drivers take a page up to their own maximum"
-            mend = "a smaller rx_buf_len, or none"
+            hint = "a smaller rx_buf_len, or none"
         case errno.EINVAL if facts.card is not None:
             what = "header split was not asked for: the driver's own choice does not count"
             why = "the kernel looks at what was configured, which cannot be read back"
-            mend = f"ethtool -G {facts.card.state.interface} tcp-data-split on"
+            hint = f"ethtool -G {facts.card.state.interface} tcp-data-split on"
         case errno.EOPNOTSUPP if large and facts.card is None:
             what = f"NODEV knows no rx_buf_len of {wanted.rx_buf_len}, only a page"
-            mend = "leave rx_buf_len out"
+            hint = "leave rx_buf_len out"
         case errno.EOPNOTSUPP if large:
             what = f"the driver cannot do an rx_buf_len of {wanted.rx_buf_len}"
             why = "it has no rx_page_size parameter (bnxt and mlx5 have)"
-            mend = "leave rx_buf_len out"
+            hint = "leave rx_buf_len out"
         case errno.EOPNOTSUPP if facts.card is not None:
             what = "the driver has no zcrx queue operations"
-            mend = "use a card with zcrx support (bnxt, mlx5, gve, fbnic), or NODEV"
+            hint = "use a NIC with zcrx support (bnxt, mlx5, gve, fbnic), or NODEV"
         case errno.ERANGE if large:
             what = f"the area is not contiguous in runs of {wanted.rx_buf_len} bytes"
             why = "a buffer must lie in one piece of physical memory"
-            mend = "an area of huge pages, in multiples of one (huge='2M')"
+            hint = "an area of huge pages, in multiples of one (huge='2M')"
         case errno.EEXIST:
             what = "the queue was bound a moment ago, or is on its way back"
             why = "the kernel gives a queue back after its user has ended, by itself"
-            mend = "try again; register_ifq(patience=5) waits for it"
+            hint = "try again; register_ifq(timeout=5) waits for it"
         case _:
             return None
-    return Finding("trial", Severity.PROBLEM, what, why, mend)
+    return Finding("trial", Severity.PROBLEM, what, why, hint)

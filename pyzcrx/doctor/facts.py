@@ -79,7 +79,7 @@ class RingUser:
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A journal: what a program changed on the card and has not put back."""
+    """A journal: what a program changed on the NIC and has not put back."""
 
     name: str
     pid: int
@@ -119,7 +119,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All of it. card None: no interface was named."""
+    """All of it. ``card`` None: no interface was named."""
 
     kernel: Kernel
     privilege: Privilege

@@ -1,4 +1,4 @@
-"""What the doctor says: findings, each with its reason and the command that mends it."""
+"""What the doctor says: findings, each with its reason and the command that fixes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Severity(Enum):
     UNKNOWN = "unknown"
     WARNING = "warning"
     PROBLEM = "problem"
-    """zcrx does not work here, or hurts others, until this is mended."""
+    """zcrx does not work here, or hurts others, until this is fixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class Finding:
     """One thing that was looked at.
 
     id: what, as SUBJECT.THING, stable. what: one line. why: why it matters.
-    mend: what to do, most often a command.
+    hint: what to do, most often a command.
     """
 
     id: str
     severity: Severity
     what: str
     why: str = ""
-    mend: str = ""
+    hint: str = ""
     fix: Fix | None = None
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fixes, made: each is one change of a system setting or of a card's."""
+"""Fixes, made: each is one change of a system setting or of a NIC's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def apply(fix: Fix, ifindex: int | None) -> None:
             raise kernel_error(error.errno or 0, "set sysctl", name) from None
         return
     if ifindex is None:
-        raise BadArgument(f"{fix.key} is a setting of a card")
+        raise BadArgument(f"{fix.key} is a setting of a NIC")
     if kind == "rule":
         flow, queue = fix.value
         Ntuple(ifindex).insert(Flow.parse(flow), queue=queue)

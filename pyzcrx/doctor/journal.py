@@ -1,4 +1,4 @@
-"""Journals of set-ups (:mod:`pyzcrx.nic`): what was changed on the card and not put back."""
+"""Journals of set-ups (:mod:`pyzcrx.nic`): what was changed on the NIC and not put back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check(facts: Facts) -> Iterator[Finding]:
         yield Finding(
             "journal.unseen",
             Severity.UNKNOWN,
-            "whether programs left changes on the card cannot be seen",
+            "whether programs left changes on the NIC cannot be seen",
             "their journals in /run/pyzcrx are root's",
             "run as root",
         )
@@ -69,5 +69,5 @@ def _journal(leftover: Leftover, interface: str) -> Finding:
                 Severity.WARNING,
                 f"journal {leftover.name} is damaged",
                 "what its program changed cannot be put back by itself",
-                f"compare zcrx-nic show {interface} with what the card should be, then delete it",
+                f"compare zcrx-nic show {interface} with what the NIC should be, then delete it",
             )

@@ -1,4 +1,4 @@
-"""Placement: the queue's interrupt, its NAPI instance, the card's NUMA node, our CPUs."""
+"""Placement: the queue's interrupt, its NAPI instance, the NIC's NUMA node, our CPUs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _irq(machine: Machine, state: State, irq: Irq) -> Iterator[Finding]:
         yield Finding(
             "placement.irq_node",
             Severity.WARNING,
-            f"{where}, off the card's NUMA node {state.numa_node}",
+            f"{where}, off the NIC's NUMA node {state.numa_node}",
             "each packet's headers cross between the nodes",
             f"echo {min(near)} > /proc/irq/{irq.number}/smp_affinity_list",
         )
@@ -76,13 +76,13 @@ def _node(machine: Machine, state: State) -> Iterator[Finding]:
         yield Finding(
             "placement.node",
             Severity.OK,
-            f"this process may run on the card's node {state.numa_node}",
+            f"this process may run on the NIC's node {state.numa_node}",
         )
     else:
         yield Finding(
             "placement.node",
             Severity.WARNING,
-            f"this process may not run on the card's NUMA node {state.numa_node}",
-            "the area lies where the process first touches it: the card then writes to far memory",
+            f"this process may not run on the NIC's NUMA node {state.numa_node}",
+            "the area lies where the process first touches it: the NIC then writes to far memory",
             f"numactl --cpunodebind={state.numa_node} --membind={state.numa_node} PROGRAM",
         )

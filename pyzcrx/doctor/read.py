@@ -153,7 +153,7 @@ def _card(interface: str) -> Card:
 
 
 def _leftovers(state: State) -> tuple[Leftover, ...] | None:
-    """What the card's journals say, ours and root's; None where they cannot be seen."""
+    """What the NIC's journals say, ours and root's; None where they cannot be seen."""
     leftovers = []
     for folder in {default_folder(), ROOT_FOLDER}:
         try:

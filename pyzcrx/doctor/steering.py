@@ -90,9 +90,9 @@ def _ntuple(state: State) -> Iterator[Finding]:
         yield Finding(
             "steering.ntuple",
             Severity.WARNING,
-            "the card has no ntuple filters",
+            "the NIC has no ntuple filters",
             "no flow can be steered to the queue; RSS alone is too wide",
-            "use an RSS table that sends all to one queue, on a card for zcrx alone",
+            "use an RSS table that sends all to one queue, on a NIC for zcrx alone",
         )
 
 

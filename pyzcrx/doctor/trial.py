@@ -1,6 +1,6 @@
 """A registration, tried on the real queue: the only way to be sure.
 
-It restarts the queue (one driver: every queue of the card), and packets that arrive while
+It restarts the queue (one driver: every queue of the NIC), and packets that arrive while
 it is bound are lost to plain sockets. So only when asked for.
 """
 
@@ -13,7 +13,7 @@ from pyzcrx.area import Area
 from pyzcrx.doctor.explain import explain
 from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Severity
-from pyzcrx.errors import BadRequest, KernelError, NotSupported
+from pyzcrx.errors import InvalidRequest, KernelError, NotSupported
 from pyzcrx.loop import Ring
 from pyzcrx.nic.read import Reader
 
@@ -36,7 +36,7 @@ def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
     try:
         _register(facts, facts.wanted.rx_buf_len)
     except KernelError as error:
-        if isinstance(error, BadRequest | NotSupported) and facts.wanted.rx_buf_len:
+        if isinstance(error, InvalidRequest | NotSupported) and facts.wanted.rx_buf_len:
             try:
                 _register(facts, 0)
             except KernelError as plain:

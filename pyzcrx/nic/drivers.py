@@ -29,13 +29,13 @@ DRIVERS = {
         prelude=(("private-flag:rx_cqe_compress", False), ("feature:rx-gro-hw", True)),
     ),
     "netdevsim": Driver(notes=("netdevsim has the controls of zcrx and cannot receive by it",)),
-    "netkit": Driver(notes=("netkit receives on a queue leased from a real card",)),
+    "netkit": Driver(notes=("netkit receives on a queue leased from a real NIC",)),
     "zcrxsim": Driver(),
 }
 
 
 def driver_of(state: State) -> Driver:
-    """What is known of the card's driver."""
+    """What is known of the NIC's driver."""
     known = DRIVERS.get(state.driver or "")
     if known is not None:
         return known
@@ -48,7 +48,7 @@ def driver_of(state: State) -> Driver:
 
 
 def prelude(state: State) -> tuple[tuple[str, Value], ...]:
-    """The driver's settings that this card has."""
+    """The driver's settings that this NIC has."""
     has = {f"private-flag:{name}" for name in state.private_flags}
     has |= {f"feature:{name}" for name in state.features}
     return tuple((key, value) for key, value in driver_of(state).prelude if key in has)

@@ -27,11 +27,11 @@ def _if_supported() -> Iterator[None]:
 
 
 class Ethtool(Family):
-    """Reads give None, or nothing, where the card has no such thing.
+    """Reads give None, or nothing, where the NIC has no such thing.
 
     Every call raises the KernelError of its errno: NoSuchInterface (ENODEV),
     NotPermitted (EPERM; reading needs no privilege), NotSupported (EOPNOTSUPP),
-    BadRequest (EINVAL), with the kernel's explanation.
+    InvalidRequest (EINVAL), with the kernel's explanation.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Ethtool(Family):
         return {}
 
     def rss(self, ifindex: int) -> tuple[Rss, ...]:
-        """The default context first, then the others; empty where the card has no RSS."""
+        """The default context first, then the others; empty where the NIC has no RSS."""
         with _if_supported():
             found = self._get(EthtoolMsg.RSS_GET, tables.Rss, "RSS", ifindex, dump=True)
             # Before 6.9 the filter is not looked at.
@@ -147,7 +147,7 @@ class Ethtool(Family):
         )
 
     def set_features(self, ifindex: int, wanted: Mapping[str, bool]) -> None:
-        """Ask for features; the card may keep some as they are, so read them back."""
+        """Ask for features; the NIC may keep some as they are, so read them back."""
         bits = [("ETHTOOL_A_FEATURES_WANTED", _bitset(wanted))]
         self._set(
             EthtoolMsg.FEATURES_SET, tables.Features, "FEATURES", ifindex, bits, "set features"

@@ -1,4 +1,4 @@
-"""Interrupts: which the card has, and to which CPUs they go."""
+"""Interrupts: which the NIC has, and to which CPUs they go."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _read(number: int) -> Irq | None:
 def set_affinity(number: int, cpus: str) -> None:
     """Have an interrupt go to those CPUs, ``0-3,8``.
 
-    Raises NotPermitted, BadRequest (EINVAL: no such CPU online), KernelError (EIO:
+    Raises NotPermitted, InvalidRequest (EINVAL: no such CPU online), KernelError (EIO:
     the kernel keeps it where it is).
     """
     parse_cpus(cpus)

@@ -1,8 +1,8 @@
-"""What was done to a card, on disk before it is done, so that any end can be undone.
+"""What was done to a NIC, on disk before it is done, so that any end can be undone.
 
 ``/run/pyzcrx/nic/NETNS-IFINDEX/`` holds a journal for each set-up and a lock. A journal is
 written whole, to a new file that takes the old one's place. Only root (or the user whose
-folder it is) may have written there: journals say what is done to the card.
+folder it is) may have written there: journals say what is done to the NIC.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pyzcrx.errors import CardBusy, JournalError
+from pyzcrx.errors import JournalError, NicBusy
 from pyzcrx.nic import link
 from pyzcrx.nic.state import State, load
 from pyzcrx.nic.steps import KINDS, Step, kind_of
 
 VERSION = 1
-LOCK_PATIENCE_S = 60.0
+LOCK_TIMEOUT_S = 60.0
 _LOCK_RETRY_S = 0.05
 ROOT_FOLDER = Path("/run/pyzcrx/nic")
 MOST_BYTES = 16 << 20
@@ -201,28 +201,28 @@ _PLAIN = tuple(_Head.__dataclass_fields__)
 
 
 class Store:
-    """The journals of one card. Everything but reading wants :meth:`locked`."""
+    """The journals of one NIC. Everything but reading wants :meth:`locked`."""
 
     def __init__(self, netns: int, ifindex: int, folder: Path | None = None) -> None:
         self.path = (folder or default_folder()) / f"{netns}-{ifindex}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One program at a time changes a card. Raises CardBusy, JournalError."""
+        """One program at a time changes a NIC. Raises NicBusy, JournalError."""
         make_safe(self.path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with _problems(self.path):
             fd = os.open(self.path / "lock", flags, 0o600)
         try:
-            deadline = time.monotonic() + LOCK_PATIENCE_S
+            deadline = time.monotonic() + LOCK_TIMEOUT_S
             while True:
                 try:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
-                        raise CardBusy(
-                            f"another program has been changing this card for {LOCK_PATIENCE_S:.0f}"
+                        raise NicBusy(
+                            f"another program has been changing this NIC for {LOCK_TIMEOUT_S:.0f}"
                             " s",
                             f"see who holds {self.path / 'lock'} (fuser -v)",
                         ) from None
@@ -274,7 +274,7 @@ class Store:
             raise JournalError(
                 f"journal {path} is damaged ({_brief(error)}); it is kept as {aside}",
                 "what its program changed was not put back: compare zcrx-nic show with what "
-                "the card should be, and delete the file",
+                "the NIC should be, and delete the file",
             ) from None
 
     def _read(self, path: Path) -> Journal:
@@ -350,7 +350,7 @@ def _check_file(status: os.stat_result) -> None:
 
 
 def stores(folder: Path | None = None) -> tuple[Store, ...]:
-    """Of every card of this network namespace that has journals."""
+    """Of every NIC of this network namespace that has journals."""
     folder = folder or default_folder()
     here = link.netns()
     found = []
@@ -395,5 +395,5 @@ def _problems(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        mend = "run as root" if refused else "see its file system"
-        raise JournalError(f"{path}: {error.strerror}", mend) from None
+        hint = "run as root" if refused else "see its file system"
+        raise JournalError(f"{path}: {error.strerror}", hint) from None

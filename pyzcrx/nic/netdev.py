@@ -38,7 +38,7 @@ class Netdev(Family):
         return tuple(sorted(rx, key=lambda queue: queue.index))
 
     def queue(self, ifindex: int, index: int) -> Queue:
-        """One receive queue. Raises BadRequest (EINVAL) beyond the last, or ENOENT while down."""
+        """One rx queue. Raises InvalidRequest (EINVAL) beyond the last, or ENOENT while down."""
         attributes = [
             ("NETDEV_A_QUEUE_ID", index),
             ("NETDEV_A_QUEUE_IFINDEX", ifindex),
@@ -54,10 +54,10 @@ class Netdev(Family):
         return _queue(found)
 
     def wait_unbound(
-        self, ifindex: int, queues: Collection[int], patience_s: float
+        self, ifindex: int, queues: Collection[int], timeout_s: float
     ) -> tuple[int, ...]:
         """Wait until no ifq is bound to any of *queues*; gives those to which one still is."""
-        until = time.monotonic() + patience_s
+        until = time.monotonic() + timeout_s
         while True:
             held = tuple(q.index for q in self.queues(ifindex) if q.index in queues and q.io_uring)
             if not held or time.monotonic() >= until:
@@ -95,7 +95,7 @@ class Netdev(Family):
         self.call(NetdevCmd.NAPI_SET, tables.Napi, attributes, "set NAPI", f"NAPI {napi_id}")
 
     def io_uring_pools(self, ifindex: int) -> int:
-        """Page pools of zcrx that are alive on the card, also such as are only winding down."""
+        """Page pools of zcrx that are alive on the NIC, also such as are only winding down."""
         try:
             found = self._get(NetdevCmd.PAGE_POOL_GET, tables.PagePool, None, ifindex)
         except NotSupported:

@@ -134,7 +134,7 @@ def _rxnfc(
 
 
 class Ntuple:
-    """The rules of one card; see :class:`pyzcrx.nic.ethtool.Ethtool` for the errors.
+    """The rules of one NIC; see :class:`pyzcrx.nic.ethtool.Ethtool` for the errors.
 
     Found by index, as the ioctl wants a name and that may change.
     """
@@ -143,7 +143,7 @@ class Ntuple:
         self._ifindex = ifindex
 
     def rules(self) -> tuple[tuple[Rule, ...], int] | None:
-        """The rules by location, and the table's size (0: unknown); None: not of this card."""
+        """The rules by location, and the table's size (0: unknown); None: not of this NIC."""
         try:
             answer = self._call("read rules", _rxnfc(GRXCLSRLCNT))
             count = _RXNFC.unpack(answer)[4]
@@ -171,8 +171,8 @@ class Ntuple:
     def insert(self, flow: Flow, *, queue: int = 0, context: int | None = None) -> int:
         """Steer *flow* to *queue*, or over an RSS context; gives the rule's location.
 
-        Raises NotPermitted (EPERM), NotSupported (ntuple off, or a match the card
-        cannot do), RuleTableFull (ENOSPC), BadRequest.
+        Raises NotPermitted (EPERM), NotSupported (ntuple off, or a match the NIC
+        cannot do), RuleTableFull (ENOSPC), InvalidRequest.
         """
         location = RX_CLS_LOC_ANY if self.places_itself else self._free()
         spec = pack_spec(flow, queue=queue, location=location, rss=context is not None)

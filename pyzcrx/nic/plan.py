@@ -1,4 +1,4 @@
-"""What is to be done with a card: from its state and what is wanted, to steps. Pure.
+"""What is to be done with a NIC: from its state and what is wanted, to steps. Pure.
 
 Refuses, with what to do about it, whatever could not work or would hurt others.
 """
@@ -14,11 +14,11 @@ from pyzcrx.checked import integer, optional
 from pyzcrx.endpoint import address_of
 from pyzcrx.errors import (
     BadArgument,
-    CardBusy,
-    CardUnfit,
-    CatchesStrangers,
+    NicBusy,
+    NicUnsupported,
     RuleExists,
     RuleTableFull,
+    RuleTooBroad,
 )
 from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import irq
@@ -35,7 +35,7 @@ _MOST = (1 << 31) - 1
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a card shall do for us.
+    """What a NIC shall do for us.
 
     flows: what is to be steered. queue: the first rx queue, None: the plan chooses.
     queues: how many; more than one share the flows by an RSS context, or in_turn:
@@ -92,7 +92,7 @@ def listening_flows(
 ) -> tuple[Flow, ...]:
     """Flows to a server on *port*: of that address, or of every address of the interface.
 
-    A rule for each address rather than one for the port: packets that the card
+    A rule for each address rather than one for the port: packets that the NIC
     only passes on, to a virtual machine say, keep their way. An address that the
     interface gets later is not steered; its connections work, by copying.
     """
@@ -119,10 +119,10 @@ def plan(
     sockets: Iterable[TcpSocket] = (),
     own: frozenset[int] = frozenset(),
 ) -> Plan:
-    """The steps for *wanted* on a card in *state*.
+    """The steps for *wanted* on a NIC in *state*.
 
     sockets: all of this network namespace, own: inodes of those that the flows are
-    for. Raises CardUnfit, CardBusy, RuleExists, RuleTableFull, CatchesStrangers,
+    for. Raises NicUnsupported, NicBusy, RuleExists, RuleTableFull, RuleTooBroad,
     OutOfRange, BadArgument.
     """
     _check_card(state)
@@ -174,19 +174,19 @@ def _set(state: State, key: str, value: Value) -> Set:
 def _check_card(state: State) -> None:
     name = state.interface
     if state.rings is None or state.rings.tcp_data_split is None:
-        raise CardUnfit(
+        raise NicUnsupported(
             f"{name} (driver {state.driver or 'unknown'}) has no header split, so no zcrx",
-            "use a card that has it (bnxt, mlx5, gve, fbnic), or NODEV",
+            "use a NIC that has it (bnxt, mlx5, gve, fbnic), or NODEV",
         )
     if not state.up:
-        raise CardUnfit(f"{name} is down", f"ip link set {name} up")
+        raise NicUnsupported(f"{name} is down", f"ip link set {name} up")
     if state.xdp_program is not None:
-        raise CardBusy(
+        raise NicBusy(
             f"{name} has an XDP program (id {state.xdp_program}), which zcrx excludes",
             f"ip link set {name} xdp off",
         )
     if state.rx_queues < 2:
-        raise CardUnfit(
+        raise NicUnsupported(
             f"{name} has one queue only, and all other traffic needs one too",
             f"ethtool -L {name} combined 2",
         )
@@ -196,7 +196,7 @@ def _choose(state: State, wanted: Wanted) -> tuple[int, ...]:
     """Queues that nobody has: the last ones, as the first serve everything else."""
     total, name = state.rx_queues, state.interface
     if wanted.queues >= total:
-        raise CardUnfit(
+        raise NicUnsupported(
             f"{name} has {total} queues; {wanted.queues} for zcrx leave none for the rest",
             f"ethtool -L {name} combined {wanted.queues + 1}",
         )
@@ -207,7 +207,7 @@ def _choose(state: State, wanted: Wanted) -> tuple[int, ...]:
         for index in chosen:
             holder = _holder(state, index)
             if holder is not None and not (wanted.force and _is_lent(state, index)):
-                raise CardBusy(
+                raise NicBusy(
                     f"queue {index} of {name} is held by {holder}",
                     "end its user or choose another queue",
                 )
@@ -220,7 +220,7 @@ def _choose(state: State, wanted: Wanted) -> tuple[int, ...]:
         if _holder(state, index) is None and index not in targets and index not in contexts
     ]
     if len(free) < wanted.queues:
-        raise CardBusy(
+        raise NicBusy(
             f"{name} has {len(free)} free queues of {total}, {wanted.queues} wanted: the others "
             "are held, or rules or RSS contexts lead to them",
             f"end their users (zcrx-nic show {name}), or ethtool -L for more queues",
@@ -242,14 +242,14 @@ def _is_lent(state: State, index: int) -> bool:
 def _check_flows(flows: Sequence[Flow], sockets: Iterable[TcpSocket], own: frozenset[int]) -> None:
     for flow in flows:
         if not flow.dst_port and not flow.src_port:
-            raise CatchesStrangers(
+            raise RuleTooBroad(
                 f"{flow} is all TCP of that kind, remote logins as well",
                 "name a port, or force it",
             )
     caught = strangers(flows, sockets, own)
     if caught:
         more = f" and {len(caught) - 1} more" if len(caught) > 1 else ""
-        raise CatchesStrangers(
+        raise RuleTooBroad(
             f"the rule would take data from {caught[0]}{more}",
             "narrow the flow (address, port, source), end that program, or force it",
         )
@@ -260,7 +260,7 @@ def _check_rules(state: State, wanted: Wanted, queues: Sequence[int]) -> list[st
         return []
     name = state.interface
     if state.rules is None or NTUPLE not in state.features:
-        raise CardUnfit(
+        raise NicUnsupported(
             f"{name} has no ntuple rules, so flows cannot be steered",
             "choose a queue and steer by other means, without flows",
         )
@@ -282,7 +282,7 @@ def _check_rule(rule: Rule, wanted: Wanted, queues: Sequence[int]) -> list[str]:
     warnings = []
     if rule.context is None and rule.queue in queues:
         if not wanted.force:
-            raise CatchesStrangers(
+            raise RuleTooBroad(
                 f"rule {rule.location} leads {text} to queue {rule.queue} already",
                 "choose another queue, delete the rule, or force it",
             )
@@ -337,7 +337,9 @@ def _context(state: State, queues: Sequence[int]) -> Context:
     number = next(i for i in range(1, len(taken) + 2) if i not in taken)
     size = len(state.rss[0].table) if state.rss else 0
     if not size:
-        raise CardUnfit(f"{state.interface} has no RSS, so queues cannot share", "use one queue")
+        raise NicUnsupported(
+            f"{state.interface} has no RSS, so queues cannot share", "use one queue"
+        )
     return Context(number, tuple(queues[i % len(queues)] for i in range(size)))
 
 
@@ -350,7 +352,7 @@ def _placement(state: State, wanted: Wanted, queues: Sequence[int]) -> list[Step
         if wanted.irq_cpus is not None:
             found = state.irq_of(index)
             if found is None:
-                raise CardUnfit(
+                raise NicUnsupported(
                     f"the interrupt of queue {index} of {state.interface} is not known",
                     "leave its CPUs out",
                 )
@@ -359,7 +361,7 @@ def _placement(state: State, wanted: Wanted, queues: Sequence[int]) -> list[Step
         napi = state.napi_of(index)
         for name, value in wanted.napi.items():
             if napi is None:
-                raise CardUnfit(
+                raise NicUnsupported(
                     f"the NAPI instance of queue {index} of {state.interface} is not known",
                     "leave its settings out",
                 )

@@ -1,4 +1,4 @@
-"""A card's state, read from the kernel. Changes nothing, needs no privilege."""
+"""A NIC's state, read from the kernel. Changes nothing, needs no privilege."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Reader:
         leave(error, self.close)
 
     def state(self, interface: str | int) -> State:
-        """Everything of one card. What cannot be read is None or empty, ``unread`` says why.
+        """Everything of one NIC. What cannot be read is None or empty, ``unread`` says why.
 
         Raises NoSuchInterface.
         """
@@ -111,6 +111,6 @@ class Reader:
 
 
 def read(interface: str | int) -> State:
-    """The state of a card, by name, alternative name or index. Raises NoSuchInterface."""
+    """The state of a NIC, by name, alternative name or index. Raises NoSuchInterface."""
     with Reader() as reader:
         return reader.state(interface)

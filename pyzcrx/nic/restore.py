@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pyzcrx import bound
 from pyzcrx.checked import MOST_IFINDEX, optional
-from pyzcrx.errors import CardBusy, JournalError, KernelError, NoSuchInterface, RestoreFailed
+from pyzcrx.errors import JournalError, KernelError, NicBusy, NoSuchInterface, RestoreFailed
 from pyzcrx.interface import find
 from pyzcrx.nic.journal import Journal, Store, stores
 from pyzcrx.nic.ntuple import Ntuple
 from pyzcrx.nic.read import Reader
 from pyzcrx.nic.steps import Set, undo_order
 
-FREE_PATIENCE_S = 30.0
+FREE_TIMEOUT_S = 30.0
 """The kernel gives a queue back a moment after its last user went."""
 
 
@@ -116,9 +116,9 @@ def _wait_free(journal: Journal, kernel: Reader, report: Report) -> None:
     if kernel.netdev is None:
         return
     ours = bound.holds(journal.ifindex, journal.queues)
-    patience_s = 0.0 if ours else FREE_PATIENCE_S
+    timeout_s = 0.0 if ours else FREE_TIMEOUT_S
     try:
-        held = kernel.netdev.wait_unbound(journal.ifindex, journal.queues, patience_s)
+        held = kernel.netdev.wait_unbound(journal.ifindex, journal.queues, timeout_s)
     except KernelError:
         return
     if held:
@@ -138,7 +138,7 @@ def restore(
     Of one interface or of all in this network namespace. An index may be that of an
     interface which is gone. Gives what was undone; *say* gets a line for whatever was
     not as it should be. Raises RestoreFailed at the end, NoSuchInterface, JournalError,
-    CardBusy.
+    NicBusy.
     """
     index = (
         find(interface).index
@@ -152,12 +152,12 @@ def restore(
             continue
         try:
             done += _restore_card(store, failures, kept=kept, say=say)
-        except (JournalError, CardBusy) as error:
-            failures.append(str(error))  # the other cards must not suffer from it
+        except (JournalError, NicBusy) as error:
+            failures.append(str(error))  # the other NICs must not suffer from it
     if failures:
         raise RestoreFailed(
             "not everything could be put back: " + "; ".join(failures),
-            "see zcrx-nic show, mend what stands in the way, and run zcrx-nic restore again",
+            "see zcrx-nic show, fix what stands in the way, and run zcrx-nic restore again",
         )
     return done
 
@@ -165,7 +165,7 @@ def restore(
 def _restore_card(
     store: Store, failures: list[str], *, kept: bool, say: Callable[[str], None] | None
 ) -> list[Journal]:
-    """As :func:`restore`, of one card; *failures* gets what could not be put back."""
+    """As :func:`restore`, of one NIC; *failures* gets what could not be put back."""
     done = []
     with store.locked(), Reader() as kernel:
         journals, wrong = store.journals()

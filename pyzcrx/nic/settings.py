@@ -1,4 +1,4 @@
-"""A card's single settings: read, changed, and as the equal command.
+"""A NIC's single settings: read, changed, and as the equal command.
 
 A setting is named by a key: ``tcp-data-split``, ``hds-thresh``, ``rx-ring``, ``rss``,
 ``feature:NAME``, ``private-flag:NAME``, ``irq:NUMBER``, ``napi:QUEUE:NAME``. Its value is
@@ -60,7 +60,7 @@ def napi_setting(text: str) -> tuple[str, int]:
 
 
 def current(kernel: Reader, ifindex: int, key: str) -> Value:
-    """The value as it can be read now; None where the card has no such setting."""
+    """The value as it can be read now; None where the NIC has no such setting."""
     match key.split(":"):
         case ["tcp-data-split"]:
             rings = kernel.ethtool.rings(ifindex)

@@ -1,4 +1,4 @@
-"""A card set up for zcrx for as long as it is used, and put back whatever happens."""
+"""A NIC set up for zcrx for as long as it is used, and put back whatever happens."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pyzcrx.nic.state import State
 from pyzcrx.nic.steps import Set, Steer, Step
 
 
-class CardWarning(FallbackWarning):
-    """Something about the card that is not as it should be, and does not stop anything."""
+class NicWarning(FallbackWarning):
+    """Something about the NIC that is not as it should be, and does not stop anything."""
 
 
 def prepare(
@@ -37,23 +37,23 @@ def prepare(
     force: bool = False,
     folder: Path | None = None,
 ) -> Setup:
-    """Set a card up so that *flows* arrive on queues where zcrx can be registered.
+    """Set a NIC up so that *flows* arrive on queues where zcrx can be registered.
 
     ::
 
         with (
-            pyzcrx.nic.prepare("eth0", "tcp4 dst 192.0.2.1:9999") as card,
+            pyzcrx.nic.prepare("eth0", "tcp4 dst 192.0.2.1:9999") as setup,
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(64 << 20) as area,
         ):
-            ifq = ring.register_ifq(area, interface=card.ifindex, rx_queue=card.queue)
+            ifq = ring.register_ifq(area, interface=setup.ifindex, rx_queue=setup.queue)
 
     Header split on, hds-thresh 0, RSS kept off the queue, a rule for each flow;
     the rest is as in :class:`pyzcrx.nic.plan.Wanted`. Leaving the block puts all
     of it back; leave the ring first. folder: of the journals.
 
-    Raises, with everything as it was: CardUnfit, CardBusy, RuleExists,
-    RuleTableFull, CatchesStrangers, SetupFailed, JournalError, BadArgument, and the
+    Raises, with everything as it was: NicUnsupported, NicBusy, RuleExists,
+    RuleTableFull, RuleTooBroad, SetupFailed, JournalError, BadArgument, and the
     KernelError of a step; RestoreFailed where what a dead program left cannot be put
     back. An error in flight, of a step or of the block, stays what it is: a note says
     what could not be put back.
@@ -71,7 +71,7 @@ def prepare(
 
 
 class Setup:
-    """A card that is set up. See :func:`prepare`. Any thread, one at a time.
+    """A NIC that is set up. See :func:`prepare`. Any thread, one at a time.
 
     keep: the set-up outlives this process, until ``zcrx-nic restore``.
     """
@@ -98,7 +98,7 @@ class Setup:
                 self.plan: Plan = plan(before, wanted, sockets.read(), own)
                 # Now: a warning may be made an error, and then nothing has been changed.
                 for text in self.plan.warnings:
-                    warnings.warn(text, CardWarning, stacklevel=3)
+                    warnings.warn(text, NicWarning, stacklevel=3)
                 self._apply(before, Owner.nobody() if keep else Owner.this())
         except BaseException:
             self._kernel.close()
@@ -113,7 +113,7 @@ class Setup:
 
     @property
     def interface(self) -> str:
-        """The card's name when it was set up."""
+        """The NIC's name when it was set up."""
         return self.plan.interface
 
     @property
@@ -132,7 +132,7 @@ class Setup:
         """What dead programs left behind goes first."""
         journals, wrong = self._store.journals()
         for text in wrong:
-            warnings.warn(text, CardWarning, stacklevel=4)
+            warnings.warn(text, NicWarning, stacklevel=4)
         for journal in reversed(journals):
             if journal.owner.dead:
                 failure = leave(self._store, journal, self._kernel).failure(journal.interface)
@@ -163,10 +163,10 @@ class Setup:
     # -- while it lasts ---------------------------------------------------------
 
     def check(self) -> list[str]:
-        """What others changed on the card since, that matters to us; a line each.
+        """What others changed on the NIC since, that matters to us; a line each.
 
         Neither RSS nor rules are protected while a queue is bound. Cheap enough
-        for once in a few seconds. Raises NoSuchInterface when the card is gone.
+        for once in a few seconds. Raises NoSuchInterface when the NIC is gone.
         """
         found = []
         ifindex = self.plan.ifindex
@@ -198,7 +198,7 @@ class Setup:
     def close(self) -> None:
         """Put everything back, when the queue is free. Idempotent.
 
-        What others changed meanwhile is left, with a CardWarning. Raises
+        What others changed meanwhile is left, with a NicWarning. Raises
         RestoreFailed; then ``zcrx-nic restore`` can finish it.
         """
         if self._closed:
@@ -234,7 +234,7 @@ class Setup:
             _add_notes(failure, notes)
             raise failure
         for note in notes:
-            warnings.warn(note, CardWarning, stacklevel=4)
+            warnings.warn(note, NicWarning, stacklevel=4)
 
     def abandon(self) -> None:
         """Let go without putting back: somebody else does, by :func:`restore`, when we are gone.
@@ -268,5 +268,5 @@ def _add_notes(error: BaseException, texts: Iterable[str]) -> None:
     for text in texts:
         error.add_note(text)
         # For those who show an error without its notes.
-        with suppress(CardWarning):
-            warnings.warn(text, CardWarning, stacklevel=4)
+        with suppress(NicWarning):
+            warnings.warn(text, NicWarning, stacklevel=4)

@@ -42,7 +42,7 @@ class TcpSocket:
     def caught_by(self, flow: Flow) -> bool:
         """Whether packets for this socket would match."""
         if self.local.is_loopback:
-            return False  # nothing of the kind comes in by a card
+            return False  # nothing of the kind comes in by a NIC
         if flow.matches(self.local, self.local_port, self.peer, self.peer_port):
             return True
         # A socket on every IPv6 address hears IPv4 as well, unless told otherwise.

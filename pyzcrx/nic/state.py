@@ -1,6 +1,6 @@
-"""What a card is set to: plain, frozen data, to JSON and back. Nothing here asks the kernel.
+"""What a NIC is set to: plain, frozen data, to JSON and back. Nothing here asks the kernel.
 
-Two states of an untouched card are equal, and so is their JSON: no counters, and nothing
+Two states of an untouched NIC are equal, and so is their JSON: no counters, and nothing
 that the kernel numbers anew at each change.
 """
 
@@ -17,7 +17,7 @@ from pyzcrx.errors import BadArgument
 
 @dataclass(frozen=True, slots=True)
 class Channels:
-    """``ethtool -l``; 0 where the card has no such kind."""
+    """``ethtool -l``; 0 where the NIC has no such kind."""
 
     combined: int
     combined_max: int
@@ -47,7 +47,7 @@ class Rings:
 
 @dataclass(frozen=True, slots=True)
 class Rss:
-    """An RSS context, ``ethtool -x``; 0 is the card's default one."""
+    """An RSS context, ``ethtool -x``; 0 is the NIC's default one."""
 
     context: int
     table: tuple[int, ...]
@@ -129,7 +129,7 @@ class Napi:
 
 @dataclass(frozen=True, slots=True)
 class Irq:
-    """An interrupt of the card."""
+    """An interrupt of the NIC."""
 
     number: int
     name: str
@@ -141,7 +141,7 @@ class Irq:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything of a card that zcrx depends on. None: the card or kernel has no such thing."""
+    """Everything of a NIC that zcrx depends on. None: the NIC or kernel has no such thing."""
 
     interface: str
     ifindex: int
@@ -198,11 +198,11 @@ class State:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises BadArgument where it is no card's state."""
+        """Raises BadArgument where it is no NIC's state."""
         try:
             return load(cls, json.loads(text))
         except (ValueError, TypeError, KeyError) as error:
-            raise BadArgument(f"this is no card's state: {error}") from None
+            raise BadArgument(f"this is no NIC's state: {error}") from None
 
 
 _T = typing.TypeVar("_T")

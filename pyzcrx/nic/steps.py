@@ -36,7 +36,7 @@ class Set:
 
     @property
     def holds(self) -> str:
-        """What two programs may both want of a card."""
+        """What two programs may both want of a NIC."""
         return self.key
 
     @property
@@ -56,7 +56,7 @@ class Set:
         now = settings.current(kernel, ifindex, self.key)
         if now != self.after:
             raise SetupFailed(
-                f"{self.key}: the card took {_text(self.after)} without an error and says "
+                f"{self.key}: the NIC took {_text(self.after)} without an error and says "
                 f"{_text(now)}",
                 "see dmesg; the driver or another setting does not allow it",
             )
@@ -141,7 +141,7 @@ class Steer:
         done = replace(self, location=location)
         if location not in done.found(rules):
             raise SetupFailed(
-                f"rule for {self.flow}: the card took it and does not show it at {location}",
+                f"rule for {self.flow}: the NIC took it and does not show it at {location}",
                 "see dmesg",
             )
         return done
@@ -198,7 +198,7 @@ def undo_order(steps: Sequence[Step]) -> list[int]:
 
 def _check_numbers(*numbers: int) -> None:
     if not all(0 <= number < 1 << 32 for number in numbers):
-        raise ValueError("a number that a card does not have")
+        raise ValueError("a number that a NIC does not have")
 
 
 def _text(value: Value) -> str:

@@ -1,4 +1,4 @@
-"""The netlink messages that the card needs and pyroute2 has no tables for, and the numbers
+"""The netlink messages that the NIC needs and pyroute2 has no tables for, and the numbers
 in them; named as in the kernel's headers.
 
 Kernel: ``Documentation/netlink/specs/ethtool.yaml``, ``netdev.yaml`` (7.3).

@@ -209,4 +209,4 @@ def connect(port: int, server: str | None = None) -> socket.socket:
 
 def register(ring: pyzcrx.Ring, area: pyzcrx.Area, **options: Any) -> pyzcrx.Ifq:
     """An ifq on the card; a queue that was just closed comes back a moment later."""
-    return ring.register_ifq(area, patience=PATIENCE_S, **CARD.register, **options)
+    return ring.register_ifq(area, timeout=PATIENCE_S, **CARD.register, **options)

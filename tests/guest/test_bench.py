@@ -132,14 +132,14 @@ class Served:
     """A running ``zcrx-bench --serve-iperf3``."""
 
     def __init__(
-        self, patience_s: float = 120 * SLOW, *, start: Callable[..., Any] = Program
+        self, timeout_s: float = 120 * SLOW, *, start: Callable[..., Any] = Program
     ) -> None:
         self.process = start(
             "zcrx-bench",
             "--serve-iperf3",
             "--json",
-            "--patience",
-            str(patience_s),
+            "--timeout",
+            str(timeout_s),
             "-p",
             "0",
             *PLACE,
@@ -212,7 +212,7 @@ def test_stock_iperf3_ends_as_it_should(
 
 
 def test_a_client_that_falls_silent_is_given_up() -> None:
-    with closing(Served(patience_s=5 * SLOW)) as served, served.connect() as control:
+    with closing(Served(timeout_s=5 * SLOW)) as served, served.connect() as control:
         control.sendall(COOKIE)
         with control.makefile("rb") as reply:
             assert reply.read() == bytes([State.PARAM_EXCHANGE])  # and the end

@@ -1,4 +1,4 @@
-"""Wrong use of ``zcrx-echo``: one line with cause and mend, the documented status."""
+"""Wrong use of ``zcrx-echo``: one line with cause and hint, the documented status."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_a_closed_socket_s_peer_sees_the_end_once_the_request_is_over() -> None:
         request.cancel()
         end = received(ring)["first", "end"]
         assert isinstance(end, pyzcrx.Failed)
-        assert isinstance(end.error, pyzcrx.Cancelled)
+        assert isinstance(end.error, pyzcrx.errors.Cancelled)
         assert client.recv(1) == b""
 
 
@@ -135,7 +135,7 @@ def test_a_request_at_its_limit_is_not_resumed_on_another_socket(
         with pytest.raises(pyzcrx.ClosedError, match="another file"):
             request.resume()
         os.close(number)
-        with pytest.raises(pyzcrx.NotConnected, match="closed"):
+        with pytest.raises(pyzcrx.errors.NotConnected, match="closed"):
             request.resume()
         assert request.over
 

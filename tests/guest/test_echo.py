@@ -96,6 +96,7 @@ def test_the_client_that_closes_its_reading_side() -> None:
 
 def test_reset_in_mid_stream() -> None:
     with Echo() as echo:
+        idle = Holdings.now(echo.process.pid)
         for size in (0, 1, 100_000):
             sock = echo.connect()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -103,10 +104,8 @@ def test_reset_in_mid_stream() -> None:
             sock.close()  # RST, with the echo on its way
         with echo.connect() as sock:
             assert exchange(sock, b"still there") == b"still there"
-        deadline = time.monotonic() + START_S
-        while len(Holdings.now(echo.process.pid).fds) > 9 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert len(Holdings.now(echo.process.pid).fds) <= 9
+        after = settled(echo.process.pid, len(idle.fds))
+        assert len(after.fds) <= len(idle.fds), after
 
 
 def test_resets_with_an_echo_under_way_a_hundred_times() -> None:

@@ -36,7 +36,7 @@ options = eval(sys.argv[1])
 listener = socket.create_server((sys.argv[2], 0))
 ring = pyzcrx.Ring()
 area = pyzcrx.Area.memfd(8 << 20)
-ifq = ring.register_ifq(area, patience=1000, rq_memory="kernel", **options)
+ifq = ring.register_ifq(area, timeout=1000, rq_memory="kernel", **options)
 print(listener.getsockname()[1], flush=True)
 sock, _ = listener.accept()
 ifq.receive(sock)
@@ -328,7 +328,7 @@ def test_a_forked_child_that_ends_as_python_does_leaves_the_parent_alone() -> No
                 ):
                     try:
                         use()
-                    except pyzcrx.ForkedChild:
+                    except pyzcrx.errors.ForkedChild:
                         continue
                     wrong += 1
                 event.buffer.release()
@@ -398,7 +398,7 @@ def test_closing_the_ring_from_another_thread_is_refused_while_it_waits() -> Non
             for use in (ring.close, lambda: ring.wait(0), lambda: ifq.receive(sock), ifq.audit):
                 try:
                     use()
-                except pyzcrx.WrongThread as error:
+                except pyzcrx.errors.WrongThread as error:
                     errors.append(type(error))
             client.sendall(b"go on")
 
@@ -408,6 +408,6 @@ def test_closing_the_ring_from_another_thread_is_refused_while_it_waits() -> Non
         event = next(ring.events(timeout=PATIENCE_S))
         assert time.monotonic() < deadline
         thread.join()
-        assert errors == [pyzcrx.WrongThread] * 4
+        assert errors == [pyzcrx.errors.WrongThread] * 4
         assert isinstance(event, pyzcrx.Data)
         event.buffer.release()

@@ -53,7 +53,7 @@ class Receiver:
                     raise error
 
 
-@pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+@pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 @pytest.mark.parametrize("late", ["at once", "later", "by a thread"])
 def test_asyncio_receives_all_of_it(late: str) -> None:
     data = os.urandom(SIZE)
@@ -94,7 +94,7 @@ def test_asyncio_receives_all_of_it(late: str) -> None:
     assert digest.digest() == hashlib.sha256(data).digest()
 
 
-@pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+@pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 def test_a_release_after_everything_stopped_goes_on() -> None:
     """All of the area is out, nothing arrives, and then another thread gives it back."""
     data = os.urandom(SIZE)

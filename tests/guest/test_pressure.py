@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 import pyzcrx
+from pyzcrx.holders import Holder
 from tests.guest.card import CARD, Sim
 from tests.guest.echo import send_all
 from tests.guest.test_receive import connected, ifq_of, sending
@@ -53,7 +54,7 @@ def test_grow_adds_areas_up_to_the_limit_and_not_beyond() -> None:
                 assert sum(area.size_bytes for area in ifq.areas) <= limit
                 ifq.audit()
                 # All of it is held until the limit stops the stream.
-                if ifq.relief.paused or request.over:
+                if ifq.waiting.paused or request.over:
                     for buffer in held:
                         buffer.release()
                     held.clear()
@@ -76,10 +77,10 @@ def test_raise_names_who_holds() -> None:
                         assert isinstance(event, pyzcrx.Data), event
                         held.append(event.buffer)
 
-            with pytest.raises(pyzcrx.AreaHeld, match=f"fd {sock.fileno()}") as caught:
+            with pytest.raises(pyzcrx.errors.AreaHeld, match=f"fd {sock.fileno()}") as caught:
                 hold_for_ever()
             holder = caught.value.holders[0]
-            assert isinstance(holder, pyzcrx.Holder)
+            assert isinstance(holder, Holder)
             assert holder.request is request
             for buffer in held:
                 buffer.release()
@@ -158,7 +159,7 @@ def others_take(*, hog: bool) -> float:
         crowd = _Crowd(ring, ifq)
         if hog:
             stack.enter_context(crowd.connection(hold=True))
-            while not ifq.relief.paused:  # it has taken all that it may
+            while not ifq.waiting.paused:  # it has taken all that it may
                 for event in ring.events(timeout=0.01):
                     assert isinstance(event, pyzcrx.Data), event
                     crowd.held.append(event.buffer)

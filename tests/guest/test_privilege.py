@@ -85,7 +85,7 @@ def test_everything_but_registration_goes_on() -> None:
                     if n % 100 == 0:
                         ifq.flush()
             assert got == data
-            with pytest.raises(pyzcrx.NotPermitted, match="CAP_NET_ADMIN"):
+            with pytest.raises(pyzcrx.errors.NotPermitted, match="CAP_NET_ADMIN"):
                 ring.register_ifq(other, **CARD.register)
 
     in_child(receiver)

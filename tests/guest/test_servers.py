@@ -56,7 +56,7 @@ def idle_connections(stack: ExitStack, port: int) -> list[socket.socket]:
 
 @pytest.mark.parametrize("amount", [("-n", "200G"), ("-t", "86400"), ("-k", "1G")])
 def test_a_client_that_stops_in_the_middle_is_given_up(amount: tuple[str, str]) -> None:
-    with closing(Served(patience_s=5 * SLOW)) as server:
+    with closing(Served(timeout_s=5 * SLOW)) as server:
         with subprocess.Popen(
             server.client(*amount, "-P", "2", "--forceflush", "-i", "0.1"),
             stdout=subprocess.PIPE,

@@ -24,12 +24,12 @@ _F_SEAL_FUTURE_WRITE = 0x10
 def test_bad_sizes(size: object) -> None:
     with nothing_leaks():
         for make in (Area.anonymous, Area.memfd):
-            with pytest.raises(pyzcrx.BadArgument):
+            with pytest.raises(pyzcrx.errors.BadArgument):
                 make(size)  # type: ignore[arg-type]
 
 
 def test_a_size_beyond_memory_is_no_memory() -> None:
-    with nothing_leaks(), pytest.raises(pyzcrx.NoMemory) as caught:
+    with nothing_leaks(), pytest.raises(pyzcrx.errors.NoMemory) as caught:
         Area.anonymous(1 << 46)
     assert caught.value.errno == errno.ENOMEM
 
@@ -68,9 +68,9 @@ def test_memfd_is_shared_and_closed_with_the_area() -> None:
 
 def test_huge_sizes_are_checked() -> None:
     for make in (Area.anonymous, Area.memfd):
-        with pytest.raises(pyzcrx.BadArgument, match="multiple of 2097152"):
+        with pytest.raises(pyzcrx.errors.BadArgument, match="multiple of 2097152"):
             make(PAGE, huge="2M")
-        with pytest.raises(pyzcrx.BadArgument, match="huge must be"):
+        with pytest.raises(pyzcrx.errors.BadArgument, match="huge must be"):
             make(PAGE, huge="4M")  # type: ignore[arg-type]
 
 
@@ -80,7 +80,7 @@ def test_missing_huge_pages_fall_back_aloud(make: object) -> None:
     pool = Path("/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages")
     free = int(pool.read_text()) if pool.exists() else 0
     with nothing_leaks():
-        with pytest.warns(pyzcrx.FallbackWarning, match="huge pages of 1G"):
+        with pytest.warns(pyzcrx.errors.FallbackWarning, match="huge pages of 1G"):
             area = make((free + 1) << 30, huge="1G")  # type: ignore[operator]
         assert area.page_bytes == PAGE
         area.view[0] = 1
@@ -94,7 +94,7 @@ def test_an_area_that_was_dropped_keeps_nothing() -> None:
 
 def test_transparent_huge_pages_are_aligned() -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", pyzcrx.FallbackWarning)
+        warnings.simplefilter("ignore", pyzcrx.errors.FallbackWarning)
         with nothing_leaks(), Area.anonymous(4 << 20, huge="thp") as area:
             assert area.address % (2 << 20) == 0
             area.view[(4 << 20) - 1] = 1
@@ -103,7 +103,7 @@ def test_transparent_huge_pages_are_aligned() -> None:
 @pytest.mark.parametrize("huge", [None, "2M"])
 def test_nobody_can_shrink_a_memfd(huge: Any) -> None:
     with nothing_leaks(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", pyzcrx.FallbackWarning)  # no huge pages are free
+        warnings.simplefilter("ignore", pyzcrx.errors.FallbackWarning)  # no huge pages are free
         area = Area.memfd(2 << 20, huge=huge)
         assert fcntl.fcntl(area.fd, fcntl.F_GET_SEALS) == fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
         for size in (0, PAGE, 4 << 20):
@@ -134,7 +134,32 @@ def test_a_memfd_that_cannot_be_sealed_is_said_aloud(monkeypatch: pytest.MonkeyP
         raise OSError(errno.EINVAL, "no seals here")
 
     monkeypatch.setattr("pyzcrx.area.fcntl.fcntl", refuse)
-    with pytest.warns(pyzcrx.FallbackWarning, match=r"cannot be sealed \(errno 22\).*SIGBUS"):
+    with pytest.warns(
+        pyzcrx.errors.FallbackWarning, match=r"cannot be sealed \(errno 22\).*SIGBUS"
+    ):
         area = Area.memfd(PAGE)
     with area:
         assert area.fd >= 0
+
+
+def test_what_is_done_to_the_shown_descriptor_reaches_nobody_else() -> None:
+    area = Area.memfd(PAGE)
+    shown = area.fd
+    assert area.fd == shown
+    os.close(shown)
+    with open(os.devnull) as other:
+        assert other.fileno() == shown  # the lowest that is free
+        area.close()
+        os.fstat(shown)  # not closed with the area
+    assert area.fd == -1
+
+
+def test_a_forked_child_may_map_a_memfd_area() -> None:
+    with Area.memfd(PAGE) as area:
+        area.view[:3] = b"abc"
+        fd = area.fd
+        child = os.fork()
+        if not child:
+            with mmap.mmap(fd, PAGE) as again:
+                os._exit(again[:3] != b"abc")
+        assert os.waitpid(child, 0)[1] == 0

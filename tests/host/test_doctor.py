@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import pyzcrx
 from pyzcrx import doctor, nic
+from pyzcrx.probe import Presence
 from tests.leaks import nothing_leaks
 
 COMMAND = [sys.executable, "-P", "-m", "pyzcrx.cli.doctor"]
@@ -62,7 +62,7 @@ def test_without_privilege() -> None:
     said = {finding["id"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert done.returncode == 1
     assert said["privilege.net_admin"]["severity"] == "problem"
-    assert "run as root" in said["privilege.net_admin"]["mend"]
+    assert "run as root" in said["privilege.net_admin"]["hint"]
 
 
 def test_no_such_interface() -> None:
@@ -90,7 +90,7 @@ def test_a_trial_on_a_device_without_dma() -> None:
     if probe.ready:
         assert "fails with EOPNOTSUPP: lo" in found.what
         assert "no device that does DMA" in found.what
-    elif probe.zcrx is pyzcrx.Presence.PRESENT:
+    elif probe.zcrx is Presence.PRESENT:
         assert "fails with EPERM" in found.what
 
 

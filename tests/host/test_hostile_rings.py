@@ -54,7 +54,7 @@ def test_a_completion_queue_that_others_wrote(
         if overflow:
             store(view, int(ring._cq.flags), base, 1 << 1)  # IORING_SQ_CQ_OVERFLOW
         for _ in range(3):
-            with suppress(pyzcrx.CorruptRing):
+            with suppress(pyzcrx.errors.CorruptRing):
                 ring.turn(0)
             columns = ring.columns
             assert 0 <= columns.raw.n_data <= columns.capacity
@@ -140,5 +140,5 @@ def test_a_statistics_page_that_others_wrote(contents: bytes) -> None:
 
 @pytest.mark.parametrize("capacity", [0, 1 << 17])
 def test_a_refill_queue_of_an_impossible_size(capacity: int) -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="rq_entries"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="rq_entries"):
         Wanted(rq_entries=capacity)

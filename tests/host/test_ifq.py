@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import pyzcrx
+from pyzcrx.probe import Presence
 from tests.leaks import nothing_leaks
 
 
@@ -30,25 +31,27 @@ def test_bad_arguments(arguments: dict[str, Any], text: str) -> None:
         nothing_leaks(),
         pyzcrx.Ring() as ring,
         pyzcrx.Area.anonymous(1 << 16) as area,
-        pytest.raises(pyzcrx.BadArgument, match=text),
+        pytest.raises(pyzcrx.errors.BadArgument, match=text),
     ):
         ring.register_ifq(area, **arguments)
 
 
 def test_unknown_interface() -> None:
     with nothing_leaks(), pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(1 << 16) as area:
-        with pytest.raises(pyzcrx.NoSuchInterface, match="nosuch0") as caught:
+        with pytest.raises(pyzcrx.errors.NoSuchInterface, match="nosuch0") as caught:
             ring.register_ifq(area, interface="nosuch0", rx_queue=0)
         assert caught.value.errno == errno.ENODEV
-        assert "ip link" in caught.value.mend
+        assert "ip link" in caught.value.hint
 
 
 @pytest.mark.parametrize("queue", [0, 5000])
 @pytest.mark.parametrize("rq_memory", ["user", "kernel"])
 def test_an_interface_without_zcrx(queue: int, rq_memory: Any) -> None:
-    if pyzcrx.probe().zcrx is not pyzcrx.Presence.PRESENT:
+    if pyzcrx.probe().zcrx is not Presence.PRESENT:
         pytest.skip("this kernel has no zcrx to refuse an interface by")
-    expected = pyzcrx.NotSupported if pyzcrx.probe().permitted else pyzcrx.NotPermitted
+    expected = (
+        pyzcrx.errors.NotSupported if pyzcrx.probe().permitted else pyzcrx.errors.NotPermitted
+    )
     with (
         nothing_leaks(),
         pyzcrx.Ring() as ring,

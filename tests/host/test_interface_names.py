@@ -51,7 +51,7 @@ def test_found_by_an_alternative_name(inside: Submit, name: str) -> None:
 
 @pytest.mark.parametrize("name", [LONG[:-1], LONG[:15], LONG + "0", LONGEST[:-1], LONGEST + "x"])
 def test_a_part_of_a_name_is_none(inside: Submit, name: str) -> None:
-    with pytest.raises(pyzcrx.NoSuchInterface):
+    with pytest.raises(pyzcrx.errors.NoSuchInterface):
         inside(find, name)
 
 
@@ -108,12 +108,12 @@ def outcome(call: Callable[[Any], object], name: str) -> tuple[object, ...]:
 @pytest.mark.parametrize("call", CALLS)
 def test_calls(inside: Submit, call: str) -> None:
     by_name = inside(outcome, CALLS[call], "lo")
-    assert by_name[0] is not pyzcrx.NoSuchInterface
+    assert by_name[0] is not pyzcrx.errors.NoSuchInterface
     for other in (LONG, SHORT):
         assert inside(outcome, CALLS[call], other) == by_name
     for unknown in ("nosuch0", LONG + "0"):
         kind, text = inside(outcome, CALLS[call], unknown)
-        assert kind is pyzcrx.NoSuchInterface
+        assert kind is pyzcrx.errors.NoSuchInterface
         assert f"({unknown}): ENODEV: no such interface" in text
 
 

@@ -30,12 +30,12 @@ def test_a_port_that_somebody_has(host: str) -> None:
         with pytest.raises(pyzcrx.KernelError) as caught:
             listener.listen(host, first.getsockname()[1])
         assert caught.value.errno == errno.EADDRINUSE
-        assert "ss -ltnp" in caught.value.mend
+        assert "ss -ltnp" in caught.value.hint
 
 
 @pytest.mark.usefixtures("_no_waiting")
 def test_no_address() -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="is no address"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="is no address"):
         listener.listen("no such host.", 0)
 
 

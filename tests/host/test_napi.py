@@ -12,7 +12,7 @@ import pyzcrx
 
 def told(ring: pyzcrx.Ring) -> dict[str, str]:
     """The NAPI lines of ``/proc/self/fdinfo``."""
-    lines = Path(f"/proc/self/fdinfo/{ring.fileno()}").read_text().splitlines()
+    lines = Path(f"/proc/self/fdinfo/{ring.ring_fd}").read_text().splitlines()
     pairs = (line.split(":", 1) for line in lines if ":" in line)
     return {key: value.strip() for key, value in pairs if "napi" in key.lower()}
 
@@ -43,7 +43,7 @@ def test_static_tracking() -> None:
 
 def test_a_number_that_is_no_napi_id_leaves_polling_off() -> None:
     with pyzcrx.Ring() as ring:
-        with pytest.raises(pyzcrx.NotSupported, match="NAPI id") as caught:
+        with pytest.raises(pyzcrx.errors.NotSupported, match="NAPI id") as caught:
             ring.register_napi(20, napi_ids=[1])  # below every id that the kernel gives
         assert caught.value.errno == errno.EINVAL
         assert told(ring).get("NAPI", "disabled") == "disabled"

@@ -32,12 +32,12 @@ def test_inside_an_event_loop() -> None:
 
 @pytest.mark.parametrize("interface", ["nonesuch0", "", "a" * 99, "nul\0", 1 << 30])
 def test_no_such_interface(interface: str | int) -> None:
-    with pytest.raises(pyzcrx.NoSuchInterface, match="no such interface") as caught:
+    with pytest.raises(pyzcrx.errors.NoSuchInterface, match="no such interface") as caught:
         nic.read(interface)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("index", [0, -1, 1 << 31, True])
 def test_no_interface_has_that_index(index: int) -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="interface index"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="interface index"):
         nic.read(index)

@@ -43,7 +43,7 @@ def test_users_are_names_or_numbers(text: str, user: User) -> None:
     ],
 )
 def test_who_is_nobody_or_root_is_refused(text: str, why: str) -> None:
-    with pytest.raises(pyzcrx.BadArgument, match=why):
+    with pytest.raises(pyzcrx.errors.BadArgument, match=why):
         User.parse(text)
 
 
@@ -55,7 +55,7 @@ import pyzcrx
 if os.getuid() == 0:
     os.setresuid(65533, 65533, 65533)
 try: drop(User(65534, 65534))
-except pyzcrx.NotPermitted as error: print(error)
+except pyzcrx.errors.NotPermitted as error: print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "only root can become another user" in done.stdout, done.stderr
@@ -66,7 +66,7 @@ def test_with_threads_running_it_is_refused() -> None:
     thread = threading.Thread(target=done.wait)
     thread.start()
     try:
-        with pytest.raises(pyzcrx.UsageError, match="thread"):
+        with pytest.raises(pyzcrx.errors.UsageError, match="thread"):
             drop(User(65534, 65534))
     finally:
         done.set()

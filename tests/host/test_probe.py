@@ -11,7 +11,7 @@ import sys
 import pytest
 
 import pyzcrx
-from pyzcrx import Presence
+from pyzcrx.probe import Presence
 from tests.leaks import nothing_leaks
 
 # The user stays: Python itself may lie where another one cannot read it.
@@ -86,7 +86,7 @@ def test_registration_without_privilege_is_not_permitted() -> None:
         "import pyzcrx\n"
         "with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(4096) as area:\n"
         "    try: ring.register_ifq(area)\n"
-        "    except pyzcrx.NotPermitted as error: print(error)\n"
+        "    except pyzcrx.errors.NotPermitted as error: print(error)\n"
     )
     assert "EPERM" in text
     assert "CAP_NET_ADMIN" in text

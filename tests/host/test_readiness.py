@@ -190,3 +190,17 @@ def test_it_is_closed_with_the_ring() -> None:
         os.fstat(fd)
     with pytest.raises(pyzcrx.ClosedError):
         ring.fileno()
+
+
+@pytest.mark.parametrize("what", ["fileno", "wakeup_fd"])
+def test_a_number_that_the_user_closed_is_left_to_its_new_file(what: str) -> None:
+    ring = pyzcrx.Ring()
+    shown = ring.fileno() if what == "fileno" else ring.wakeup_fd
+    read, write = os.pipe2(os.O_NONBLOCK)
+    os.dup2(write, shown)  # closes what it was
+    ring.wake()
+    ring.close()
+    os.write(shown, b"still open")
+    assert os.read(read, 100) == b"still open"
+    for fd in (read, write, shown):
+        os.close(fd)

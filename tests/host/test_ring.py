@@ -34,7 +34,7 @@ def test_a_ring_leaves_nothing_behind() -> None:
     "sizes", [{"sq_entries": 0}, {"cq_entries": 0}, {"sq_entries": 1 << 20}, {"cq_entries": -1}]
 )
 def test_bad_sizes(sizes: dict[str, Any]) -> None:
-    with nothing_leaks(), pytest.raises(pyzcrx.BadArgument, match="between 1 and"):
+    with nothing_leaks(), pytest.raises(pyzcrx.errors.BadArgument, match="between 1 and"):
         pyzcrx.Ring(**sizes)
 
 
@@ -115,7 +115,7 @@ def test_an_accept_that_is_cancelled_says_so() -> None:
         accept.cancel()
         (failed,) = ring.events()
         assert isinstance(failed, pyzcrx.Failed)
-        assert isinstance(failed.error, pyzcrx.Cancelled)
+        assert isinstance(failed.error, pyzcrx.errors.Cancelled)
 
 
 def test_wakes_do_not_stretch_a_timeout() -> None:
@@ -164,7 +164,7 @@ def test_another_thread_gets_a_clear_error() -> None:
             lambda: ring.cancel(1),
         ):
             error = in_thread(use)
-            assert isinstance(error, pyzcrx.WrongThread)
+            assert isinstance(error, pyzcrx.errors.WrongThread)
             assert "\n" not in str(error)
         assert len(ring.wait(0)) == 0
 
@@ -207,7 +207,7 @@ def test_timeouts() -> None:
         assert list(ring.events(timeout=0.01)) == []
         assert list(ring.batches(timeout=0.01)) == []
         for bad in (-1, float("nan")):
-            with pytest.raises(pyzcrx.BadArgument, match="timeout"):
+            with pytest.raises(pyzcrx.errors.BadArgument, match="timeout"):
                 ring.wait(bad)
         accept.cancel()
         (failed,) = ring.events()
@@ -247,7 +247,7 @@ def test_send_to_nobody_fails_typed() -> None:
         assert "EPIPE" in str(failed.error)
         assert isinstance(failed.error, ConnectionResetError)
         for bad in ([], [b"x"] * 1025):
-            with pytest.raises(pyzcrx.BadArgument, match="1024"):
+            with pytest.raises(pyzcrx.errors.BadArgument, match="1024"):
                 ring.send(left, bad)
 
 
@@ -272,7 +272,7 @@ def test_a_forked_child_is_dead_to_the_ring_and_the_parent_undisturbed() -> None
 
         def child() -> None:
             for use in (lambda: ring.wait(0), lambda: ring.register_ifq(area), ring.fileno):
-                with pytest.raises(pyzcrx.ForkedChild):
+                with pytest.raises(pyzcrx.errors.ForkedChild):
                     use()
             with pytest.raises(OSError, match="Bad file"):
                 os.fstat(fd)
@@ -336,10 +336,10 @@ def test_an_iterator_is_its_owners() -> None:
         thread = threading.Thread(target=use)
         thread.start()
         thread.join()
-        assert errors == [pyzcrx.WrongThread]
+        assert errors == [pyzcrx.errors.WrongThread]
 
         def child() -> None:
-            with pytest.raises(pyzcrx.ForkedChild):
+            with pytest.raises(pyzcrx.errors.ForkedChild):
                 next(iterator)
 
         assert run_in_child(child) == 0
@@ -357,7 +357,7 @@ def test_a_send_in_flight_at_close_lets_go_of_its_buffers() -> None:
         ring = pyzcrx.Ring()
         send = ring.send(ours, [buffer, b"more"])
         assert not list(ring.events(0))  # nobody reads: it stays in flight
-        with pytest.raises(pyzcrx.ViewsAlive):
+        with pytest.raises(pyzcrx.BufferInUse):
             buffer.release()
         ring.close()
         buffer.release()

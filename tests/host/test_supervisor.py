@@ -107,7 +107,7 @@ def test_a_fork_with_threads_running_is_refused() -> None:
     thread = threading.Thread(target=done.wait)
     thread.start()
     try:
-        with pytest.raises(pyzcrx.UsageError, match="threads"):
+        with pytest.raises(pyzcrx.errors.UsageError, match="threads"):
             become_worker(User(65534, 65534), lambda _pid: None)
     finally:
         done.set()

@@ -28,7 +28,7 @@ def _allowed() -> None:
     with socket.socket() as sock:
         try:
             pyzcrx.drop_urgent(sock)
-        except pyzcrx.NotPermitted:
+        except pyzcrx.errors.NotPermitted:
             pytest.skip("expected: this kernel lets only CAP_NET_ADMIN filter TCP sockets")
 
 
@@ -85,9 +85,9 @@ def test_a_filter_of_the_users_own_stays() -> None:
 def test_what_is_no_socket_is_a_typed_error() -> None:
     with socket.socket() as closed:
         pass
-    with pytest.raises(pyzcrx.NotConnected):
+    with pytest.raises(pyzcrx.errors.NotConnected):
         pyzcrx.drop_urgent(closed)
-    with pytest.raises(pyzcrx.BadArgument, match="descriptor"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="descriptor"):
         pyzcrx.drop_urgent(-1)
-    with open("/dev/null") as file, pytest.raises(pyzcrx.NotTcp):
+    with open("/dev/null") as file, pytest.raises(pyzcrx.errors.NotTcp):
         pyzcrx.drop_urgent(file.fileno())

@@ -63,7 +63,7 @@ def test_a_card_that_goes_away_while_bound() -> None:
         with (
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(8 * MIB) as area,
-            pytest.raises(pyzcrx.NoSuchInterface),
+            pytest.raises(pyzcrx.errors.NoSuchInterface),
         ):
             ring.register_ifq(area, interface=interface, rx_queue=1)
 
@@ -81,7 +81,7 @@ def test_a_namespace_that_is_removed_while_its_card_is_bound() -> None:
             assert len(ring.wait(0)) == 0
             ifq.audit()
         with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(8 * MIB) as area:
-            ring.register_ifq(area, interface=interface, rx_queue=1, patience=PATIENCE_S)
+            ring.register_ifq(area, interface=interface, rx_queue=1, timeout=PATIENCE_S)
 
 
 def test_the_link_goes_down_and_the_process_with_it(sim: Sim) -> None:

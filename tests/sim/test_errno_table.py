@@ -76,11 +76,11 @@ def doctor_command(*prefix: str, options: tuple[str, ...] = ()) -> Finding:
     return Finding(**found | {"severity": doctor.Severity(found["severity"]), "fix": None})
 
 
-def check(found: Finding, name: str, cause: str, mend: str) -> None:
+def check(found: Finding, name: str, cause: str, hint: str) -> None:
     assert found.severity is doctor.Severity.PROBLEM
     assert f"fails with {name}: " in found.what
     assert cause in found.what
-    assert mend in found.mend
+    assert hint in found.hint
 
 
 # -- EPERM -----------------------------------------------------------------------
@@ -103,7 +103,7 @@ def test_eperm_in_a_user_namespace(sim: Sim) -> None:
 
 def test_eperm_where_io_uring_is_off(sim: Sim) -> None:
     with refusals.setting("/proc/sys/kernel/io_uring_disabled", "2"):
-        with pytest.raises(pyzcrx.NotPermitted, match="io_uring_disabled"):
+        with pytest.raises(pyzcrx.errors.NotPermitted, match="io_uring_disabled"):
             pyzcrx.Ring()
         found = diagnosis(sim.interface, sim.queue)
     check(found, "EPERM", "switched off for everybody", "sysctl kernel.io_uring_disabled=0")
@@ -119,7 +119,7 @@ def test_eperm_by_seccomp(sim: Sim) -> None:
 
 def test_einval_with_header_split_off(sim: Sim) -> None:
     run("ethtool", "-G", sim.interface, "tcp-data-split", "off")
-    assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.BadRequest)
+    assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.errors.InvalidRequest)
     check(diagnosis(sim.interface, sim.queue), "EINVAL", "header split is off", "tcp-data-split on")
 
 
@@ -132,7 +132,7 @@ def test_einval_with_header_split_on_by_itself(sim: Sim) -> None:
     with refusals.setting("/sys/module/zcrxsim/parameters/split_auto", "Y"):
         run("ethtool", "-G", sim.interface, "tcp-data-split", "auto")
         assert "header split is on" in split_of(sim)
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.BadRequest)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.errors.InvalidRequest)
         check(diagnosis(sim.interface, sim.queue), "EINVAL", "not asked for", "tcp-data-split on")
 
 
@@ -140,7 +140,7 @@ def test_einval_with_hds_thresh(sim: Sim) -> None:
     settings = Rings(sim.interface)
     settings.set(HDS_THRESH, 100)
     try:
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.BadRequest)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.errors.InvalidRequest)
         check(diagnosis(sim.interface, sim.queue), "EINVAL", "hds-thresh is 100", "hds-thresh 0")
     finally:
         settings.set(HDS_THRESH, 0)
@@ -171,7 +171,7 @@ def test_einval_of_arguments_that_pyzcrx_refuses_itself(sim: Sim) -> None:
     with (
         pyzcrx.Ring() as ring,
         pyzcrx.Area.anonymous(MIB) as area,
-        pytest.raises(pyzcrx.BadArgument, match="rq_entries 0"),
+        pytest.raises(pyzcrx.errors.BadArgument, match="rq_entries 0"),
     ):
         ring.register_ifq(area, rq_entries=0)
 
@@ -185,7 +185,7 @@ def test_eopnotsupp_of_a_device_without_dma(sim: Sim) -> None:
     try:
         run("ip", "link", "set", "veth0", "up")
         for interface in ("lo", "veth0"):
-            assert isinstance(refusal(interface, 0), pyzcrx.NotSupported)
+            assert isinstance(refusal(interface, 0), pyzcrx.errors.NotSupported)
             check(diagnosis(interface, 0), "EOPNOTSUPP", "no device that does DMA", "NODEV")
     finally:
         run("ip", "link", "delete", "veth0")
@@ -193,7 +193,7 @@ def test_eopnotsupp_of_a_device_without_dma(sim: Sim) -> None:
 
 def test_eopnotsupp_of_nodev_with_an_rx_buf_len() -> None:
     error = refusal(None, None, rx_buf_len=65536)
-    assert isinstance(error, pyzcrx.NotSupported)
+    assert isinstance(error, pyzcrx.errors.NotSupported)
     check(
         diagnosis(None, None, rx_buf_len=65536),
         "EOPNOTSUPP",
@@ -213,7 +213,7 @@ def test_eexist_of_a_bound_queue(sim: Sim) -> None:
     ) as echo:
         assert echo.stderr is not None
         assert "listening" in echo.stderr.readline()
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.QueueBound)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.errors.QueueBound)
         found = diagnosis(sim.interface, sim.queue)
         echo.terminate()
     check(found, "EEXIST", "is held by io_uring zcrx", "end that program")
@@ -222,7 +222,7 @@ def test_eexist_of_a_bound_queue(sim: Sim) -> None:
 
 def test_eexist_of_an_xdp_program(sim: Sim) -> None:
     with refusals.xdp_program(sim.interface):
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.QueueBound)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.errors.QueueBound)
         check(
             diagnosis(sim.interface, sim.queue),
             "EEXIST",
@@ -239,7 +239,7 @@ def test_eexist_from_the_wrong_thread() -> None:
         def use() -> None:
             try:
                 ring.register_ifq(area)
-            except pyzcrx.WrongThread as error:
+            except pyzcrx.errors.WrongThread as error:
                 caught.append(error)
 
         thread = threading.Thread(target=use)
@@ -250,7 +250,7 @@ def test_eexist_from_the_wrong_thread() -> None:
 
 def test_ebusy_of_an_af_xdp_socket(sim: Sim) -> None:
     with refusals.af_xdp_socket(sim.interface, sim.queue):
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.QueueBusy)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.errors.QueueBusy)
         check(
             diagnosis(sim.interface, sim.queue),
             "EBUSY",
@@ -261,7 +261,7 @@ def test_ebusy_of_an_af_xdp_socket(sim: Sim) -> None:
 
 def test_eopnotsupp_of_a_leased_queue(sim: Sim) -> None:
     with refusals.lease(sim.interface, sim.queue):
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.NotSupported)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.errors.NotSupported)
         check(
             diagnosis(sim.interface, sim.queue),
             "EOPNOTSUPP",
@@ -273,7 +273,7 @@ def test_eopnotsupp_of_a_leased_queue(sim: Sim) -> None:
 def test_enodata_of_a_driver_that_keeps_its_own_memory(sim: Sim) -> None:
     sim.fault(ignore_provider=1)
     try:
-        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.ProviderIgnored)
+        assert isinstance(refusal(sim.interface, sim.queue), pyzcrx.errors.ProviderIgnored)
         check(
             diagnosis(sim.interface, sim.queue),
             "ENODATA",
@@ -288,14 +288,14 @@ def test_enodata_of_a_driver_that_keeps_its_own_memory(sim: Sim) -> None:
 
 
 def test_erange_of_the_queue(sim: Sim) -> None:
-    assert isinstance(refusal(sim.interface, 5000), pyzcrx.OutOfRange)
+    assert isinstance(refusal(sim.interface, 5000), pyzcrx.errors.OutOfRange)
     check(diagnosis(sim.interface, 5000), "ERANGE", "has no queue 5000", "choose one of them")
 
 
 def test_erange_of_an_area_in_pieces(sim: Sim) -> None:
     with refusals.setting("/sys/kernel/mm/transparent_hugepage/enabled", "never"):
         error = refusal(sim.interface, sim.queue, rx_buf_len=65536)
-    assert isinstance(error, pyzcrx.OutOfRange)
+    assert isinstance(error, pyzcrx.errors.OutOfRange)
     facts = doctor.read(sim.interface, Wanted(sim.queue, rx_buf_len=65536))
     found = doctor.explain(error, facts, doctor.examine(facts))
     check(found, "ERANGE", "not contiguous", "huge pages")
@@ -307,10 +307,10 @@ def test_enodev(sim: Sim) -> None:
         with (
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(MIB) as area,
-            pytest.raises(pyzcrx.NoSuchInterface, match="ip link"),
+            pytest.raises(pyzcrx.errors.NoSuchInterface, match="ip link"),
         ):
             ring.register_ifq(area, interface=interface, rx_queue=0)
-    with pytest.raises(pyzcrx.NoSuchInterface, match="ip link"):
+    with pytest.raises(pyzcrx.errors.NoSuchInterface, match="ip link"):
         doctor.read("nosuch0")
 
 
@@ -375,12 +375,18 @@ def test_what_is_no_stream(sim: Sim) -> None:
     del sim
     with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(4 * MIB) as area:
         ifq = register(ring, area)
-        with socket.socket(type=socket.SOCK_DGRAM) as udp, pytest.raises(pyzcrx.NotTcp) as no_tcp:
+        with (
+            socket.socket(type=socket.SOCK_DGRAM) as udp,
+            pytest.raises(pyzcrx.errors.NotTcp) as no_tcp,
+        ):
             ifq.receive(udp)
-        with socket.create_server(("", 0)) as one, pytest.raises(pyzcrx.NotConnected) as no_peer:
+        with (
+            socket.create_server(("", 0)) as one,
+            pytest.raises(pyzcrx.errors.NotConnected) as no_peer,
+        ):
             ifq.receive(one)
-    assert "IPPROTO_TCP" in no_tcp.value.mend
-    assert "accept first" in no_peer.value.mend
+    assert "IPPROTO_TCP" in no_tcp.value.hint
+    assert "accept first" in no_peer.value.hint
 
 
 def test_efault_of_a_flow_on_another_queue(sim: Sim) -> None:
@@ -389,7 +395,7 @@ def test_efault_of_a_flow_on_another_queue(sim: Sim) -> None:
     with pyzcrx.Ring() as ring:
         areas = [pyzcrx.Area.anonymous(4 * MIB) for _ in range(2)]
         ifqs = [
-            ring.register_ifq(area, interface=sim.interface, rx_queue=queue, patience=PATIENCE_S)
+            ring.register_ifq(area, interface=sim.interface, rx_queue=queue, timeout=PATIENCE_S)
             for area, queue in zip(areas, (sim.queue, other), strict=True)
         ]
         with socket.create_server((sim.server, 0)) as listener, sim.socket() as client:
@@ -401,10 +407,10 @@ def test_efault_of_a_flow_on_another_queue(sim: Sim) -> None:
                 ifqs[1].receive(sock)
                 failed = [e for e in ring.events() if isinstance(e, pyzcrx.Failed)]
         error = failed[0].error
-        assert isinstance(error, pyzcrx.WrongQueue)
-        assert "narrow the rule" in error.mend
+        assert isinstance(error, pyzcrx.errors.WrongQueue)
+        assert "narrow the rule" in error.hint
         flow = Flow.parse(f"tcp4 dst {sim.server}:{port}")
         facts = doctor.read(sim.interface, Wanted(other, flow))
         found = {finding.id: finding for finding in doctor.examine(facts)}
     assert found["steering.flow"].severity is doctor.Severity.PROBLEM
-    assert f"action {other}" in found["steering.flow"].mend
+    assert f"action {other}" in found["steering.flow"].hint

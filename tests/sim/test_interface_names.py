@@ -77,5 +77,5 @@ def test_calls(card: Fresh) -> None:
         pyzcrx.Ring() as ring,
         pyzcrx.Area.anonymous(8 * MIB) as area,
     ):
-        ifq = ring.register_ifq(area, interface=NAME, rx_queue=setup.queue, patience=PATIENCE_S)
+        ifq = ring.register_ifq(area, interface=NAME, rx_queue=setup.queue, timeout=PATIENCE_S)
         assert (ifq.interface, ifq.ifindex) == (card.interface, setup.ifindex)

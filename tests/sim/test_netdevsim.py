@@ -58,7 +58,7 @@ def refusal(card: str, queue: int = 0, rx_buf_len: int = 0) -> OSError:
 
 def test_a_card_without_dma_is_refused(card: str) -> None:
     error = refusal(card)
-    assert isinstance(error, pyzcrx.NotSupported)
+    assert isinstance(error, pyzcrx.errors.NotSupported)
     assert error.errno == errno.EOPNOTSUPP
     assert f"register ifq ({card}, queue 0): EOPNOTSUPP: " in str(error)
     assert "no device that does DMA" in str(error)
@@ -98,7 +98,7 @@ def test_set_up_and_put_back(card: str, settings: Rings, asked: int) -> None:
         settings.set(TCP_DATA_SPLIT, value)
     before = nic.read(card)
     with (
-        pytest.warns(nic.CardWarning, match="cannot receive by it"),
+        pytest.warns(nic.NicWarning, match="cannot receive by it"),
         nic.prepare(card, queue=1) as setup,
     ):
         assert settings.get()[TCP_DATA_SPLIT] == ON

@@ -84,10 +84,10 @@ def test_a_bound_queue_is_seen(sim: Sim) -> None:
 def test_the_kernels_words_are_kept(sim: Sim) -> None:
     ifindex = nic.read(sim.interface).ifindex
     with Ethtool() as ethtool:
-        with pytest.raises(pyzcrx.BadRequest, match="exceeds maximum") as caught:
+        with pytest.raises(pyzcrx.errors.InvalidRequest, match="exceeds maximum") as caught:
             ethtool.set_rings(ifindex, rx=1 << 20)
         assert "exceeds maximum" in caught.value.extack
-        with pytest.raises(pyzcrx.BadRequest, match="out of range"):
+        with pytest.raises(pyzcrx.errors.InvalidRequest, match="out of range"):
             ethtool.set_rss_table(ifindex, [9])
 
 

@@ -125,7 +125,7 @@ def test_a_full_rule_table(card: Fresh) -> None:
     try:
         for port in range(1, found[1] + 1):
             places.append(ntuple.insert(nic.Flow("tcp4", dst_port=port), queue=0))
-        with pytest.raises(pyzcrx.RuleTableFull, match="rule table is full"):
+        with pytest.raises(pyzcrx.errors.RuleTableFull, match="rule table is full"):
             ntuple.insert(nic.Flow("tcp4", dst_port=60000), queue=0)
         text = refused("setup", card.interface, "-f", f"tcp4 dst {card.server}:60000")
         assert f"{found[1]} of {found[1]} rules are taken" in text
@@ -152,7 +152,7 @@ def test_a_queue_that_is_held(card: Fresh) -> None:
         pyzcrx.Area.anonymous(4 << 20) as area,
     ):
         ring.register_ifq(area, interface=ifindex, rx_queue=2)
-        with pytest.raises(pyzcrx.CardBusy, match="queue 2 of zcrx2 is held by io_uring"):
+        with pytest.raises(pyzcrx.errors.NicBusy, match="queue 2 of zcrx2 is held by io_uring"):
             nic.prepare(ifindex, queue=2)
 
 
@@ -160,7 +160,7 @@ def test_without_privilege(card: Fresh) -> None:
     script = (
         "import pyzcrx; from pathlib import Path; from pyzcrx import nic\n"
         "try: nic.prepare('zcrx2', queue=1, folder=Path('/run/user-test/nic'))\n"
-        "except pyzcrx.NotPermitted as error: print(error)"
+        "except pyzcrx.errors.NotPermitted as error: print(error)"
     )
     Path("/run/user-test").mkdir(mode=0o700)
     run("chown", "65534", "/run/user-test")
@@ -192,6 +192,6 @@ def test_a_damaged_journal(card: Fresh) -> None:
     assert str(aside) in text
     assert aside.read_text() == "{"
     (folder / "1-1.json").write_text("{")
-    with pytest.warns(nic.CardWarning, match="is damaged"), nic.prepare(card.interface, queue=1):
+    with pytest.warns(nic.NicWarning, match="is damaged"), nic.prepare(card.interface, queue=1):
         pass
     aside.unlink()

@@ -372,7 +372,7 @@ def test_kernel_tls_is_a_typed_error() -> None:
         ifq.receive(sock)
         (failed,) = ring.events()
         assert isinstance(failed, pyzcrx.Failed)
-        assert isinstance(failed.error, pyzcrx.NotTcp)
+        assert isinstance(failed.error, pyzcrx.errors.NotTcp)
 
 
 def test_kernel_tls_begun_under_a_request_is_a_typed_error() -> None:
@@ -384,7 +384,7 @@ def test_kernel_tls_begun_under_a_request_is_a_typed_error() -> None:
         client.close()
         *_, failed = ring.events()
         assert isinstance(failed, pyzcrx.Failed)
-        assert isinstance(failed.error, pyzcrx.NotTcp)
+        assert isinstance(failed.error, pyzcrx.errors.NotTcp)
         assert request.received == 0
 
 
@@ -427,7 +427,7 @@ def test_mptcp_on_our_queue_is_a_typed_error_for_us_and_fails_for_strangers(sim:
         )
         sock, _ = listener.accept()
         with sock:
-            with pytest.raises(pyzcrx.NotTcp):
+            with pytest.raises(pyzcrx.errors.NotTcp):
                 ifq.receive(sock)
             sock.settimeout(PATIENCE_S)
             with pytest.raises(OSError, match="Bad address"):
@@ -488,7 +488,7 @@ def test_data_from_before_the_queue_was_bound_anew_is_a_typed_error(sim: Sim) ->
             ifq.receive(sock)
             (failed,) = ring.events()
             assert isinstance(failed, pyzcrx.Failed)
-            assert isinstance(failed.error, pyzcrx.WrongQueue)
+            assert isinstance(failed.error, pyzcrx.errors.WrongQueue)
 
 
 def test_connections_never_armed_hold_what_so_rcvbuf_allows() -> None:

@@ -114,7 +114,7 @@ def test_busy_polling_takes_packets_to_the_receivers_cpu(sim: Sim, number: int) 
             ifq.receive(sock)
             assert received(ring) == data
             found = placement.incoming(sock)
-        info = Path(f"/proc/self/fdinfo/{ring.fileno()}").read_text()
+        info = Path(f"/proc/self/fdinfo/{ring.ring_fd}").read_text()
     assert "napi tracking:\tstatic" in info
     assert found.cpu == CPUS[-1]
 

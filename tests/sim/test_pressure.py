@@ -1,4 +1,4 @@
-"""The card's side of pressure: notices of the kernel, areas too small for its ring."""
+"""The card's side of pressure: notifications of the kernel, areas too small for its ring."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_an_area_below_the_ring_is_warned_of() -> None:
     with (
         pyzcrx.Ring() as ring,
         pyzcrx.Area.anonymous(MIB) as area,
-        pytest.warns(pyzcrx.PressureWarning, match="may keep 2621440 posted"),
+        pytest.warns(pyzcrx.errors.PressureWarning, match="may keep 2621440 posted"),
     ):
         register(ring, area)
 
@@ -81,7 +81,7 @@ def test_copied_data_is_a_notice_armed_again() -> None:
         ifq.audit()
 
 
-@pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+@pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 def test_a_pool_that_finds_no_buffer_is_a_notice_and_an_alloc_failure() -> None:
     data = os.urandom(4 * MIB)
     with (
@@ -137,7 +137,7 @@ def all_out_of_order(ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
         yield requests
 
 
-@pytest.mark.filterwarnings("ignore:the area has .* may keep:pyzcrx.PressureWarning")
+@pytest.mark.filterwarnings("ignore:the area has .* may keep:pyzcrx.errors.PressureWarning")
 @pytest.mark.parametrize("policy", ["copy", "grow"])
 def test_an_area_that_lies_in_sockets_out_of_order_grows(sim: Sim, policy: Policy) -> None:
     with (
@@ -158,7 +158,7 @@ def test_an_area_that_lies_in_sockets_out_of_order_grows(sim: Sim, policy: Polic
             ifq.audit()
 
 
-@pytest.mark.filterwarnings("ignore:the area has .* may keep:pyzcrx.PressureWarning")
+@pytest.mark.filterwarnings("ignore:the area has .* may keep:pyzcrx.errors.PressureWarning")
 def test_without_a_policy_it_is_said(sim: Sim) -> None:
     with (
         pyzcrx.Ring() as ring,
@@ -173,6 +173,6 @@ def test_without_a_policy_it_is_said(sim: Sim) -> None:
                 assert ring.wait(0.5).size_bytes == 0
 
         with all_out_of_order(ifq):
-            with pytest.warns(pyzcrx.PressureWarning, match="wait for lost ones"):
+            with pytest.warns(pyzcrx.errors.PressureWarning, match="wait for lost ones"):
                 wait()
             assert ifq.areas == [area]

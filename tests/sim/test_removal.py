@@ -67,7 +67,7 @@ def receive_until_gone(take_away: Callable[[], None]) -> None:
                         take_away()
                 case pyzcrx.Failed(error=error):
                     failures.append(error)
-        assert [type(error) for error in failures] == [pyzcrx.InterfaceGone]
+        assert [type(error) for error in failures] == [pyzcrx.errors.InterfaceGone]
         assert failures[0] is ifq.gone
         assert ifq.gone.errno == errno.ENODEV
         assert "taken away" in str(ifq.gone)
@@ -76,7 +76,7 @@ def receive_until_gone(take_away: Callable[[], None]) -> None:
         assert kept is not None
         assert kept.view() == data[-len(kept) :]  # what was delivered stays
         kept.release()
-        with pytest.raises(pyzcrx.InterfaceGone):
+        with pytest.raises(pyzcrx.errors.InterfaceGone):
             ifq.receive(sock)
         abort(client)
 

@@ -126,27 +126,27 @@ def test_a_buffer_size_beyond_the_card_is_typed(sim: Sim) -> None:
         sim.queue_free()
         with pytest.raises(pyzcrx.KernelError, match="rx_buf_len"):
             ring.register_ifq(area, rx_buf_len=1 << 20, **sim.register)
-        ring.register_ifq(area, patience=PATIENCE_S, **sim.register)
+        ring.register_ifq(area, timeout=PATIENCE_S, **sim.register)
 
 
 def test_a_queue_that_is_bound_and_one_that_does_not_exist(sim: Sim) -> None:
     with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(4 * MIB) as area:
         register(ring, area)
         with pyzcrx.Ring() as second, pyzcrx.Area.anonymous(4 * MIB) as other:
-            with pytest.raises(pyzcrx.QueueBound):
+            with pytest.raises(pyzcrx.errors.QueueBound):
                 second.register_ifq(other, **sim.register)
             with pytest.raises(pyzcrx.KernelError):
                 second.register_ifq(other, interface=sim.interface, rx_queue=5000)
 
 
-def test_without_header_split_registration_is_refused_with_the_mend(sim: Sim) -> None:
+def test_without_header_split_registration_is_refused_with_the_hint(sim: Sim) -> None:
     sim.queue_free()
     run("ethtool", "-G", sim.interface, "tcp-data-split", "off")
     try:
         with (
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(4 * MIB) as area,
-            pytest.raises(pyzcrx.BadRequest, match="header split"),
+            pytest.raises(pyzcrx.errors.InvalidRequest, match="header split"),
         ):
             ring.register_ifq(area, **sim.register)
     finally:
@@ -164,7 +164,7 @@ def test_several_ifqs_on_several_queues(sim: Sim) -> None:
                 area = pyzcrx.Area.anonymous(4 * MIB)
                 ifqs.append(
                     ring.register_ifq(
-                        area, interface=sim.interface, rx_queue=queue, patience=PATIENCE_S
+                        area, interface=sim.interface, rx_queue=queue, timeout=PATIENCE_S
                     )
                 )
                 listener = socket.create_server((sim.server, 0))

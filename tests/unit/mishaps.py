@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 
 from pyzcrx import errors
-from pyzcrx.errors import CardError, IncompleteRead, KernelError, UrgentDataLost, ZcrxError
+from pyzcrx.errors import IncompleteRead, KernelError, NicError, UrgentDataLost, ZcrxError
 
 
 def _classes(base: type[ZcrxError]) -> Iterator[type[ZcrxError]]:
@@ -27,7 +27,7 @@ def kernel_errors() -> list[KernelError]:
 def _made(kind: type[ZcrxError]) -> ZcrxError:
     if issubclass(kind, KernelError):
         return kind(errno.EIO, "a call")
-    if issubclass(kind, CardError):
+    if issubclass(kind, NicError):
         return kind("a cause")
     if kind is IncompleteRead:
         return kind(b"part", 9)

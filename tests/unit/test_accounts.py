@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 
 import pyzcrx
 from pyzcrx._ffi import ffi
+from pyzcrx.audit import Audit
 from pyzcrx.memory import PAGE
 from pyzcrx.notices import REARM_NS, Notices
 from pyzcrx.testing import ModelKernel
 from pyzcrx.uapi import EventType
 from tests.unit.test_model import filled, receiving
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 
 
-def sizes(audit: pyzcrx.Audit) -> tuple[int, int, int, int, int]:
+def sizes(audit: Audit) -> tuple[int, int, int, int, int]:
     return audit.in_batch, audit.in_buffers, audit.held_back, audit.in_rq, audit.consumed
 
 
@@ -108,7 +109,7 @@ def test_a_reference_in_no_place_is_found() -> None:
         ifq.receive(filled(kernel, 2 * PAGE).fileno())
         batch = ring.wait(0)
         batch.offs[0] = (1 << 64) - 1  # lost: neither taken nor to be released
-        with pytest.raises(pyzcrx.AccountsDoNotBalance, match="leased = in the batch"):
+        with pytest.raises(pyzcrx.errors.AccountingError, match="leased = in the batch"):
             ifq.audit()
 
 
@@ -117,14 +118,14 @@ def test_a_refill_queue_that_others_wrote_is_found() -> None:
     with receiving(kernel, rq_entries=8) as (ring, ifq):
         head = ffi.cast("uint32_t *", ifq.rq.mapping.address)
         head[0] = 5
-        with pytest.raises(pyzcrx.AccountsDoNotBalance, match="beyond its tail"):
+        with pytest.raises(pyzcrx.errors.AccountingError, match="beyond its tail"):
             ifq.audit()
-        with pytest.raises(pyzcrx.CorruptRing, match="beyond its tail"):
+        with pytest.raises(pyzcrx.errors.CorruptRing, match="beyond its tail"):
             ring.wait(0)
         head[0] = 0
         tail = ffi.cast("uint32_t *", ifq.rq.mapping.address + 4)
         tail[0] = 1
-        with pytest.raises(pyzcrx.AccountsDoNotBalance, match="tail"):
+        with pytest.raises(pyzcrx.errors.AccountingError, match="tail"):
             ifq.audit()
         tail[0] = 0
         ifq.audit()

@@ -355,7 +355,7 @@ def test_a_receiver_that_cannot_run_has_a_reason() -> None:
     example = dataclasses.replace(PLAN, receivers=("liburing",))
     assert "not installed" in unavailable(example)["liburing"]
     example = dataclasses.replace(example, example="/bin/true", interface=None)
-    assert "needs a card" in unavailable(example)["liburing"]
+    assert "needs a NIC" in unavailable(example)["liburing"]
     example = dataclasses.replace(example, interface="eth0")
     assert unavailable(example) == {}
     assert "one connection" in unavailable(dataclasses.replace(example, read=True))["liburing"]

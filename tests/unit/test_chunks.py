@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pyzcrx
+from pyzcrx import errors
 from pyzcrx._lease import Account, Span
 from pyzcrx.buffer import Buffer
 from pyzcrx.chunks import Chunks
@@ -159,14 +160,14 @@ def test_a_separator_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("separator", [b"", "\n", None, 1])
 def test_what_is_no_separator(separator: Any) -> None:
-    with pytest.raises(pyzcrx.BadArgument):
+    with pytest.raises(errors.BadArgument):
         Chunks().find(separator)
 
 
 @pytest.mark.parametrize("n", [-1, 4])
 def test_more_than_there_is_cannot_be_had(n: int) -> None:
     for call in (fed(b"abc").chunks.take, fed(b"abc").chunks.gather, fed(b"abc").chunks.read):
-        with pytest.raises(pyzcrx.BadArgument):
+        with pytest.raises(errors.BadArgument):
             call(n)
 
 

@@ -43,7 +43,7 @@ def refusal(area: Area) -> str | None:
     with pyzcrx.Ring() as ring:
         try:
             ring.register_ifq(area)
-        except pyzcrx.AreaInUse as error:
+        except pyzcrx.errors.AreaInUse as error:
             text = str(error)
             assert "\n" not in text
             assert "; " in text
@@ -64,7 +64,7 @@ HOLDERS: dict[str, Callable[[pyzcrx.Buffer], object]] = {
     "a slice": lambda buffer: buffer.view()[5:],
     "a numpy array": lambda buffer: np.frombuffer(buffer.view(), "u1")[5:],
     "an array that keeps the address alone": lambda buffer: np.ndarray((9,), "u1", buffer.view()),
-    "a Data event": lambda buffer: pyzcrx.Data(None, buffer),  # type: ignore[arg-type]
+    "a Data event": lambda buffer: pyzcrx.Data(None, buffer),
 }
 
 
@@ -103,7 +103,7 @@ def test_a_with_block_whose_view_lives_keeps_the_memory(kernel: ModelKernel) -> 
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("take", [lambda view: view, lambda view: np.ndarray((9,), "u1", view)])
-@pytest.mark.filterwarnings("ignore::pyzcrx.LeakWarning")
+@pytest.mark.filterwarnings("ignore::pyzcrx.errors.LeakWarning")
 def test_a_view_of_a_batch_keeps_the_memory(
     debug: bool, take: Callable[[memoryview], object], kernel: ModelKernel
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_dmabuf_is_known_by_its_descriptor() -> None:
         one = Area(Mapping.anonymous(SIZE), fd=os.dup(memory.fd), dmabuf=True)
         two = Area(Mapping.anonymous(SIZE), fd=os.dup(memory.fd), dmabuf=True)
         ring: Any = _Ring()
-        with one.claimed(ring), pytest.raises(pyzcrx.AreaInUse), two.claimed(ring):
+        with one.claimed(ring), pytest.raises(pyzcrx.errors.AreaInUse), two.claimed(ring):
             pass
         one.close()
         two.close()
@@ -247,10 +247,10 @@ def test_add_area_is_refused_too() -> None:
         with pyzcrx.Ring() as ring:
             ifq = ring.register_ifq(first)
             for area in (used, first):
-                with pytest.raises(pyzcrx.AreaInUse):
+                with pytest.raises(pyzcrx.errors.AreaInUse):
                     ifq.add_area(area)
             ifq.add_area(second)
-            with pytest.raises(pyzcrx.AreaInUse):
+            with pytest.raises(pyzcrx.errors.AreaInUse):
                 ifq.add_area(second)
             buffer.release()
             ifq.add_area(used)
@@ -263,7 +263,7 @@ def test_add_area_of_memory_that_cannot_be_written() -> None:
         ifq = ring.register_ifq(area)
         kernel.result = -errno.EFAULT
         with Area.anonymous(SIZE) as more:
-            with pytest.raises(pyzcrx.BadAreaMemory, match="read-only or not mapped"):
+            with pytest.raises(pyzcrx.errors.BadAreaMemory, match="read-only or not mapped"):
                 ifq.add_area(more)
             kernel.result = 0
             ifq.add_area(more)
@@ -273,11 +273,13 @@ def test_add_area_of_memory_that_cannot_be_written() -> None:
 def test_a_registration_that_failed_keeps_nothing() -> None:
     with Area.anonymous(SIZE) as area:
         with pyzcrx.Ring() as ring:
-            with pytest.raises(pyzcrx.NotSupported):
+            with pytest.raises(pyzcrx.errors.NotSupported):
                 ring.register_ifq(area, interface=1, rx_queue=0)
             assert is_free(area)
             ring.register_ifq(area)
-            with pytest.raises(pyzcrx.AreaInUse, match=r"another ifq, of <Ring .*; close that"):
+            with pytest.raises(
+                pyzcrx.errors.AreaInUse, match=r"another ifq, of <Ring .*; close that"
+            ):
                 ring.register_ifq(area)
         assert is_free(area)
 
@@ -304,7 +306,7 @@ def test_of_threads_that_register_at_once_one_wins() -> None:
             try:
                 ring.register_ifq(area)
                 found.append("registered")
-            except pyzcrx.AreaInUse:
+            except pyzcrx.errors.AreaInUse:
                 found.append("refused")
             barrier.wait(30)
 

@@ -48,12 +48,14 @@ def test_the_lines_are_named() -> None:
         ifq.receive(filled(kernel, PAGE).fileno())
         (buffer,) = buffers(ring)
         view = buffer.view()
-        with pytest.raises(pyzcrx.ViewsAlive, match=r"leased at .*test_debug\.py:\d+"):
+        with pytest.raises(pyzcrx.BufferInUse, match=r"leased at .*test_debug\.py:\d+"):
             buffer.release()
         assert (ifq.holders()[0].leased_at or "").startswith(__file__)
         view.release()
         buffer.release()
-        with pytest.raises(pyzcrx.DoubleRelease, match=r"leased at .*; released at .*test_debug"):
+        with pytest.raises(
+            pyzcrx.errors.DoubleRelease, match=r"leased at .*; released at .*test_debug"
+        ):
             buffer.release()
 
 
@@ -62,7 +64,9 @@ def test_a_forgotten_buffer_is_warned_of_and_comes_back() -> None:
     with debugged(kernel) as (ring, ifq):
         ifq.receive(filled(kernel, PAGE).fileno())
         held = buffers(ring)
-        with pytest.warns(pyzcrx.LeakWarning, match=r"forgotten; leased at .*test_debug\.py"):
+        with pytest.warns(
+            pyzcrx.errors.LeakWarning, match=r"forgotten; leased at .*test_debug\.py"
+        ):
             held.clear()
         settled(kernel, ring, ifq)
 
@@ -72,7 +76,7 @@ def test_what_is_out_at_close_is_warned_of() -> None:
     with debugged(kernel) as (ring, ifq):
         ifq.receive(filled(kernel, PAGE).fileno())
         held = buffers(ring)
-        with pytest.warns(pyzcrx.LeakWarning, match=r"out while its ring closes; leased at"):
+        with pytest.warns(pyzcrx.errors.LeakWarning, match=r"out while its ring closes; leased at"):
             ring.close()
         held[0].release()
 
@@ -85,7 +89,9 @@ def test_views_that_outlive_their_batch_are_warned_of_and_show_poison() -> None:
         (run,) = batch.runs()
         array = numpy.frombuffer(batch.view(run.request, 0), "u1")[5:]
         kept = batch.buffer(run.request, 1)
-        with pytest.warns(pyzcrx.LeakWarning, match=r"lives on .* taken at .*test_debug\.py"):
+        with pytest.warns(
+            pyzcrx.errors.LeakWarning, match=r"lives on .* taken at .*test_debug\.py"
+        ):
             batch.release()
         assert set(array) == {POISON}
         assert bytes(kept) == bytes(PAGE)
@@ -105,7 +111,7 @@ def test_a_view_of_a_batch_keeps_the_memory() -> None:
         batch = ring.wait(0)
         (run,) = batch.runs()
         view = batch.view(run.request, 0)
-        with pytest.warns(pyzcrx.LeakWarning):
+        with pytest.warns(pyzcrx.errors.LeakWarning):
             ring.close()
     del ring, ifq, batch, run
     gc.collect()
@@ -133,7 +139,7 @@ def test_views_that_outlive_a_with_block_are_warned_of_at_close() -> None:
         with buffer:
             view = buffer.view()
         with pytest.warns(
-            pyzcrx.LeakWarning,
+            pyzcrx.errors.LeakWarning,
             match=r"is viewed while its ring closes; .* released at .*test_debug",
         ):
             ring.close()
@@ -146,6 +152,6 @@ def test_an_array_that_keeps_the_address_of_a_batch_is_warned_of() -> None:
         request = ifq.receive(filled(kernel, PAGE).fileno())
         batch = ring.wait(0)
         array = numpy.ndarray((PAGE,), "u1", batch.view(request, 0))
-        with pytest.warns(pyzcrx.LeakWarning, match="lives on"):
+        with pytest.warns(pyzcrx.errors.LeakWarning, match="lives on"):
             batch.release()
         assert set(array) == {POISON}

@@ -57,7 +57,7 @@ NO_HOSTS = (
 
 @pytest.mark.parametrize("host", NO_HOSTS)
 def test_what_is_no_host(host: str) -> None:
-    with pytest.raises(pyzcrx.BadArgument) as caught:
+    with pytest.raises(pyzcrx.errors.BadArgument) as caught:
         endpoint.checked(host)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -67,7 +67,7 @@ def test_a_scope_stays_part_of_the_address() -> None:
         [found] = endpoint.resolve(f"fe80::1%{scope}", 80)
         assert found.sockaddr == ("fe80::1", 80, 0, LO)
         assert found.host == "fe80::1%lo"
-    with pytest.raises(pyzcrx.BadArgument, match="no interface 'nosuch0'"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="no interface 'nosuch0'"):
         endpoint.resolve("fe80::1%nosuch0")
 
 
@@ -152,7 +152,7 @@ def test_everything_that_listens_takes_every_host(
     assert listen("127.0.0.1") == ("127.0.0.1", socket.AF_INET)
     assert listen("::ffff:127.0.0.1") == ("127.0.0.1", socket.AF_INET)
     assert listen("[::1]") == ("::1", socket.AF_INET6)
-    with pytest.raises(pyzcrx.BadArgument):
+    with pytest.raises(pyzcrx.errors.BadArgument):
         listen("fe80::1%nosuch0")
     with pytest.raises(pyzcrx.KernelError) as caught:
         listen("198.51.100.1")
@@ -184,7 +184,7 @@ def test_flows_take_the_same_addresses() -> None:
     assert str(Flow.parse("tcp6 dst [fe80::1%eth0]:80")) == "tcp6 dst [fe80::1]:80"
     assert str(Flow.parse("tcp6 dst [fe80::%3]/64:80")) == "tcp6 dst [fe80::]/64:80"
     for text in ("tcp6 dst [::ffff:192.0.2.1]:80", "tcp6 dst [fe80::1%]:80", "tcp6 dst [::1"):
-        with pytest.raises(pyzcrx.BadArgument):
+        with pytest.raises(pyzcrx.errors.BadArgument):
             Flow.parse(text)
 
 
@@ -194,7 +194,7 @@ def test_flows_of_a_listener() -> None:
     for scope in (name, index):
         [flow] = listening_flows(state, 80, f"fe80::1%{scope}")
         assert str(flow) == "tcp6 dst [fe80::1]:80"
-    with pytest.raises(pyzcrx.BadArgument, match="not an address of"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="not an address of"):
         listening_flows(state, 80, "fe80::1%other0")
     [flow] = listening_flows(state, 80, "::ffff:192.0.2.1")
     assert str(flow) == "tcp4 dst 192.0.2.1:80"

@@ -1,4 +1,4 @@
-"""Every errno of the kernel's table becomes a typed, one-line error with cause and mend."""
+"""Every errno of the kernel's table becomes a typed, one-line error with cause and hint."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from pyzcrx import errors, meanings
 from pyzcrx.meanings import kernel_error
 
 REGISTRATION = {
-    errno.EPERM: pyzcrx.NotPermitted,
-    errno.EINVAL: pyzcrx.BadRequest,
-    errno.EOPNOTSUPP: pyzcrx.NotSupported,
-    errno.EEXIST: pyzcrx.QueueBound,
-    errno.EBUSY: pyzcrx.QueueBusy,
-    errno.ERANGE: pyzcrx.OutOfRange,
-    errno.ENODEV: pyzcrx.NoSuchInterface,
-    errno.ENODATA: pyzcrx.ProviderIgnored,
-    errno.ENOMEM: pyzcrx.NoMemory,
-    errno.EFAULT: pyzcrx.BadAreaMemory,
+    errno.EPERM: pyzcrx.errors.NotPermitted,
+    errno.EINVAL: pyzcrx.errors.InvalidRequest,
+    errno.EOPNOTSUPP: pyzcrx.errors.NotSupported,
+    errno.EEXIST: pyzcrx.errors.QueueBound,
+    errno.EBUSY: pyzcrx.errors.QueueBusy,
+    errno.ERANGE: pyzcrx.errors.OutOfRange,
+    errno.ENODEV: pyzcrx.errors.NoSuchInterface,
+    errno.ENODATA: pyzcrx.errors.ProviderIgnored,
+    errno.ENOMEM: pyzcrx.errors.NoMemory,
+    errno.EFAULT: pyzcrx.errors.BadAreaMemory,
 }
 RECEIVE = {
-    errno.EFAULT: pyzcrx.WrongQueue,
-    errno.EPROTONOSUPPORT: pyzcrx.NotTcp,
-    errno.ENOTCONN: pyzcrx.NotConnected,
+    errno.EFAULT: pyzcrx.errors.WrongQueue,
+    errno.EPROTONOSUPPORT: pyzcrx.errors.NotTcp,
+    errno.ENOTCONN: pyzcrx.errors.NotConnected,
     errno.ECONNRESET: pyzcrx.PeerReset,
     errno.ENOMEM: pyzcrx.AreaExhausted,
-    errno.ECANCELED: pyzcrx.Cancelled,
-    errno.ENODEV: pyzcrx.InterfaceGone,
+    errno.ECANCELED: pyzcrx.errors.Cancelled,
+    errno.ENODEV: pyzcrx.errors.InterfaceGone,
 }
-ADD_AREA = {errno.EFAULT: pyzcrx.BadAreaMemory, errno.ENODEV: pyzcrx.InterfaceGone}
+ADD_AREA = {errno.EFAULT: pyzcrx.errors.BadAreaMemory, errno.ENODEV: pyzcrx.errors.InterfaceGone}
 TABLE = [
     (operation, number, kind)
     for operation, row in (
         ("register ifq", REGISTRATION),
-        ("register ifq NODEV", {errno.EFAULT: pyzcrx.BadAreaMemory}),
+        ("register ifq NODEV", {errno.EFAULT: pyzcrx.errors.BadAreaMemory}),
         ("add area", ADD_AREA),
         ("receive", RECEIVE),
     )
@@ -58,32 +58,32 @@ def test_errno_table(operation: str, number: int, kind: type[errors.KernelError]
     assert isinstance(error, pyzcrx.ZcrxError)
 
 
-def test_every_row_is_one_line_and_says_how_to_mend_what_can_be_mended() -> None:
-    nothing_to_mend = {errno.ECONNRESET, errno.ECANCELED, errno.EPIPE}
+def test_every_row_is_one_line_and_says_how_to_fix_what_can_be_fixed() -> None:
+    nothing_to_fix = {errno.ECONNRESET, errno.ECANCELED, errno.EPIPE}
     for operation, row in meanings.meanings().items():
-        for number, (_, cause, mend) in row.items():
+        for number, (_, cause, hint) in row.items():
             assert "\n" not in str(kernel_error(number, operation))
             assert cause
-            assert bool(mend) == (number not in nothing_to_mend)
+            assert bool(hint) == (number not in nothing_to_fix)
 
 
 def test_nodev_has_its_own_causes_and_falls_back_on_the_others() -> None:
-    assert type(kernel_error(errno.EINVAL, "register ifq NODEV")) is pyzcrx.NotSupported
-    assert type(kernel_error(errno.EPERM, "register ifq NODEV")) is pyzcrx.NotPermitted
+    assert type(kernel_error(errno.EINVAL, "register ifq NODEV")) is pyzcrx.errors.NotSupported
+    assert type(kernel_error(errno.EPERM, "register ifq NODEV")) is pyzcrx.errors.NotPermitted
 
 
 def test_unknown_errno_keeps_the_systems_text() -> None:
     error = kernel_error(errno.EXDEV, "register ifq")
     assert type(error) is errors.KernelError
     assert "EXDEV" in str(error)
-    assert type(kernel_error(errno.EXDEV, "receive")) is pyzcrx.ReceiveError
+    assert type(kernel_error(errno.EXDEV, "receive")) is pyzcrx.errors.ReceiveError
 
 
 def test_builtin_categories() -> None:
     assert isinstance(kernel_error(errno.EPERM, "register ifq"), PermissionError)
     assert isinstance(kernel_error(errno.ECONNRESET, "receive"), ConnectionResetError)
-    assert issubclass(pyzcrx.ViewsAlive, BufferError)
-    assert issubclass(pyzcrx.BadArgument, ValueError)
+    assert issubclass(pyzcrx.BufferInUse, BufferError)
+    assert issubclass(pyzcrx.errors.BadArgument, ValueError)
 
 
 def test_pickle() -> None:

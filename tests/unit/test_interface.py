@@ -41,20 +41,20 @@ NAMES = [
 @pytest.mark.parametrize("look", [find, features, merges_frames, mtu, rx_ring_entries])
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_no_such_name(look: Any, name: str) -> None:
-    with pytest.raises(pyzcrx.NoSuchInterface, match="no such interface") as caught:
+    with pytest.raises(pyzcrx.errors.NoSuchInterface, match="no such interface") as caught:
         look(name)
     assert "\n" not in str(caught.value)
     str(caught.value).encode()
 
 
 def test_no_such_index() -> None:
-    with pytest.raises(pyzcrx.NoSuchInterface, match="no such interface"):
+    with pytest.raises(pyzcrx.errors.NoSuchInterface, match="no such interface"):
         find((1 << 31) - 1)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1 << 31, 1 << 40, 1 << 64, True, 1.0, None, b"lo"])
 def test_what_is_neither_a_name_nor_an_index(wrong: Any) -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="interface"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="interface"):
         find(wrong)
 
 

@@ -17,7 +17,7 @@ from pyzcrx.memory import PAGE
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import receiving, settled
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 
 FOLDER = pyzcrx.__file__.rsplit("/", 1)[0]
 STREAMS = [[b"a" * PAGE, b"b" * (2 * PAGE)], [b"c" * 100, b"d" * PAGE, b"e"]]

@@ -39,7 +39,7 @@ class Bench:
             cast("pyzcrx.Ifq", self.ifq),
             ring.listener,
             told=self.told.append,
-            patience_s=PATIENCE_S,
+            timeout_s=PATIENCE_S,
             clock=ring.clock,
         )
 
@@ -465,10 +465,10 @@ def test_a_card_taken_away_is_noticed_at_once(bench: Bench, step: str | None) ->
     if step is not None:
         Peer(bench).to(step)
     bench.ifq.gone = kernel_error(errno.ENODEV, "receive", "eth0, queue 1")
-    with pytest.raises(pyzcrx.InterfaceGone):
+    with pytest.raises(pyzcrx.errors.InterfaceGone):
         bench.server.turn(0)
     bench.ring.connect()  # nor is another error in its place, where one comes in this moment
-    with pytest.raises(pyzcrx.InterfaceGone):
+    with pytest.raises(pyzcrx.errors.InterfaceGone):
         bench.server.turn(0)
 
 

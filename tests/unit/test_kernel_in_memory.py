@@ -11,6 +11,7 @@ import pytest
 import pyzcrx
 from pyzcrx import _ffi, testing
 from pyzcrx.memory import PAGE, Mapping
+from pyzcrx.probe import Presence
 from pyzcrx.testing import ModelKernel
 from pyzcrx.testing.stand_in import HARMLESS
 
@@ -37,7 +38,7 @@ def test_every_function_of_the_shim_is_accounted_for(name: str) -> None:
         function = getattr(_ffi.lib, name)
         assert (function is real) == (kind == "harmless")
         if kind == "refused":
-            with pytest.raises(pyzcrx.NotSupported, match=name):
+            with pytest.raises(pyzcrx.errors.NotSupported, match=name):
                 function()
     assert getattr(_ffi.lib, name) is real
 
@@ -76,7 +77,7 @@ def test_a_server() -> None:
         accept.cancel()
         (failed,) = ring.events(0)
         assert isinstance(failed, pyzcrx.Failed)
-        assert isinstance(failed.error, pyzcrx.Cancelled)
+        assert isinstance(failed.error, pyzcrx.errors.Cancelled)
         for fd in accepted:
             os.close(fd)
         assert (kernel.breaches, kernel.out) == ([], ifq.rq.pending)
@@ -143,7 +144,7 @@ def test_one_ifq_a_ring() -> None:
         pyzcrx.Area.anonymous(PAGE) as other,
     ):
         mine = ring.register_ifq(area)
-        with pytest.raises(pyzcrx.NotSupported, match="one ifq"):
+        with pytest.raises(pyzcrx.errors.NotSupported, match="one ifq"):
             ring.register_ifq(other)
         with pyzcrx.Ring() as another:
             its = another.register_ifq(other)
@@ -185,7 +186,7 @@ def test_a_ring_of_the_real_kernel_in_it() -> None:
 
 def test_probing_it() -> None:
     with ModelKernel():
-        assert pyzcrx.probe().zcrx is pyzcrx.Presence.PRESENT
+        assert pyzcrx.probe().zcrx is Presence.PRESENT
 
 
 def test_within_one_another() -> None:

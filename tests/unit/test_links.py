@@ -12,7 +12,7 @@ from pyzcrx.registration import interface_gone
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import filled, receiving, settled
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 
 
 def test_every_request_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,11 +38,11 @@ def test_every_request_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
         assert {e.request for e in failed} == set(requests)
         assert len(failed) == 2
         assert all(e.error is ifq.gone for e in failed)
-        assert isinstance(ifq.gone, pyzcrx.InterfaceGone)
+        assert isinstance(ifq.gone, pyzcrx.errors.InterfaceGone)
         assert "eth9, queue 3" in str(ifq.gone)
-        with pytest.raises(pyzcrx.InterfaceGone):
+        with pytest.raises(pyzcrx.errors.InterfaceGone):
             ifq.receive(idle.fileno())
-        with pytest.raises(pyzcrx.InterfaceGone):
+        with pytest.raises(pyzcrx.errors.InterfaceGone):
             limited.resume()
         for buffer in held:
             buffer.release()

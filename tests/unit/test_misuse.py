@@ -115,5 +115,5 @@ def test_every_call_after_close() -> None:
 
 @pytest.mark.parametrize("size", ["1", None, 1.5])
 def test_areas_of_no_size(size: object) -> None:
-    with pytest.raises(pyzcrx.BadArgument):
+    with pytest.raises(pyzcrx.errors.BadArgument):
         pyzcrx.Area.anonymous(size)  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from pyzcrx.memory import PAGE
 from pyzcrx.testing import ModelKernel, ModelSocket
 
 # Small areas and consumers that hold much of them are what is tested here.
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 
 
 @contextmanager
@@ -146,14 +146,14 @@ def test_batches_lose_nothing(
                         with batch.buffer(run.request, i) as buffer:
                             received[run.request.fd] += buffer
                         for taken_again in (batch.buffer, batch.view):
-                            with pytest.raises(pyzcrx.DoubleRelease):
+                            with pytest.raises(pyzcrx.errors.DoubleRelease):
                                 taken_again(run.request, i)
                     else:
                         received[run.request.fd] += batch.view(run.request, i)
             assert total == batch.size_bytes
             if not forget:
                 batch.release()
-                with pytest.raises(pyzcrx.DoubleRelease):
+                with pytest.raises(pyzcrx.errors.DoubleRelease):
                     batch.release()
         assert list(received.values()) == [b"".join(stream) for stream in streams]
         settled(kernel, ring, ifq)
@@ -258,7 +258,7 @@ def test_urgent_data_is_no_clean_end() -> None:
         ifq.receive(sock.fileno())
         data, failed = ring.events()
         assert isinstance(failed, pyzcrx.Failed)
-        assert isinstance(failed.error, pyzcrx.UrgentDataLost)
+        assert isinstance(failed.error, pyzcrx.errors.UrgentDataLost)
         assert failed.error.unread_bytes == 6
         assert isinstance(data, pyzcrx.Data)
 
@@ -291,7 +291,7 @@ def test_cancel_while_armed_and_while_parked() -> None:
         assert {event.request for event in ended} == {parked, armed}
         for event in ended:
             assert isinstance(event, pyzcrx.Failed)
-            assert isinstance(event.error, pyzcrx.Cancelled)
+            assert isinstance(event.error, pyzcrx.errors.Cancelled)
         assert ring.in_flight == 0
 
 
@@ -313,7 +313,7 @@ def test_a_completion_outside_the_area_is_caught() -> None:
     kernel = ModelKernel()
     with receiving(kernel, pages=2) as (_, ifq):
         for off in (2 * PAGE, 1 << 48, PAGE + 1):
-            with pytest.raises(pyzcrx.CorruptRing):
+            with pytest.raises(pyzcrx.errors.CorruptRing):
                 ifq.lease(off, PAGE)
 
 
@@ -321,7 +321,7 @@ def test_resume_needs_a_limit_that_was_reached() -> None:
     kernel = ModelKernel()
     with receiving(kernel) as (_, ifq):
         request = ifq.receive(kernel.socket().fileno())
-        with pytest.raises(pyzcrx.BadArgument, match="Limit"):
+        with pytest.raises(pyzcrx.errors.BadArgument, match="Limit"):
             request.resume(5)
 
 
@@ -366,7 +366,7 @@ def test_a_batch_entry_belongs_to_its_request() -> None:
         other = ifq.receive(kernel.socket().fileno())
         batch = ring.wait(0)
         for use in (batch.view, batch.buffer):
-            with pytest.raises(pyzcrx.BadArgument, match="another request"):
+            with pytest.raises(pyzcrx.errors.BadArgument, match="another request"):
                 use(other, 0)
         batch.release()
         settled(kernel, ring, ifq)

@@ -21,9 +21,11 @@ import pytest
 import pyzcrx
 from pyzcrx import checked, nic, placement, testing
 from pyzcrx.memory import PAGE
+from pyzcrx.operations import Accept, Send
+from pyzcrx.refill import RefillQueue
 from tests.unit.nic.cards import card
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 
 NEVER = [math.nan, math.inf, -math.inf, -1, -(2**40), True, False, "1", b"1", [], object()]
 """What no parameter takes for a number."""
@@ -42,15 +44,8 @@ PLUMBING = {
 }
 """Methods that are not for users: what is wrong with their numbers is not told so kindly."""
 BY_OTHERS = {
-    *(pyzcrx.Ifq, pyzcrx.Request, pyzcrx.Accept, pyzcrx.Send, pyzcrx.Batch, pyzcrx.Buffer),
-    *(
-        pyzcrx.Data,
-        pyzcrx.Run,
-        pyzcrx.Stream,
-        nic.Reader,
-        testing.ModelSocket,
-        testing.ModelListener,
-    ),
+    *(pyzcrx.Ifq, pyzcrx.Request, pyzcrx.Stream, Accept, Send, pyzcrx.Batch, pyzcrx.Buffer),
+    *(pyzcrx.Data, pyzcrx.Run, nic.Reader, testing.ModelSocket, testing.ModelListener),
 }
 """Classes that users do not make."""
 NOT_ASKED = {("Setup", "own"), ("plan", "own"), ("choose", "softirq"), ("choose", "allowed")}
@@ -77,22 +72,29 @@ def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
         yield name, getattr(module, name)
 
 
+def everything() -> Iterator[tuple[str, Any]]:
+    """What is public by its module, and the classes of objects that public methods return."""
+    for module in (pyzcrx, nic, testing, placement):
+        yield from public(module)
+    for kind in (Accept, Send, RefillQueue):
+        yield kind.__name__, kind
+
+
 def functions() -> Iterator[tuple[str, str | None, Callable[..., Any]]]:
     """(owner, method or None, function) of everything public."""
-    for module in (pyzcrx, nic, testing, placement):
-        for name, found in public(module):
-            if inspect.isclass(found):
-                if issubclass(found, BaseException):
-                    continue
-                if is_record(found):
-                    continue
-                if found not in BY_OTHERS and "__init__" in vars(found):
-                    yield name, None, found
-                for method, function in inspect.getmembers(found, callable):
-                    if method[0] != "_" and method not in PLUMBING.get(name, ()):
-                        yield name, method, function
-            elif callable(found):
+    for name, found in everything():
+        if inspect.isclass(found):
+            if issubclass(found, BaseException):
+                continue
+            if is_record(found):
+                continue
+            if found not in BY_OTHERS and "__init__" in vars(found):
                 yield name, None, found
+            for method, function in inspect.getmembers(found, callable):
+                if method[0] != "_" and method not in PLUMBING.get(name, ()):
+                    yield name, method, function
+        elif callable(found):
+            yield name, None, found
 
 
 def numbers() -> Iterator[Any]:
@@ -109,11 +111,7 @@ def numbers() -> Iterator[Any]:
 
 
 def named(name: str) -> Any:
-    return next(
-        getattr(module, name)
-        for module in (pyzcrx, nic, testing, placement)
-        if hasattr(module, name)
-    )
+    return next(found for known, found in everything() if known == name)
 
 
 class World(ExitStack):
@@ -280,7 +278,7 @@ def test_the_public_interface_has_numbers() -> None:
         "Ring.batches.timeout",
         "Ring.events.timeout",
         "Ring.gather_us",
-        "Ring.register_ifq.patience",
+        "Ring.register_ifq.timeout",
         "Ring.register_napi.napi_ids",
         "Ring.send.sock",
         "Ring.wait.timeout",
@@ -300,7 +298,7 @@ def test_numbers_of_numpy(kind: Any) -> None:
     ):
         size: Any = np.int64(2 * PAGE)
         area = pyzcrx.Area.anonymous(size)
-        ifq = ring.register_ifq(area, rq_entries=kind(8), rx_buf_len=kind(0), patience=kind(1))
+        ifq = ring.register_ifq(area, rq_entries=kind(8), rx_buf_len=kind(0), timeout=kind(1))
         sock = kernel.socket()
         sock.send(b"123")
         fd: Any = np.int64(sock.fileno())
@@ -325,11 +323,11 @@ def test_numbers_of_seconds(value: Any) -> None:
     "value", [math.nan, math.inf, -0.1, 1e300, 10**5000, 1j, "1", None, True], ids=str_of
 )
 def test_what_is_no_number_of_seconds(value: Any) -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="timeout"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="timeout"):
         checked.seconds("timeout", value)
 
 
 @pytest.mark.parametrize("value", [10**5000, -(10**5000)], ids=str_of)
 def test_a_number_too_long_to_print(value: int) -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="is not between"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="is not between"):
         checked.integer("n", value, 0, 9)

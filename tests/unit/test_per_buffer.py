@@ -90,7 +90,7 @@ def test_a_buffer_that_does_not_come_back_is_noticed() -> None:
         held = [e.buffer for e in replay.ring.events() if isinstance(e, pyzcrx.Data)]
         for buffer in held[1:]:
             buffer.release()
-        with pytest.raises(pyzcrx.CorruptRing, match="6 buffers came back"):
+        with pytest.raises(pyzcrx.errors.CorruptRing, match="6 buffers came back"):
             replay.take_refill()
 
 
@@ -108,7 +108,7 @@ def test_a_buffer_that_does_not_come_back_is_noticed() -> None:
     ],
 )
 def test_what_cannot_be_replayed_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(pyzcrx.BadArgument):
+    with pytest.raises(pyzcrx.errors.BadArgument):
         Replay(**wrong)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pyzcrx import BadArgument, napi
+from pyzcrx import napi
 from pyzcrx.cli.placement import Cpu, place
+from pyzcrx.errors import BadArgument
 from pyzcrx.placement import (
     Incoming,
     Mode,

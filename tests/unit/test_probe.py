@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import pyzcrx
-from pyzcrx import Presence, probe
+from pyzcrx import probe
 from pyzcrx._ffi import ffi, lib
+from pyzcrx.probe import Presence, Probe
 from pyzcrx.uapi import CtrlOp, Feature, RegisterFlag
 
 
@@ -42,7 +42,7 @@ class Kernel:
 
 def probed(
     monkeypatch: pytest.MonkeyPatch, registration: int, query: dict[str, int] | None = None
-) -> pyzcrx.Probe:
+) -> Probe:
     # The function of the package has its module's name.
     kernel = Kernel(registration, query)
     for module in ("pyzcrx.probe", "pyzcrx.query"):

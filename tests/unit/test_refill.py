@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx import RefillQueue
 from pyzcrx._ffi import ffi
 from pyzcrx.memory import Mapping
-from pyzcrx.refill import region_bytes
+from pyzcrx.refill import RefillQueue, region_bytes
 
 HEAD, TAIL, RQES = 0, 4, 64
 

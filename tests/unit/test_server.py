@@ -132,11 +132,11 @@ def test_who_holds_most_of_the_area_is_reset(bench: Bench) -> None:
     held = [Held(send, 10, 40_960) for send in most_first]  # type: ignore[arg-type]
     for left in (2, 1, 0):
         # What is reset still holds most, until a turn ends its send.
-        bench.ring.held = pyzcrx.AreaHeld("too much", (), held)
+        bench.ring.held = pyzcrx.errors.AreaHeld("too much", (), held)
         bench.server.turn(0)
         assert len(bench.told) == 3 - left
         assert "held most of the area: 40960 bytes in 10 buffers" in bench.told[-1]
-    bench.ring.held = pyzcrx.AreaHeld("too much", (), held)
+    bench.ring.held = pyzcrx.errors.AreaHeld("too much", (), held)
     bench.server.turn(0)  # nobody is left to be reset
     bench.settle()
     assert bench.ring.connections == 0
@@ -161,5 +161,5 @@ def test_more_than_most_are_refused_without_descriptors_too() -> None:
 def test_a_card_taken_away_ends_it(bench: Bench) -> None:
     bench.ring.connect().send(b"hello")
     bench.ifq.gone = kernel_error(errno.ENODEV, "receive", "eth0, queue 1")
-    with pytest.raises(pyzcrx.InterfaceGone):
+    with pytest.raises(pyzcrx.errors.InterfaceGone):
         bench.server.turn(0)

@@ -18,12 +18,19 @@ import pytest
 
 import pyzcrx
 from pyzcrx import _lease, nic, testing
+from pyzcrx.audit import Audit
+from pyzcrx.holders import Holder
 from pyzcrx.memory import PAGE, Mapping
+from pyzcrx.operations import Accept, Send
+from pyzcrx.pressure import AreaAdvice
+from pyzcrx.probe import Presence, Probe
 from pyzcrx.readiness import Readiness
+from pyzcrx.refill import RefillQueue
+from pyzcrx.stats import ReceiverStats
 from pyzcrx.testing import ModelKernel
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning"),
+    pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
@@ -124,7 +131,7 @@ def area_closed(world: World) -> None:
 
 
 def nic_gone(world: World) -> None:
-    world.ifq.gone = pyzcrx.InterfaceGone(19, "receive")
+    world.ifq.gone = pyzcrx.errors.InterfaceGone(19, "receive")
 
 
 def forked(_world: World) -> None:
@@ -171,12 +178,14 @@ def test_no_attribute_crashes(state: Callable[[World], None], name: str) -> None
     assert in_child(script)
 
 
-KINDS = [
+HELPERS = [Accept, Send, RefillQueue, AreaAdvice, Holder, ReceiverStats, Audit, Probe, Presence]
+FOUND = [
     kind
-    for module in (pyzcrx, nic, testing, _lease)
+    for module in (pyzcrx, pyzcrx.errors, nic, testing, _lease)
     for name, kind in vars(module).items()
     if name[0] != "_" and isinstance(kind, type) and kind.__module__.startswith("pyzcrx")
-] + [Mapping, Readiness]
+]
+KINDS = list(dict.fromkeys([*FOUND, *HELPERS, Mapping, Readiness]))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -391,10 +400,10 @@ def test_a_closed_iterator_is_no_empty_one() -> None:
 )
 def test_a_refill_queue_outside_its_memory(offsets: tuple[int, int, int]) -> None:
     head, tail, rqes = offsets
-    with pytest.raises(pyzcrx.BadArgument):
-        pyzcrx.RefillQueue(Mapping.anonymous(2 * PAGE), 8, head=head, tail=tail, rqes=rqes)
-    with pytest.raises(pyzcrx.BadArgument):
-        pyzcrx.RefillQueue(Mapping.anonymous(PAGE), 256, head=0, tail=4, rqes=64)
+    with pytest.raises(pyzcrx.errors.BadArgument):
+        RefillQueue(Mapping.anonymous(2 * PAGE), 8, head=head, tail=tail, rqes=rqes)
+    with pytest.raises(pyzcrx.errors.BadArgument):
+        RefillQueue(Mapping.anonymous(PAGE), 256, head=0, tail=4, rqes=64)
     with pytest.raises(TypeError):
         Mapping(4096, 4096)  # type: ignore[call-arg]
 

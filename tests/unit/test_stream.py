@@ -12,19 +12,20 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pyzcrx
+from pyzcrx import errors
 from pyzcrx.memory import PAGE
 from pyzcrx.testing import ModelKernel, ModelSocket
 from tests.unit.test_interruptions import Interrupt, Interrupted
 from tests.unit.test_model import receiving, settled
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.PressureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 
 
 @contextmanager
@@ -101,7 +102,7 @@ def test_a_buffer_outlives_its_stream() -> None:
 
 def test_a_short_stream_is_incomplete_and_says_what_came() -> None:
     with streaming(b"123", b"45") as (stream, _):
-        with pytest.raises(pyzcrx.IncompleteRead) as caught:
+        with pytest.raises(errors.IncompleteRead) as caught:
             stream.readexactly(6)
         assert (caught.value.partial, caught.value.expected) == (b"12345", 6)
         again = pickle.loads(pickle.dumps(caught.value))
@@ -109,7 +110,7 @@ def test_a_short_stream_is_incomplete_and_says_what_came() -> None:
         assert isinstance(caught.value, EOFError)
         assert stream.at_end
     with streaming(b"123") as (stream, _):
-        with pytest.raises(pyzcrx.IncompleteRead) as caught:
+        with pytest.raises(errors.IncompleteRead) as caught:
             stream.readuntil(b"4")
         assert (caught.value.partial, caught.value.expected) == (b"123", None)
 
@@ -138,19 +139,19 @@ def test_a_cut_stream_raises_its_error_and_never_looks_complete(
     data = b"\x80\x04\x95\x07\x00" if read is READS["pickle"] else b"12345"
     with streaming(data, finish=False) as (stream, sock):
         sock.error = number
-        with pytest.raises(pyzcrx.ReceiveError) as caught:
+        with pytest.raises(errors.ReceiveError) as caught:
             read(stream)
         assert caught.value.errno == number
         if not stream.closed:  # as a forgotten BufferedReader does with its file
             stream.read1(stream._chunks.nbytes)
-            with pytest.raises(pyzcrx.ReceiveError):
+            with pytest.raises(errors.ReceiveError):
                 stream.read1()
 
 
 def test_urgent_data_that_was_lost_is_no_end() -> None:
     with streaming(b"123") as (stream, sock):
         sock.unread_after_end = 1
-        with pytest.raises(pyzcrx.UrgentDataLost):
+        with pytest.raises(errors.UrgentDataLost):
             stream.read()
         assert stream.read1() == b"123"
 
@@ -172,7 +173,7 @@ def test_a_timeout_loses_no_byte(read: Callable[[pyzcrx.Stream], object]) -> Non
 
 @pytest.mark.parametrize("timeout", [-1, "1", float("nan"), True])
 def test_what_is_no_timeout(timeout: Any) -> None:
-    with streaming() as (stream, _), pytest.raises(pyzcrx.BadArgument, match="timeout"):
+    with streaming() as (stream, _), pytest.raises(errors.BadArgument, match="timeout"):
         stream.timeout = timeout
 
 
@@ -180,7 +181,7 @@ def test_what_is_no_timeout(timeout: Any) -> None:
 @pytest.mark.parametrize("n", [-2, 1.5, "1", True])
 def test_what_is_no_number_of_bytes(call: str, n: Any) -> None:
     with streaming(b"x") as (stream, _):
-        with pytest.raises(pyzcrx.BadArgument):
+        with pytest.raises(errors.BadArgument):
             getattr(stream, call)(n)
         assert stream.read(1) == b"x"
 
@@ -188,7 +189,7 @@ def test_what_is_no_number_of_bytes(call: str, n: Any) -> None:
 @pytest.mark.parametrize("memory", [b"1234", "1", None, memoryview(b"12")])
 def test_what_is_no_memory_to_read_into(memory: Any) -> None:
     with streaming(b"x") as (stream, _):
-        with pytest.raises(pyzcrx.BadArgument, match="no memory"):
+        with pytest.raises(errors.BadArgument, match="no memory"):
             stream.readinto(memory)
         assert stream.read(1) == b"x"
 
@@ -301,7 +302,7 @@ def test_several_pickles_in_a_row() -> None:
 def test_it_holds_no_more_than_its_room() -> None:
     segments = [bytes([n]) * PAGE for n in range(64)]
     with streaming(*segments, room_bytes=8 * PAGE) as (stream, sock):
-        account = stream._request.ifq.account
+        account = cast(pyzcrx.Ifq, stream._request.ifq).account
         most = 0
         for n in range(64):
             assert stream.readexactly(PAGE) == segments[n]
@@ -314,7 +315,7 @@ def test_it_holds_no_more_than_its_room() -> None:
 @pytest.mark.parametrize("size", [1, 100])
 def test_tiny_segments_do_not_fill_the_area(size: int) -> None:
     with streaming(*[b"x" * size] * 2000, room_bytes=16 * PAGE) as (stream, _):
-        account = stream._request.ifq.account
+        account = cast(pyzcrx.Ifq, stream._request.ifq).account
         while data := stream.read1(size):
             assert len(data) <= size
             assert account.leased <= 16 + 20  # and one turn's
@@ -328,13 +329,13 @@ def test_a_call_may_want_more_than_the_room() -> None:
 
 @pytest.mark.parametrize("room_bytes", [0, -1, PAGE, "1", 1.5, True])
 def test_what_is_no_room(room_bytes: Any) -> None:
-    with receiving(ModelKernel()) as (_, ifq), pytest.raises(pyzcrx.BadArgument):
+    with receiving(ModelKernel()) as (_, ifq), pytest.raises(errors.BadArgument):
         ifq.stream(0, room_bytes=room_bytes)
 
 
 def test_what_is_no_connection() -> None:
     kernel = ModelKernel()
-    with receiving(kernel) as (_, ifq), pytest.raises(pyzcrx.NotConnected):
+    with receiving(kernel) as (_, ifq), pytest.raises(errors.NotConnected):
         ifq.stream(kernel.listen().fileno())
 
 

@@ -134,4 +134,6 @@ def test_it_waits_where_the_refill_queue_is_full_and_none_overtakes() -> None:
 
 
 def test_runs_of_no_ifq_go_nowhere() -> None:
-    give_back(columns_of((token(3, 1), [1])).turn, [])
+    columns = columns_of((token(3, 1), [7]))
+    give_back(columns.turn, [])
+    assert columns.offs[0] == 7  # not marked as given back

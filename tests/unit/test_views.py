@@ -25,7 +25,7 @@ from pyzcrx._ffi import ffi
 from pyzcrx._lease import Account
 from pyzcrx.buffer import Buffer
 from pyzcrx.debug import POISON
-from pyzcrx.errors import DoubleRelease, ViewsAlive
+from pyzcrx.errors import BufferInUse, DoubleRelease
 from pyzcrx.memory import PAGE, Mapping
 
 LENGTH = 64
@@ -254,7 +254,7 @@ def test_bytes_do_not_change_under_a_consumer(
     gc.collect()
     seen = consumer.of_buffer if given == "buffer" else consumer.of_view
     if seen:
-        with pytest.raises(ViewsAlive):
+        with pytest.raises(BufferInUse):
             buffer.release()
         assert (account.leased, account.given) == (1, 0)
     else:
@@ -320,7 +320,7 @@ def test_what_views_refer_to_is_one_object_and_keeps_the_bytes(
     pin = views[0].obj
     views.clear()
     assert bytes(memoryview(pin)) == BYTES
-    with pytest.raises(ViewsAlive, match="1 views"):
+    with pytest.raises(BufferInUse, match="1 views"):
         buffer.release()
     del buffer
     gc.collect()

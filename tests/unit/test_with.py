@@ -85,7 +85,7 @@ def test_a_ring_and_its_area_with_views_alive_let_an_error_through() -> None:
     assert bytes(views[0]) == bytes(10)
 
 
-@pytest.mark.filterwarnings("error::pyzcrx.LeakWarning")
+@pytest.mark.filterwarnings("error::pyzcrx.errors.LeakWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("as_events", [True, False])
 def test_a_warning_made_an_error_leaves_no_ring_open(as_events: bool) -> None:

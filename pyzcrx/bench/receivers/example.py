@@ -18,7 +18,7 @@ from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.meter import CLOCK_TICK_S
 from pyzcrx.errors import ZcrxError
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 IO_URING_ENTER = 426
 _ENDED = re.compile(r"received (\d+), cqes (\d+), nr requeues (\d+)")
 
@@ -70,7 +70,7 @@ def _started(gate: Gate) -> subprocess.Popen[str]:
         "-S",
         str(job.area_bytes),
     ]
-    until = time.monotonic() + PATIENCE_S
+    until = time.monotonic() + TIMEOUT_S
     while True:
         process = subprocess.Popen(
             ["stdbuf", "-oL", *argv],

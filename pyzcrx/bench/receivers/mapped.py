@@ -1,6 +1,6 @@
 """TCP_ZEROCOPY_RECEIVE: whole pages of payload are mapped, the rest is copied.
 
-Maps something only where the card puts payload into pages of its own and a segment holds
+Maps something only where the NIC puts payload into pages of its own and a segment holds
 whole pages (MTU 4096 and the headers, for instance). The getsockopt() is called through
 ctypes: Python's own passes no structure in.
 

@@ -10,7 +10,7 @@ import pyzcrx
 from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.job import ReceiveJob
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 """The receiver before us may have left its queue a moment ago."""
 
 
@@ -26,7 +26,7 @@ def _registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
             interface=job.interface,
             rx_queue=job.queue if job.interface else None,
             rx_buf_len=job.rx_buf_len,
-            patience=PATIENCE_S,
+            timeout=TIMEOUT_S,
         )
         gate.meter.payload(area.address, job.area_bytes)
         yield ring, ifq

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 from _site import public
 
+import pyzcrx.cli.values as cli_values
+import vm.values
 from tests.pages import PAGES, ROOT, Block, blocks, commands, sources, spans
 from tests.shell import ours, parse, words
 
@@ -23,10 +26,25 @@ STARTS = {*PROGRAMS, "python", "scripts/demo", "scripts/test"}
 SCRIPTS = {"demo", "test", "docs", "get-liburing"}
 
 
+OF_A_MACHINE = ("kernel", "folder", "share", "wheel", "device", "plugin")
+"""Values of ``python -m vm`` that name something of the reader's machine."""
+
+
 @pytest.fixture(autouse=True)
-def _any_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files that a page names need not be here."""
-    monkeypatch.setattr(click.Path, "convert", lambda _self, value, *_: value)
+def _any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files, folders, devices and namespaces that a page names need not be here."""
+
+    def given(_type: object, value: object, *_: object) -> object:
+        return value
+
+    monkeypatch.setattr(click.Path, "convert", given)
+    monkeypatch.setattr(cli_values.NetNs, "convert", given)
+    checked = vm.values.Text.convert
+
+    def convert(self: vm.values.Text, value: object, *rest: Any) -> object:
+        return value if self.name in OF_A_MACHINE else checked(self, value, *rest)
+
+    monkeypatch.setattr(vm.values.Text, "convert", convert)
 
 
 def refuse(text: str) -> None:

@@ -24,6 +24,8 @@ PROGRAMS = [b for b in PYTHON if b.how.split()[0] in ("program", "root", "file")
 FRAGMENTS = [block for block in PYTHON if block.how == "fragment"]
 RECEIVES = ("ring.events(", "ring.batches(")
 """A block with one of these must handle Failed."""
+STREAM = "ifq.stream("
+"""A block with this has the failure raised."""
 SEGMENTS = [os.urandom(n) for n in (5000, 1, 12345)]
 DATA = b"".join(SEGMENTS)
 
@@ -127,7 +129,8 @@ def receiver(block: Block, *, broken: bool) -> Iterator[dict[str, Any]]:
         names = {"pyzcrx": pyzcrx, "ring": ring, "area": area, "sock": sock}
         if "register_ifq(" not in block.text:
             names["ifq"] = ifq = ring.register_ifq(area)
-            ifq.receive(sock.fileno())
+            if STREAM not in block.text:
+                ifq.receive(sock.fileno())
         arrive(sock, broken=broken)
         yield names
 
@@ -142,7 +145,11 @@ def test_a_fragment_runs(block: Block) -> None:
 
 @pytest.mark.parametrize(
     "block",
-    [b for b in FRAGMENTS if "ModelKernel" not in b.text and any(r in b.text for r in RECEIVES)],
+    [
+        b
+        for b in FRAGMENTS
+        if "ModelKernel" not in b.text and any(r in b.text for r in (*RECEIVES, STREAM))
+    ],
     ids=str,
 )
 def test_a_fragment_reports_a_stream_that_broke(block: Block) -> None:

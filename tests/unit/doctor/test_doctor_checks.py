@@ -1,4 +1,4 @@
-"""Each check over facts as data: what is well, what is ill, and what mends it."""
+"""Each check over facts as data: what is well, what is ill, and what fixes it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_all_is_well() -> None:
     assert "steering.none" not in names(steered)
 
 
-def test_every_ill_finding_says_why_and_most_how_to_mend_it() -> None:
+def test_every_ill_finding_says_why_and_most_how_to_fix_it() -> None:
     for case in (
         facts(probe={"zcrx": Presence.COMPILED_OUT}),
         facts(card=on_card(up=False, xdp_program=7, rings=rings(tcp_data_split=False))),
@@ -59,7 +59,7 @@ def test_every_ill_finding_says_why_and_most_how_to_mend_it() -> None:
         for ill in examine(case):
             if ill.severity in (WARNING, PROBLEM):
                 assert ill.why
-                assert ill.mend
+                assert ill.hint
             assert "\n" not in ill.what
 
 
@@ -109,7 +109,7 @@ def test_configuration() -> None:
     found = finding(facts(config=without, probe={"zcrx": Presence.COMPILED_OUT}), "kernel.config")
     assert found.severity is PROBLEM
     assert "CONFIG_PAGE_POOL" in found.what
-    assert "-e PAGE_POOL" in found.mend
+    assert "-e PAGE_POOL" in found.hint
 
 
 def test_abilities() -> None:
@@ -144,7 +144,7 @@ def test_memlock() -> None:
     found = finding(facts(memory=limited, privilege=unprivileged), "memory.memlock")
     assert found.severity is PROBLEM
     assert "8 MiB" in found.what
-    assert "ulimit -l 66560" in found.mend
+    assert "ulimit -l 66560" in found.hint
     small = facts(
         memory=limited, privilege=unprivileged, wanted=Wanted(queue=LAST, area_bytes=4 << 20)
     )
@@ -163,7 +163,7 @@ def test_huge_pages() -> None:
     used_up = replace(MEMORY, huge=(HugePages(2 << 20, 64, 0),))
     found = finding(facts(memory=used_up), "memory.huge")
     assert found.severity is NOTE
-    assert found.mend == ("echo 96 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+    assert found.hint == ("echo 96 > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
     never = replace(used_up, transparent_huge="never")
     large = facts(memory=never, wanted=Wanted(queue=LAST, rx_buf_len=32768))
     assert finding(large, "memory.huge").severity is WARNING
@@ -173,7 +173,7 @@ def test_huge_pages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "name", "mend"),
+    ("changes", "name", "hint"),
     [
         ({"up": False}, "card.up", "ip link set eth0 up"),
         (
@@ -186,18 +186,18 @@ def test_huge_pages() -> None:
         ({"features": {"rx-ntuple-filter": False}}, "steering.ntuple", "ethtool -K eth0 ntuple on"),
     ],
 )
-def test_a_card_not_set_up(changes: dict[str, Any], name: str, mend: str) -> None:
+def test_a_card_not_set_up(changes: dict[str, Any], name: str, hint: str) -> None:
     found = finding(facts(card=on_card(**changes)), name)
     assert found.severity is PROBLEM
-    assert mend in found.mend
+    assert hint in found.hint
     if found.fix is not None:
-        assert found.fix.command == mend
+        assert found.fix.command == hint
 
 
 def test_one_queue_is_not_enough() -> None:
     one = on_card(queues=on_card().state.queues[:1], channels=Channels(1, 8, 0, 0), rss=())
     case = facts(card=one, wanted=Wanted(queue=0))
-    assert finding(case, "card.channels").mend == "ethtool -L eth0 combined 2"
+    assert finding(case, "card.channels").hint == "ethtool -L eth0 combined 2"
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_preludes_of_mlx5() -> None:
         features={"rx-gro-hw": False, "rx-ntuple-filter": True},
         rings=rings(tcp_data_split=False),
     )
-    found = [f.mend for f in examine(facts(card=mlx5)) if f.severity is PROBLEM]
+    found = [f.hint for f in examine(facts(card=mlx5)) if f.severity is PROBLEM]
     assert found == [
         "ethtool --set-priv-flags eth0 rx_cqe_compress off",
         "ethtool -K eth0 rx-gro-hw on",
@@ -316,9 +316,9 @@ def test_rss_into_the_queue() -> None:
     assert set(found.fix.value) == {0, 2}
     assert len(found.fix.value) == 16
     weights = [found.fix.value.count(queue) for queue in (0, 1, 2)]
-    assert found.mend == "ethtool -X eth0 weight " + " ".join(map(str, weights))
+    assert found.hint == "ethtool -X eth0 weight " + " ".join(map(str, weights))
     all_queues = on_card(rss=(Rss(0, (0, 1, 2, 3) * 4, "", 1, 0, {}),))
-    assert finding(facts(card=all_queues), "steering.rss").mend == ("ethtool -X eth0 weight 6 5 5")
+    assert finding(facts(card=all_queues), "steering.rss").hint == ("ethtool -X eth0 weight 6 5 5")
     assert finding(facts(card=on_card(rss=())), "steering.rss").severity is UNKNOWN
 
 
@@ -367,7 +367,7 @@ def test_rules_too_wide(flow: str | None, wide: bool) -> None:
     found = [f for f in examine(case) if f.id == "steering.wide"]
     assert len(found) == wide
     if found:
-        assert "delete 2" in found[0].mend
+        assert "delete 2" in found[0].hint
 
 
 def test_covers() -> None:
@@ -424,11 +424,11 @@ def test_journals() -> None:
     (stale,) = found("stale")
     assert stale.severity is WARNING
     assert "3 changes" in stale.what
-    assert stale.mend == "zcrx-nic restore --stale eth0"
+    assert stale.hint == "zcrx-nic restore --stale eth0"
     for state in ("damaged", "newer", "foreign"):
         (unusable,) = found(state)
         assert (unusable.id, unusable.severity) == (f"journal.{state}", WARNING)
-    assert "restore of the newer pyzcrx" in found("newer")[0].mend
+    assert "restore of the newer pyzcrx" in found("newer")[0].hint
     assert not [f for f in names(facts()) if f.startswith("journal.")]
     unseen = facts(card=replace(on_card(), leftovers=None))
     assert finding(unseen, "journal.unseen").severity is UNKNOWN

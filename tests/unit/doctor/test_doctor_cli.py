@@ -49,7 +49,7 @@ def test_ready(run: Run) -> None:
 def test_not_ready(run: Run) -> None:
     result = run(SPLIT_OFF, "-i", "eth0")
     assert result.exit_code == 1
-    assert f"         mend {ASK_SPLIT}\n" in result.output
+    assert f"         hint {ASK_SPLIT}\n" in result.output
     assert result.output.splitlines()[-1] == "not ready: 1 problem"
 
 
@@ -67,7 +67,7 @@ def test_json(run: Run) -> None:
     assert (said["interface"], said["queue"], said["ready"]) == ("eth0", 3, False)
     (split,) = (f for f in said["findings"] if f["id"] == "card.split")
     assert split["severity"] == "problem"
-    assert split["mend"] == ASK_SPLIT
+    assert split["hint"] == ASK_SPLIT
     assert split["fix"]["key"] == "tcp-data-split"
 
 

@@ -68,12 +68,12 @@ TABLE = [
 @pytest.mark.parametrize(
     ("number", "of", "cause"), TABLE, ids=[f"{errno.errorcode[n]}-{c}" for n, _, c in TABLE]
 )
-def test_cause_and_mend(number: int, of: Facts, cause: str) -> None:
+def test_cause_and_hint(number: int, of: Facts, cause: str) -> None:
     operation = "register ifq NODEV" if of.card is None else "register ifq"
     found = explain(kernel_error(number, operation), of, examine(of))
     assert found.severity is Severity.PROBLEM
     assert cause in found.what
-    assert found.mend
+    assert found.hint
 
 
 def test_a_trial_that_works_settles_what_was_unknown() -> None:
@@ -92,4 +92,4 @@ def test_no_trial_where_no_queue_can_be_seen() -> None:
     case = facts(card=on_card(queues=(), channels=None, up=False), wanted=Wanted())
     found = try_out(case, examine(case))
     assert found.severity is Severity.UNKNOWN
-    assert found.mend == "ip link set eth0 up"
+    assert found.hint == "ip link set eth0 up"

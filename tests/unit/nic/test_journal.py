@@ -95,7 +95,7 @@ def test_a_crash_while_writing_leaves_the_old_one(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(pyzcrx.JournalError, match="No space left"):
+    with pytest.raises(pyzcrx.errors.JournalError, match="No space left"):
         store.save(replace(journal, steps=(), done=0))
     monkeypatch.undo()
     assert store.journals() == ([journal], [])
@@ -137,7 +137,7 @@ def damage(**changes: Any) -> str:
 )
 def test_a_damaged_journal_is_said_and_kept_aside(store: Store, text: str) -> None:
     (store.path / "bad.json").write_text(text)
-    with pytest.raises(pyzcrx.JournalError, match="is damaged") as caught:
+    with pytest.raises(pyzcrx.errors.JournalError, match="is damaged") as caught:
         store.load("bad")
     assert "zcrx-nic show" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -204,10 +204,10 @@ def test_a_journal_of_a_newer_version_is_left_as_it_is(store: Store) -> None:
     for text in (damage(version=2), '{"version": 3, "name": {}}', '{"version": 99}'):
         path.write_text(text)
         with pytest.raises(
-            pyzcrx.JournalError, match=r"of version \d+, and this pyzcrx reads 1"
+            pyzcrx.errors.JournalError, match=r"of version \d+, and this pyzcrx reads 1"
         ) as caught:
             store.load("new")
-        assert "zcrx-nic restore of the newer pyzcrx" in caught.value.mend
+        assert "zcrx-nic restore of the newer pyzcrx" in caught.value.hint
         assert store.peek() == {"new": "newer"}
         found, (wrong,) = store.journals()
         assert (found, wrong) == ([], str(caught.value))
@@ -262,7 +262,7 @@ def test_a_huge_file_is_damage_and_not_read_to_its_end(store: Store) -> None:
     with (store.path / "bad.json").open("w") as file:
         file.truncate(1 << 40)
     assert store.peek() == {"bad": "damaged"}
-    with pytest.raises(pyzcrx.JournalError, match="has more than 16777216 bytes"):
+    with pytest.raises(pyzcrx.errors.JournalError, match="has more than 16777216 bytes"):
         store.load("bad")
 
 
@@ -349,7 +349,10 @@ def test_the_dead_are_dead() -> None:
 def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(pyzcrx.JournalError, match="is no folder"), Store(1, 2, folder).locked():
+    with (
+        pytest.raises(pyzcrx.errors.JournalError, match="is no folder"),
+        Store(1, 2, folder).locked(),
+    ):
         pass
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
@@ -357,7 +360,7 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
 def test_a_lock_or_journal_that_is_a_link(store: Store, tmp_path: Path) -> None:
     (tmp_path / "target").write_text(begun().to_json())
     (store.path / "x.json").symlink_to(tmp_path / "target")
-    with pytest.raises(pyzcrx.JournalError, match="is a symbolic link"):
+    with pytest.raises(pyzcrx.errors.JournalError, match="is a symbolic link"):
         store.load("x")
     (store.path / "x.part").symlink_to(tmp_path / "target")
     before = (tmp_path / "target").read_text()
@@ -369,7 +372,7 @@ def test_a_lock_or_journal_that_is_a_link(store: Store, tmp_path: Path) -> None:
 def test_a_folder_that_others_could_write_to(folder: Path, mode: int, text: str) -> None:
     make_safe(folder)
     folder.chmod(mode)
-    with pytest.raises(pyzcrx.JournalError, match=text):
+    with pytest.raises(pyzcrx.errors.JournalError, match=text):
         make_safe(folder)
 
 
@@ -377,16 +380,16 @@ def test_a_folder_that_others_could_write_to(folder: Path, mode: int, text: str)
 def test_a_folder_of_somebody_else(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     os.chown(folder, 65534, 65534)
-    with pytest.raises(pyzcrx.JournalError, match="by others than root and us"):
+    with pytest.raises(pyzcrx.errors.JournalError, match="by others than root and us"):
         make_safe(folder)
 
 
 def test_one_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = Store(1, 2, folder), Store(1, 2, folder)
-    monkeypatch.setattr(module, "LOCK_PATIENCE_S", 0)
+    monkeypatch.setattr(module, "LOCK_TIMEOUT_S", 0)
     with (
         one.locked(),
-        pytest.raises(pyzcrx.CardBusy, match="another program has been changing"),
+        pytest.raises(pyzcrx.errors.NicBusy, match="another program has been changing"),
         two.locked(),
     ):
         pass

@@ -116,14 +116,14 @@ def queues(**held: Any) -> State:
 def test_a_held_queue_is_not_taken(held: dict[str, Any]) -> None:
     state = queues(**held)
     assert plan(state, wanted()).queues == (2,)
-    with pytest.raises(pyzcrx.CardBusy, match="queue 3 of eth0 is held by"):
+    with pytest.raises(pyzcrx.errors.NicBusy, match="queue 3 of eth0 is held by"):
         plan(state, wanted(queue=3))
 
 
 def test_a_leased_queue_can_be_forced_for_its_lessee() -> None:
     lease = Lease(9, 1, None)
     assert plan(queues(lease=lease), wanted(queue=3, force=True)).queues == (3,)
-    with pytest.raises(pyzcrx.CardBusy, match="held by io_uring"):
+    with pytest.raises(pyzcrx.errors.NicBusy, match="held by io_uring"):
         plan(queues(lease=lease, io_uring=True), wanted(queue=3, force=True))
 
 
@@ -138,17 +138,17 @@ def test_queues_that_rules_or_contexts_lead_to_are_not_chosen() -> None:
 
 def test_no_queue_is_left() -> None:
     state = card(queues=tuple(replace(queue, io_uring=True) for queue in card().queues))
-    with pytest.raises(pyzcrx.CardBusy, match="0 free queues of 4"):
+    with pytest.raises(pyzcrx.errors.NicBusy, match="0 free queues of 4"):
         plan(state, wanted())
 
 
 def test_queue_beyond_the_last() -> None:
-    with pytest.raises(pyzcrx.OutOfRange, match="queues 0 to 3"):
+    with pytest.raises(pyzcrx.errors.OutOfRange, match="queues 0 to 3"):
         plan(card(), wanted(queue=4))
 
 
 def test_all_queues_are_too_many() -> None:
-    with pytest.raises(pyzcrx.CardUnfit, match="leave none for the rest"):
+    with pytest.raises(pyzcrx.errors.NicUnsupported, match="leave none for the rest"):
         plan(card(), wanted(queues=4))
 
 
@@ -158,19 +158,19 @@ def test_all_queues_are_too_many() -> None:
 @pytest.mark.parametrize(
     ("changes", "kind", "text"),
     [
-        ({"rings": None, "driver": "veth"}, pyzcrx.CardUnfit, "has no header split"),
-        ({"up": False}, pyzcrx.CardUnfit, "ip link set eth0 up"),
-        ({"xdp_program": 7}, pyzcrx.CardBusy, "XDP program .id 7."),
+        ({"rings": None, "driver": "veth"}, pyzcrx.errors.NicUnsupported, "has no header split"),
+        ({"up": False}, pyzcrx.errors.NicUnsupported, "ip link set eth0 up"),
+        ({"xdp_program": 7}, pyzcrx.errors.NicBusy, "XDP program .id 7."),
         (
             {"queues": (Queue(0, 1, False, None, None, False, None),)},
-            pyzcrx.CardUnfit,
+            pyzcrx.errors.NicUnsupported,
             "ethtool -L eth0 combined 2",
         ),
-        ({"rules": None}, pyzcrx.CardUnfit, "no ntuple rules"),
-        ({"features": {}}, pyzcrx.CardUnfit, "no ntuple rules"),
+        ({"rules": None}, pyzcrx.errors.NicUnsupported, "no ntuple rules"),
+        ({"features": {}}, pyzcrx.errors.NicUnsupported, "no ntuple rules"),
         (
             {"rules": tuple(rule(f"tcp4 dst *:{i + 1}", 0, i) for i in range(16))},
-            pyzcrx.RuleTableFull,
+            pyzcrx.errors.RuleTableFull,
             "16 of 16 rules are taken",
         ),
     ],
@@ -183,7 +183,7 @@ def test_refusals(changes: dict[str, Any], kind: type[Exception], text: str) -> 
 
 
 def test_no_split_at_all() -> None:
-    with pytest.raises(pyzcrx.CardUnfit, match="no header split"):
+    with pytest.raises(pyzcrx.errors.NicUnsupported, match="no header split"):
         plan(rings(tcp_data_split=None), wanted())
 
 
@@ -200,7 +200,7 @@ def test_no_split_at_all() -> None:
     ],
 )
 def test_wrong_wishes(changes: dict[str, Any]) -> None:
-    with pytest.raises(pyzcrx.BadArgument):
+    with pytest.raises(pyzcrx.errors.BadArgument):
         plan(card(), wanted(**changes))
 
 
@@ -223,7 +223,7 @@ def test_wrong_wishes(changes: dict[str, Any]) -> None:
 )
 def test_a_rule_that_would_catch_strangers(flow: str, sock: TcpSocket) -> None:
     shall = wanted(flows=(Flow.parse(flow),))
-    with pytest.raises(pyzcrx.CatchesStrangers, match="would take data from the"):
+    with pytest.raises(pyzcrx.errors.RuleTooBroad, match="would take data from the"):
         plan(card(), shall, [sock])
     assert plan(card(), shall, [sock], own=frozenset({sock.inode})).queues
     assert plan(card(), replace(shall, force=True), [sock]).queues
@@ -244,19 +244,19 @@ def test_sockets_that_are_none_of_it(sock: TcpSocket) -> None:
 
 def test_a_flow_of_everything_needs_force() -> None:
     shall = wanted(flows=(Flow.parse("tcp4 dst 192.0.2.1:*"),))
-    with pytest.raises(pyzcrx.CatchesStrangers, match="remote logins"):
+    with pytest.raises(pyzcrx.errors.RuleTooBroad, match="remote logins"):
         plan(card(), shall)
     assert plan(card(), replace(shall, force=True)).queues
 
 
 def test_rules_of_others() -> None:
-    with pytest.raises(pyzcrx.RuleExists, match="rule 5 is for tcp4"):
+    with pytest.raises(pyzcrx.errors.RuleExists, match="rule 5 is for tcp4"):
         plan(card(rules=(rule(str(FLOW)),)), wanted())
     made = plan(card(rules=(rule("tcp4 dst *:9999"),)), wanted())
     assert any("overlaps" in text for text in made.warnings)
     assert plan(card(rules=(rule(None), rule("tcp4 dst *:80", None, 6))), wanted()).warnings == ()
     busy = card(rules=(rule("tcp4 dst *:80", 3),))
-    with pytest.raises(pyzcrx.CatchesStrangers, match="to queue 3 already"):
+    with pytest.raises(pyzcrx.errors.RuleTooBroad, match="to queue 3 already"):
         plan(busy, wanted(queue=3))
     assert plan(busy, wanted(queue=3, force=True)).queues == (3,)
 
@@ -327,7 +327,7 @@ def test_a_server_on_one_address() -> None:
 
 
 def test_a_server_nowhere() -> None:
-    with pytest.raises(pyzcrx.BadArgument, match="no address to receive on"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="no address to receive on"):
         listening_flows(card(addresses=()), 80)
-    with pytest.raises(pyzcrx.BadArgument, match="is no address"):
+    with pytest.raises(pyzcrx.errors.BadArgument, match="is no address"):
         listening_flows(card(), 80, "localhost")

@@ -18,7 +18,7 @@ import pyzcrx
 from pyzcrx import bound
 from pyzcrx.interface import Interface
 from pyzcrx.meanings import kernel_error
-from pyzcrx.nic import CardWarning, Setup, Wanted, settings
+from pyzcrx.nic import NicWarning, Setup, Wanted, settings
 from pyzcrx.nic.journal import Journal, Owner, Store
 from pyzcrx.nic.link import netns
 from pyzcrx.nic.steps import Set
@@ -58,8 +58,8 @@ class Kernel:
         self.values[key] = likes.get(value, value) if not isinstance(value, list) else value
         return bool(self.values[key] != before)
 
-    def wait_unbound(self, _ifindex: int, queues: Any, patience_s: float) -> tuple[int, ...]:
-        self.waited_s.append(patience_s)
+    def wait_unbound(self, _ifindex: int, queues: Any, timeout_s: float) -> tuple[int, ...]:
+        self.waited_s.append(timeout_s)
         return tuple(queues) if self.held else ()
 
     def close(self) -> None:
@@ -133,7 +133,12 @@ def test_the_whole_way(kernel: Kernel, folder: Path) -> None:
     assert journals(folder) == []
 
 
-ERRORS = [RuntimeError("ours"), KeyboardInterrupt(), pyzcrx.BadArgument("ours"), OSError(5, "ours")]
+ERRORS = [
+    RuntimeError("ours"),
+    KeyboardInterrupt(),
+    pyzcrx.errors.BadArgument("ours"),
+    OSError(5, "ours"),
+]
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
@@ -145,7 +150,7 @@ def test_the_blocks_error_stays_when_the_card_cannot_be_put_back(
 
     error = type(error)(*error.args)
     with (
-        pytest.warns(CardWarning, match="could not be put back"),
+        pytest.warns(NicWarning, match="could not be put back"),
         pytest.raises(type(error)) as caught,
     ):
         fail_within(folder, refuse, error)
@@ -156,7 +161,7 @@ def test_the_blocks_error_stays_when_the_card_cannot_be_put_back(
 
 
 def test_an_end_without_an_error_in_flight_raises(kernel: Kernel, folder: Path) -> None:
-    with pytest.raises(pyzcrx.RestoreFailed, match="could not be put back"), set_up(folder):
+    with pytest.raises(pyzcrx.errors.RestoreFailed, match="could not be put back"), set_up(folder):
         kernel.refuses = True
 
 
@@ -202,7 +207,7 @@ def test_a_journal_that_cannot_be_written(
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(pyzcrx.JournalError, match="No space left") as caught:
+    with pytest.raises(pyzcrx.errors.JournalError, match="No space left") as caught:
         set_up(folder)
     assert kernel.values == UNTOUCHED
     assert notes(caught.value) == ""
@@ -213,11 +218,11 @@ def test_a_journal_that_cannot_be_removed(
     kernel: Kernel, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_store: Store, _journal: Journal) -> None:
-        raise pyzcrx.JournalError("no")
+        raise pyzcrx.errors.JournalError("no")
 
     monkeypatch.setattr(Store, "remove", refuse)
     with (
-        pytest.warns(CardWarning, match="could not be put back: no"),
+        pytest.warns(NicWarning, match="could not be put back: no"),
         pytest.raises(ZeroDivisionError) as caught,
     ):
         fail_within(folder, lambda: None, ZeroDivisionError())
@@ -230,7 +235,7 @@ def test_warnings_that_are_errors(kernel: Kernel, folder: Path) -> None:
     kernel.state_now = replace(STATE, driver="unheard-of")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(CardWarning, match="is not known for zcrx"):
+        with pytest.raises(NicWarning, match="is not known for zcrx"):
             set_up(folder)
         assert kernel.values == UNTOUCHED
         assert journals(folder) == []
@@ -239,7 +244,7 @@ def test_warnings_that_are_errors(kernel: Kernel, folder: Path) -> None:
         with pytest.raises(ZeroDivisionError) as caught:
             fail_within(folder, others, ZeroDivisionError())
         assert "rss was changed meanwhile" in notes(caught.value)
-        with pytest.raises(CardWarning, match="rss was changed meanwhile"), set_up(folder):
+        with pytest.raises(NicWarning, match="rss was changed meanwhile"), set_up(folder):
             kernel.values["rss"] = [2]
     assert kernel.values == UNTOUCHED | {"rss": [2]}
     assert journals(folder) == []
@@ -264,9 +269,9 @@ def test_a_queue_that_this_program_holds_is_not_waited_for(
     bound.add(ifq)
     kernel.held = True
     text = "a ring of this program: close that first" if ours else "io_uring"
-    with pytest.warns(CardWarning, match=f"queue {QUEUE} is still held by {text}"):
+    with pytest.warns(NicWarning, match=f"queue {QUEUE} is still held by {text}"):
         set_up(folder).close()
-    assert kernel.waited_s == [0.0 if ours else RESTORE.FREE_PATIENCE_S]
+    assert kernel.waited_s == [0.0 if ours else RESTORE.FREE_TIMEOUT_S]
     bound.discard(ifq)
     assert not bound.holds(ifindex, (queue,))
 
@@ -297,7 +302,7 @@ def test_one_strange_folder_does_not_keep_other_cards_from_restore(
         other.chmod(0o777 if strange == "open to others" else 0o700)
         if strange == "a FIFO among the journals":
             os.mkfifo(other / "x.json")
-    with pytest.raises(pyzcrx.RestoreFailed, match=str(other)) as caught:
+    with pytest.raises(pyzcrx.errors.RestoreFailed, match=str(other)) as caught:
         RESTORE.restore(folder=folder)
     assert "\n" not in str(caught.value)
     assert kernel.values == UNTOUCHED
@@ -311,10 +316,12 @@ def test_a_newer_pyzcrxs_journal_is_reported_by_restore_and_by_setup(
     (file,) = journals(folder)
     newer = file.with_name("newer.json")
     newer.write_text('{"version": 2}')
-    with pytest.raises(pyzcrx.RestoreFailed, match=r"is of version 2, .* of the newer pyzcrx"):
+    with pytest.raises(
+        pyzcrx.errors.RestoreFailed, match=r"is of version 2, .* of the newer pyzcrx"
+    ):
         RESTORE.restore(folder=folder)
     assert kernel.values == UNTOUCHED
-    with pytest.warns(CardWarning, match="is of version 2"):
+    with pytest.warns(NicWarning, match="is of version 2"):
         set_up(folder).close()
     assert journals(folder) == [newer]
     assert newer.read_text() == '{"version": 2}'
@@ -339,11 +346,11 @@ def test_an_heirs_journal_that_cannot_be_written(
 
     def refuse_heir(store: Store, journal: Journal) -> None:
         if journal.name == "heir":
-            raise pyzcrx.JournalError("no")
+            raise pyzcrx.errors.JournalError("no")
         save(store, journal)
 
     monkeypatch.setattr(Store, "save", refuse_heir)
-    with pytest.raises(pyzcrx.RestoreFailed, match="put back: no;"):
+    with pytest.raises(pyzcrx.errors.RestoreFailed, match="put back: no;"):
         RESTORE.restore(folder=folder)
     assert kernel.values == UNTOUCHED
     assert [step.key for step in Journal.from_json(file.read_text()).steps] == ["hds-thresh"]  # type: ignore[union-attr]

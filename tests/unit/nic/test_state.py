@@ -64,7 +64,7 @@ def change(**values: Any) -> str:
     ],
 )
 def test_what_is_no_state(text: str) -> None:
-    with pytest.raises(BadArgument, match="no card's state"):
+    with pytest.raises(BadArgument, match="no NIC's state"):
         State.from_json(text)
 
 

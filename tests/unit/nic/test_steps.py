@@ -97,7 +97,7 @@ def test_what_others_changed_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_setting_that_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "current", lambda *_: True)
     monkeypatch.setattr(settings, "change", lambda *_: True)
-    with pytest.raises(pyzcrx.SetupFailed, match="took off without an error and says on"):
+    with pytest.raises(pyzcrx.errors.SetupFailed, match="took off without an error and says on"):
         Set("private-flag:rx_cqe_compress", True, False, True).do(KERNEL, 2)
 
 
@@ -134,7 +134,7 @@ def test_unknown_settings() -> None:
         lambda: settings.current(KERNEL, 2, "colour"),
         lambda: settings.change(KERNEL, 2, "colour:x", 1),
     ):
-        with pytest.raises(pyzcrx.BadArgument, match="no setting is called"):
+        with pytest.raises(pyzcrx.errors.BadArgument, match="no setting is called"):
             call()
 
 

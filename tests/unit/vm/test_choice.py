@@ -8,7 +8,7 @@ import pytest
 
 from vm import archive, bootstrap, choice, image, kbuild
 from vm.choice import choose
-from vm.errors import BadRequest, BuildFailed, NotOffered
+from vm.errors import BuildFailed, InvalidRequest, NotOffered
 from vm.kernel import Kernel
 
 from .test_kernel import bzimage
@@ -56,7 +56,7 @@ def test_a_tree_with_a_kernel_is_booted_as_it_is(
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="no kernel at"):
+    with pytest.raises(InvalidRequest, match="no kernel at"):
         choose(str(tmp_path / "absent"))
 
 
@@ -81,7 +81,7 @@ def test_stock_has_its_modules_in_the_image(
 
 
 def test_debug_wants_a_source(built: list[tuple[Path, bool]]) -> None:
-    with pytest.raises(BadRequest, match="builds from source"):
+    with pytest.raises(InvalidRequest, match="builds from source"):
         choose("debian:7.2", debug=True)
     assert built == []
 
@@ -105,13 +105,13 @@ def test_debug_of_the_distribution_is_of_the_stock_version(
     ("wanted", "debug"), [(None, False), ("stock", False), ("debian:7.2", False), ("/x", True)]
 )
 def test_modules_without_their_kernel(wanted: str | None, debug: bool) -> None:
-    with pytest.raises(BadRequest, match="--modules goes with"):
+    with pytest.raises(InvalidRequest, match="--modules goes with"):
         choose(wanted, Path("/lib/modules"), debug=debug)
 
 
 @pytest.mark.parametrize("version", ["", "7", "7.2.", "latest", "7.2; true", "7.2.*"])
 def test_versions_that_are_none(version: str) -> None:
-    with pytest.raises(BadRequest, match="no kernel version"):
+    with pytest.raises(InvalidRequest, match="no kernel version"):
         choose(f"debian:{version}")
 
 
@@ -142,5 +142,5 @@ def test_an_archive_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monk
 def test_series_of_a_release() -> None:
     assert archive.series("7.3.4+deb13-amd64") == "7.3"
     assert archive.series("7.3-rc1") == "7.3"
-    with pytest.raises(BadRequest, match="no kernel release"):
+    with pytest.raises(InvalidRequest, match="no kernel release"):
         archive.series("linux")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vm.config import Share, check_vfio
-from vm.errors import BadRequest
+from vm.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_share_of_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_bad_share(tmp_path: Path, text: str, reason: str) -> None:
-    with pytest.raises(BadRequest, match=reason):
+    with pytest.raises(InvalidRequest, match=reason):
         Share.parse(text.format(here=tmp_path))
 
 
@@ -79,17 +79,17 @@ def test_vfio_device_in_order(pci: Pci, address: str) -> None:
 @pytest.mark.parametrize("driver", ["mlx5_core", None])
 def test_vfio_bound_elsewhere_says_how_to_bind(pci: Pci, driver: str | None) -> None:
     pci.add("0000:3b:00.0", driver)
-    with pytest.raises(BadRequest, match=driver or "no driver") as caught:
+    with pytest.raises(InvalidRequest, match=driver or "no driver") as caught:
         check_vfio("3b:00.0", pci.devices)
-    mend = "\n".join(caught.value.details)
-    assert f"echo vfio-pci > {pci.devices}/0000:3b:00.0/driver_override" in mend
-    assert ("/driver/unbind" in mend) == (driver is not None)
-    assert "drivers_probe" in mend
+    hint = "\n".join(caught.value.details)
+    assert f"echo vfio-pci > {pci.devices}/0000:3b:00.0/driver_override" in hint
+    assert ("/driver/unbind" in hint) == (driver is not None)
+    assert "drivers_probe" in hint
 
 
 def test_vfio_without_iommu(pci: Pci) -> None:
     pci.add("0000:3b:00.0", "vfio-pci", iommu=False)
-    with pytest.raises(BadRequest, match="IOMMU"):
+    with pytest.raises(InvalidRequest, match="IOMMU"):
         check_vfio("0000:3b:00.0", pci.devices)
 
 
@@ -98,5 +98,5 @@ def test_vfio_without_iommu(pci: Pci) -> None:
     [("3b:00.0", "no PCI device"), ("eth0", "no PCI address"), ("3b:00.0,x=y", "no PCI address")],
 )
 def test_vfio_bad_address(pci: Pci, address: str, reason: str) -> None:
-    with pytest.raises(BadRequest, match=reason):
+    with pytest.raises(InvalidRequest, match=reason):
         check_vfio(address, pci.devices)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vm import archive, host, kbuild
-from vm.errors import BadRequest, BuildFailed, ToolMissing
+from vm.errors import BuildFailed, InvalidRequest, ToolMissing
 from vm.kernel import Kernel
 
 from .test_kernel import bzimage
@@ -142,7 +142,7 @@ def test_a_build_that_fails(tree: Path) -> None:
 def test_a_tree_that_lacks_an_option(tree: Path) -> None:
     makefile = tree / "Makefile"
     makefile.write_text(makefile.read_text().replace("LOST", "IO_URING_ZCRX"))
-    with pytest.raises(BadRequest, match=r"cannot be configured with CONFIG_IO_URING_ZCRX"):
+    with pytest.raises(InvalidRequest, match=r"cannot be configured with CONFIG_IO_URING_ZCRX"):
         kbuild.of_tree(tree)
 
 
@@ -150,12 +150,12 @@ def test_a_tree_that_lacks_an_option(tree: Path) -> None:
 def test_a_tree_that_was_built_in_place(tree: Path, trace: str) -> None:
     (tree / trace).parent.mkdir(parents=True, exist_ok=True)
     (tree / trace).touch()
-    with pytest.raises(BadRequest, match="worktree add"):
+    with pytest.raises(InvalidRequest, match="worktree add"):
         kbuild.of_tree(tree)
 
 
 def test_no_source_tree(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="no kernel source tree"):
+    with pytest.raises(InvalidRequest, match="no kernel source tree"):
         kbuild.of_tree(tmp_path)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vm import host, kernel
-from vm.errors import BadRequest
+from vm.errors import InvalidRequest
 
 
 def bzimage(release: str, payload: bytes = b"") -> bytes:
@@ -81,7 +81,7 @@ def test_modules_named(tmp_path: Path) -> None:
     modules = add_modules(tmp_path / "elsewhere/lib/modules/7.3")
     for named in (modules, tmp_path / "elsewhere"):
         assert kernel.locate(tmp_path / "vmlinuz", named).modules == modules
-    with pytest.raises(BadRequest, match=r"no modules of 7\.3"):
+    with pytest.raises(InvalidRequest, match=r"no modules of 7\.3"):
         kernel.locate(tmp_path / "vmlinuz", tmp_path / "boot")
 
 
@@ -92,15 +92,15 @@ def test_modules_named(tmp_path: Path) -> None:
 def test_a_folder_without_one_kernel(tmp_path: Path, files: dict[str, str], reason: str) -> None:
     for name, release in files.items():
         (tmp_path / name).write_bytes(bzimage(release))
-    with pytest.raises(BadRequest, match=reason):
+    with pytest.raises(InvalidRequest, match=reason):
         kernel.locate(tmp_path)
 
 
 def test_no_kernel(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="no kernel at"):
+    with pytest.raises(InvalidRequest, match="no kernel at"):
         kernel.locate(tmp_path / "absent")
     (tmp_path / "file").write_bytes(b"#!/bin/sh\n" + bytes(600))
-    with pytest.raises(BadRequest, match="not an x86 Linux kernel"):
+    with pytest.raises(InvalidRequest, match="not an x86 Linux kernel"):
         kernel.locate(tmp_path / "file")
 
 

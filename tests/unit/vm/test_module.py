@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vm import module
-from vm.errors import BadRequest
+from vm.errors import InvalidRequest
 from vm.kernel import Kernel
 
 
@@ -30,7 +30,7 @@ def test_the_scripts_can_be_run() -> None:
 
 
 def test_a_tree_without_netdevsim(tmp_path: Path) -> None:
-    with pytest.raises(BadRequest, match="has no sources of netdevsim"):
+    with pytest.raises(InvalidRequest, match="has no sources of netdevsim"):
         module.obtain(module.NETDEVSIM, built(tmp_path))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vm import modules
-from vm.errors import BadRequest
+from vm.errors import InvalidRequest
 
 DEPENDENCIES = """\
 kernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz kernel/fs/mbcache.ko.xz
@@ -33,7 +33,7 @@ def test_order() -> None:
 
 
 def test_what_is_missing_is_named_with_its_option() -> None:
-    with pytest.raises(BadRequest, match=r"7\.3 .*virtio_console.*CONFIG_VIRTIO_CONSOLE"):
+    with pytest.raises(InvalidRequest, match=r"7\.3 .*virtio_console.*CONFIG_VIRTIO_CONSOLE"):
         modules.load_order(DEPENDENCIES, "kernel/drivers/virtio/virtio_pci.ko\n", "7.3")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vm import wheel
-from vm.errors import BadRequest, BuildFailed
+from vm.errors import BuildFailed, InvalidRequest
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_none_and_a_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent.whl", "present.zip"])
 def test_no_wheel(tmp_path: Path, name: str) -> None:
     (tmp_path / "present.zip").touch()
-    with pytest.raises(BadRequest, match="no wheel at"):
+    with pytest.raises(InvalidRequest, match="no wheel at"):
         wheel.obtain(str(tmp_path / name))
 
 
