@@ -9,13 +9,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from pyzcrx.buffer import Buffer
-from pyzcrx.checked import MOST_BYTES, integer, seconds
-from pyzcrx.chunks import Chunks, Part
-from pyzcrx.delivery import Delivery
+from pyzcrx._common.checked import MOST_BYTES, integer, seconds
+from pyzcrx._common.leaving import leave
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.chunks import Chunks, Part
+from pyzcrx._receive.delivery import Delivery
+from pyzcrx._receive.request import Request
 from pyzcrx.errors import BadArgument, ClosedError, IncompleteRead
-from pyzcrx.leaving import leave
-from pyzcrx.receive import Request
 
 _CLOSE_S = 2.0
 """How long close() waits for the end of a request that was cancelled."""

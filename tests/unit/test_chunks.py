@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 import pyzcrx
 from pyzcrx import errors
 from pyzcrx._lease import Account, Span
-from pyzcrx.buffer import Buffer
-from pyzcrx.chunks import Chunks
-from pyzcrx.events import Data, End, Failed, Limit
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.chunks import Chunks
+from pyzcrx._receive.events import Data, End, Failed, Limit
 
 REQUEST: Any = object()
 ROOM = 64
@@ -146,7 +146,7 @@ def test_a_separator_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
             looked += len(view)
             return self.pattern.search(view)
 
-    monkeypatch.setattr("pyzcrx.chunks.re.compile", Counting)
+    monkeypatch.setattr("pyzcrx._receive.chunks.re.compile", Counting)
     found = Fed()
     for _ in range(200):
         found.feed(b"x" * ROOM)

@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 
 import pyzcrx
-from pyzcrx import checked, nic, placement, testing
-from pyzcrx.memory import PAGE
-from pyzcrx.operations import Accept, Send
-from pyzcrx.refill import RefillQueue
+from pyzcrx import nic, placement, testing
+from pyzcrx._common import checked
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._queue.refill import RefillQueue
+from pyzcrx._send.operations import Accept, Send
+from pyzcrx.types import Stream
 from tests.unit.nic.cards import card
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
@@ -44,7 +46,7 @@ PLUMBING = {
 }
 """Methods that are not for users: what is wrong with their numbers is not told so kindly."""
 BY_OTHERS = {
-    *(pyzcrx.Ifq, pyzcrx.Request, pyzcrx.Stream, Accept, Send, pyzcrx.Batch, pyzcrx.Buffer),
+    *(pyzcrx.Ifq, pyzcrx.Request, Stream, Accept, Send, pyzcrx.Batch, pyzcrx.Buffer),
     *(pyzcrx.Data, pyzcrx.Run, nic.Reader, testing.ModelSocket, testing.ModelListener),
 }
 """Classes that users do not make."""

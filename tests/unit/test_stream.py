@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 import pyzcrx
 from pyzcrx import errors
-from pyzcrx.memory import PAGE
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.testing import ModelKernel, ModelSocket
+from pyzcrx.types import Stream
 from tests.unit.test_interruptions import Interrupt, Interrupted
 from tests.unit.test_model import receiving, settled
 
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
 @contextmanager
 def streaming(
     *segments: bytes, finish: bool = True, pages: int = 64, cq_entries: int = 64, **options: Any
-) -> Iterator[tuple[pyzcrx.Stream, ModelSocket]]:
+) -> Iterator[tuple[Stream, ModelSocket]]:
     """A stream of *segments*; everything is given back in the end."""
     kernel = ModelKernel(cq_entries=cq_entries)
     with receiving(kernel, pages=pages) as (ring, ifq):
@@ -115,7 +116,7 @@ def test_a_short_stream_is_incomplete_and_says_what_came() -> None:
         assert (caught.value.partial, caught.value.expected) == (b"123", None)
 
 
-READS: dict[str, Callable[[pyzcrx.Stream], object]] = {
+READS: dict[str, Callable[[Stream], object]] = {
     "read": lambda stream: stream.read(),
     "read n": lambda stream: stream.read(10),
     "readall": lambda stream: stream.readall(),
@@ -134,7 +135,7 @@ READS: dict[str, Callable[[pyzcrx.Stream], object]] = {
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 @pytest.mark.parametrize("number", [errno.ECONNRESET, errno.EFAULT])
 def test_a_cut_stream_raises_its_error_and_never_looks_complete(
-    read: Callable[[pyzcrx.Stream], object], number: int
+    read: Callable[[Stream], object], number: int
 ) -> None:
     data = b"\x80\x04\x95\x07\x00" if read is READS["pickle"] else b"12345"
     with streaming(data, finish=False) as (stream, sock):
@@ -157,7 +158,7 @@ def test_urgent_data_that_was_lost_is_no_end() -> None:
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
-def test_a_timeout_loses_no_byte(read: Callable[[pyzcrx.Stream], object]) -> None:
+def test_a_timeout_loses_no_byte(read: Callable[[Stream], object]) -> None:
     if read in (READS["readinto"], READS["read1"], READS["for"], READS["copyfileobj"]):
         pytest.skip("expected: it hands on what came, and waits for more")
     if read in (READS["BufferedReader"], READS["pickle"]):
@@ -251,7 +252,7 @@ def tar_of(data: bytes) -> bytes:
     return whole.getvalue()
 
 
-def untar(stream: pyzcrx.Stream) -> bytes:
+def untar(stream: Stream) -> bytes:
     with tarfile.open(fileobj=stream, mode="r|") as tar:
         for member in tar:
             found = tar.extractfile(member)
@@ -260,14 +261,14 @@ def untar(stream: pyzcrx.Stream) -> bytes:
     return b""
 
 
-def copied(stream: pyzcrx.Stream) -> bytes:
+def copied(stream: Stream) -> bytes:
     whole = io.BytesIO()
     shutil.copyfileobj(stream, whole)
     return whole.getvalue()
 
 
 BYTES = bytes(range(256)) * 100
-FILES: dict[str, tuple[bytes, Callable[[pyzcrx.Stream], object], object]] = {
+FILES: dict[str, tuple[bytes, Callable[[Stream], object], object]] = {
     "pickle": (pickle.dumps(THING), pickle.load, THING),
     "pickle of bytes": (pickle.dumps(BYTES, 5), lambda s: pickle.load(io.BufferedReader(s)), BYTES),
     "pickle of a bytearray": (
@@ -409,12 +410,12 @@ def test_any_order_of_reads(
 SEGMENTS = [b"a" * PAGE, b"b" * 100, b";", b"c" * (2 * PAGE + 5), b"d" * 30, b"e" * PAGE]
 
 
-def into(stream: pyzcrx.Stream) -> bytes:
+def into(stream: Stream) -> bytes:
     memory = bytearray(3000)
     return bytes(memory[: stream.readinto(memory)])
 
 
-def piece(stream: pyzcrx.Stream) -> bytes:
+def piece(stream: Stream) -> bytes:
     left = sys.getprofile()
     buffer = next(stream, None)
     sys.setprofile(None)
@@ -438,7 +439,7 @@ def piece(stream: pyzcrx.Stream) -> bytes:
 )
 @pytest.mark.parametrize("cq_entries", [64, 2])
 def test_no_byte_is_lost_wherever_it_strikes(
-    read: Callable[[pyzcrx.Stream], bytes], cq_entries: int
+    read: Callable[[Stream], bytes], cq_entries: int
 ) -> None:
     nth, struck = 0, True
     while struck:

@@ -25,7 +25,8 @@ FRAGMENTS = [block for block in PYTHON if block.how == "fragment"]
 RECEIVES = ("ring.events(", "ring.batches(")
 """A block with one of these must handle Failed."""
 STREAM = "ifq.stream("
-"""A block with this has the failure raised."""
+REPORTS = (*RECEIVES, STREAM)
+"""A block with one of these must report a stream that broke."""
 SEGMENTS = [os.urandom(n) for n in (5000, 1, 12345)]
 DATA = b"".join(SEGMENTS)
 
@@ -145,11 +146,7 @@ def test_a_fragment_runs(block: Block) -> None:
 
 @pytest.mark.parametrize(
     "block",
-    [
-        b
-        for b in FRAGMENTS
-        if "ModelKernel" not in b.text and any(r in b.text for r in (*RECEIVES, STREAM))
-    ],
+    [b for b in FRAGMENTS if "ModelKernel" not in b.text and any(r in b.text for r in REPORTS)],
     ids=str,
 )
 def test_a_fragment_reports_a_stream_that_broke(block: Block) -> None:
