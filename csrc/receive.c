@@ -183,6 +183,14 @@ static int set_int(int fd, int name, int value)
 	return setsockopt(fd, SOL_SOCKET, name, &value, sizeof(value)) ? -errno : 0;
 }
 
+/* The kernel doubles it. SO_RCVBUFFORCE passes rmem_max, and needs CAP_NET_ADMIN. */
+static int set_rcvbuf(int fd, int bytes)
+{
+	int ret = set_int(fd, SO_RCVBUFFORCE, bytes / 2);
+
+	return ret ? set_int(fd, SO_RCVBUF, bytes / 2) : 0;
+}
+
 int pz_rcvbuf_get(int fd, struct pz_rcvbuf *rcvbuf)
 {
 	int ret = get_int(fd, SO_RCVBUF, &rcvbuf->bytes);
@@ -192,16 +200,13 @@ int pz_rcvbuf_get(int fd, struct pz_rcvbuf *rcvbuf)
 
 int pz_rcvbuf_narrow(int fd, int bytes)
 {
-	return set_int(fd, SO_RCVBUF, bytes / 2); /* the kernel doubles it */
+	return set_rcvbuf(fd, bytes);
 }
 
 int pz_rcvbuf_restore(int fd, const struct pz_rcvbuf *rcvbuf)
 {
-	/* More than rmem_max, as TCP may have made it, needs CAP_NET_ADMIN. */
-	int ret = set_int(fd, SO_RCVBUFFORCE, rcvbuf->bytes / 2);
+	int ret = set_rcvbuf(fd, rcvbuf->bytes);
 
-	if (ret)
-		ret = set_int(fd, SO_RCVBUF, rcvbuf->bytes / 2);
 	return ret ? ret : set_int(fd, SO_BUF_LOCK, rcvbuf->locks);
 }
 

@@ -12,7 +12,7 @@ import sys
 import time
 import weakref
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from pyzcrx._common.caller import caller
 from pyzcrx._common.checked import MOST_BYTES, integer, number_of
@@ -31,7 +31,7 @@ from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.notices import Notices
 from pyzcrx._queue.registration import Wanted, add_area, interface_gone, register
 from pyzcrx._receive import debug
-from pyzcrx._receive.events import Data, Event
+from pyzcrx._receive.events import Data
 from pyzcrx._receive.request import Request, State, checked_limit
 from pyzcrx._receive.waiting import SHORT_NS, Waiting
 from pyzcrx._ring.columns import TAKEN
@@ -85,6 +85,7 @@ class Ifq:
         self.account.poison = ring.debug
         self._buffer_type = debug.DebugBuffer if ring.debug else Buffer
         self._make_data = debug.data if ring.debug else Data
+        self._make_bare = debug.mark if ring.debug else None
         self.notices = Notices(self._arm_notice)
         """ALLOC_FAIL and COPY of the kernel, counted in ``notices.counts``."""
         with area.claimed(ring) as claim:
@@ -106,6 +107,7 @@ class Ifq:
         # Half a queue or a quarter of the area, whatever fills first: NODEV
         # drains nothing by itself.
         buffers = area.size_bytes // self.rx_buf_len
+        self._half = buffers // 2
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self._act_at = self.flush_at or self.rq_entries + 1
         """Entries in the refill queue that something is to be done about."""
@@ -153,6 +155,7 @@ class Ifq:
         self.areas.append(area)
         self._memories.append(area.span)
         self._looks.append(claim.look())
+        self._half += area.size_bytes // self.rx_buf_len // 2
         self.relief.area_added()
 
     # -- receiving ----------------------------------------------------------
@@ -184,23 +187,37 @@ class Ifq:
         room_bytes: int | None = None,
         timeout: float | None = None,
     ) -> Stream:
-        """A connected TCP socket as a blocking byte stream and binary file.
+        """A connected TCP socket as a blocking byte stream and binary file (:class:`Stream`).
 
-        room_bytes: the most that the stream holds of the area; None: an eighth of it. Its
-        peer is stopped by TCP when the program does not read. timeout: how many
-        seconds a call waits while nothing arrives; None: for ever.
+        room_bytes: the most of the area that bytes take which were not read, half of them in
+        the stream, half in the socket: on a NIC its receive buffer (SO_RCVBUF) is bounded. None:
+        an eighth of the area. TCP stops a peer that sends more. timeout: how many seconds a
+        call waits while nothing arrives; None: for ever.
 
         The first read arms the request. Keep *sock* open until :meth:`Stream.close`, which
-        leaves it open. Raises BadArgument, and what :meth:`receive` raises.
+        leaves it open. At most one stream or request a socket. Raises BadArgument, and what
+        :meth:`receive` raises.
+
+        ::
+
+            with ifq.stream(sock) as stream:
+                header = stream.readexactly(8)
+                for chunk in stream:
+                    with chunk:
+                        consume(bytes(chunk))
+
+        Kernel: ``io_uring/net.c:io_recvzc()`` (6.15).
         """
         least = 2 * self.rx_buf_len
         room = max(least, self.area.size_bytes // 8)
         if room_bytes is not None:
             room = integer("room_bytes", room_bytes, least, MOST_BYTES)
         request = self._request(sock, None, None)
-        request.put_off()
         # Streams are made of a Ring, which is above: it is all that users can have.
         stream = Stream(cast("Turning", self.ring), request, sock, room, self.rx_buf_len, timeout)
+        if not self.nodev:  # else what lies in the socket does not lie in the area
+            request.bound(room // 2)
+        request.put_off()
         self._stats.connections += 1
         return stream
 
@@ -256,13 +273,18 @@ class Ifq:
             buffer.leased_at = caller()
         return buffer
 
-    def lease_run(self, into: list[Event], request: Request, start: int, stop: int) -> None:
-        """Lease one run of the ring's columns, each as a Data event at the end of *into*."""
+    def lease_run(
+        self, into: list[Any], request: Request, start: int, stop: int, *, bare: bool = False
+    ) -> None:
+        """Lease one run of the ring's columns, each at the end of *into*.
+
+        As a Data event, or as the Buffer itself (*bare*).
+        """
         columns = self.ring.columns
         self.relief.measure(request)
         done = self.account.lease_run(
             into,
-            self._make_data,
+            self._make_bare if bare else self._make_data,
             request,
             self._buffer_type,
             self._memories,
@@ -278,6 +300,11 @@ class Ifq:
     def request(self, token: int) -> Request | None:
         """The request of that token, while anybody knows it."""
         return self._requests.get(token)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of its buffers are out."""
+        return self.account.leased > self._half
 
     # -- giving back ----------------------------------------------------------
 

@@ -249,14 +249,14 @@ class Ring(RingCore):
 
     @property
     def _busy(self) -> bool:
-        """Whether anything can still happen."""
-        return bool(
-            self._operations
-            or self._posted
-            or self._undelivered
-            or self.columns.counts[FRESH]
-            or self.in_flight
-        )
+        """Whether anything can still happen, but for streams: they take turns of their own."""
+        if self._posted or self._undelivered or self.columns.counts[FRESH]:
+            return True
+        if not self.delivery:
+            return self.in_flight > 0
+        waiting = (request for ifq in self.ifqs for request in ifq.waiting.requests())
+        requests = (*self._operations.values(), *waiting)
+        return any(getattr(each, "inbox", None) is None for each in requests)
 
     def _reopen(self) -> None:
         """A batch that nobody saw is taken back, to be handed on as events."""
@@ -277,11 +277,11 @@ class Ring(RingCore):
         starts = self.columns.run_starts
         for i, receiver in enumerate(self.receivers):
             request = cast("Request", receiver)
+            bare = request.inbox is not None
             into = self._fresh if request.inbox is None else request.inbox.incoming
-            request.ifq.lease_run(into, request, starts[i], starts[i + 1])
+            request.ifq.lease_run(into, request, starts[i], starts[i + 1], bare=bare)
         if self.delivery:
-            self.delivery.sort(self._posted, self._fresh)
-            self.delivery.relieve()
+            self._deliver()
         for ifq in self.ifqs:
             if ifq.account.count:
                 ifq.give_back()  # what was copied, before the user takes his time over the rest
@@ -291,6 +291,14 @@ class Ring(RingCore):
         self._fresh = []
         self._posted = []
         self.columns.counts[FRESH] = 0
+
+    def _deliver(self) -> None:
+        delivery = self.delivery
+        delivery.sort(self._posted, self._fresh)
+        delivery.relieve(self.receivers)
+        for ifq in self.ifqs:
+            if ifq.crowded:
+                delivery.spill(ifq)
 
     # -- batches ------------------------------------------------------------
 
@@ -336,7 +344,7 @@ class Ring(RingCore):
 
     def _batches(self, wait_ns: int) -> Iterator[Batch]:
         deadline = _Deadline(wait_ns)
-        while self._operations or self._busy or self._unseen is not None:
+        while self._busy or self._unseen is not None:
             batch = self._wait(deadline.left_ns() if wait_ns >= 0 else -1)
             self._unseen = None
             if batch.size_bytes or batch.events:

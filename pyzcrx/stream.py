@@ -11,8 +11,8 @@ from typing import Any, Protocol, Self
 
 from pyzcrx._common.checked import MOST_BYTES, integer, seconds
 from pyzcrx._common.leaving import leave
-from pyzcrx._queue.buffer import Buffer
-from pyzcrx._receive.chunks import Chunks, Part
+from pyzcrx._receive.chunk import Chunk
+from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.delivery import Delivery
 from pyzcrx._receive.request import Request
 from pyzcrx.errors import BadArgument, ClosedError, IncompleteRead
@@ -46,9 +46,10 @@ class Stream(io.RawIOBase):
 
         with ifq.stream(sock) as stream:
             header = stream.readexactly(8)
-            for buffer in stream:           # where the NIC put them
-                with buffer:
-                    consume(buffer.view())
+            for chunk in stream:            # where the NIC put the bytes
+                with chunk:
+                    for view in chunk.views():
+                        consume(view)
 
     A binary file for all that reads files: ``pickle.load``, ``json.load``, ``tarfile``,
     ``gzip``, ``shutil.copyfileobj``, ``io.BufferedReader``.
@@ -159,12 +160,15 @@ class Stream(io.RawIOBase):
         self._check()
         return self
 
-    def __next__(self) -> Buffer | Part:  # type: ignore[override]
-        """The next buffer, yours to release, not copied."""
+    def __next__(self) -> Chunk:  # type: ignore[override]
+        """What arrived, not copied, yours to release; waits only while there is nothing.
+
+        Raises as :meth:`read` does.
+        """
         self._wait_for(1)
         if not self._chunks.nbytes:
             raise StopIteration
-        return self._chunks.next_buffer()
+        return self._chunks.next_chunk()
 
     # -- waiting --------------------------------------------------------------
 
@@ -279,13 +283,13 @@ class Stream(io.RawIOBase):
                     chunks.clear()
         finally:
             chunks.clear()
-            ring.delivery.discard(chunks)
+            ring.delivery.discard(request)
+            request.unbound()
 
     def __del__(self) -> None:
         # Not close(): it turns the ring, and this may run within a turn of it.
-        if "_chunks" in self.__dict__:
-            self._chunks.abandoned = True
         if "_chunks" in self.__dict__ and not self.closed and not self._ring.closed:
+            self._ring.delivery.abandon(self._request)
             warnings.warn("a Stream was dropped without close()", ResourceWarning, stacklevel=2)
 
     def __exit__(

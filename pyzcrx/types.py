@@ -10,6 +10,7 @@ from pyzcrx._pressure.holders import Held, Holder
 from pyzcrx._pressure.policy import AreaAdvice
 from pyzcrx._pressure.stats import ReceiverStats
 from pyzcrx._queue.refill import RefillQueue
+from pyzcrx._receive.chunk import Chunk
 from pyzcrx._send.operations import Accept, Send
 from pyzcrx.probe import Presence, Probe
 from pyzcrx.stream import Stream
@@ -18,6 +19,7 @@ __all__ = [
     "Accept",
     "AreaAdvice",
     "Audit",
+    "Chunk",
     "Held",
     "Holder",
     "Presence",

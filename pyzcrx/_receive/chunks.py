@@ -1,71 +1,50 @@
 """The bytes of one connection between the ring and their reader, without I/O.
 
-Events go in at :attr:`Chunks.incoming`; bytes, views and buffers come out. The driver (a blocking
-stream, an event loop) takes the turns.
-
-An interruption loses no byte. What is read stays at the front until the buffers that it was
-copied from are given back; then plain stores, in which no signal handler runs, remove it.
+Buffers and the events of the request go in at :attr:`Chunks.incoming`; bytes, views and chunks
+come out. The driver (a blocking stream, an event loop) takes the turns. An interruption loses no
+byte (:mod:`pyzcrx._receive.pieces`).
 """
 
 from __future__ import annotations
 
 import re
-from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, TypeAlias
 
-from pyzcrx._lease import Data, Span
+from pyzcrx._lease import gather
 from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.chunk import Chunk
+from pyzcrx._receive.pieces import Pieces, seen
 from pyzcrx._ring.outcomes import End, Failed, Limit
 from pyzcrx.errors import BadArgument, ZcrxError
 
-Event: TypeAlias = Data[Any, Buffer] | End[Any] | Limit[Any] | Failed[Any]
+Incoming: TypeAlias = Buffer | End[Any] | Limit[Any] | Failed[Any]
 """What a request brings."""
 
 
-class Part(Span):
-    """The rest of a buffer that was read in part: to its reader a Buffer, read-only.
-
-    Its bytes go back once the part and every view of it are gone.
-    """
-
-    def __new__(cls, view: memoryview) -> Part:
-        """The bytes of *view*."""
-        part = super().__new__(cls, view, 0, -1, True)
-        assert isinstance(part, Part)
-        return part
-
-    def view(self) -> memoryview:
-        """The bytes, where they lie."""
-        return memoryview(self)
-
-    def release(self) -> None:
-        """Nothing: drop the part. It stands for :meth:`Buffer.release`."""
-
-    def __bytes__(self) -> bytes:
-        return bytes(memoryview(self))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
-
-def _look(piece: Buffer | memoryview) -> memoryview:
-    return piece.view() if isinstance(piece, Buffer) else piece
-
-
-class Chunks:
+class Chunks(Pieces):
     """What arrived and was not read. Not for several threads at a time."""
 
+    __slots__ = (
+        "__weakref__",
+        "_searched",
+        "_searched_pieces",
+        "_separator",
+        "_tail",
+        "abandoned",
+        "ended",
+        "failure",
+        "gathered_bytes",
+        "incoming",
+        "limited",
+        "most_buffers",
+        "spilled_bytes",
+        "viewed_bytes",
+    )
+
     def __init__(self) -> None:
-        self.incoming: list[Any] = []
-        """Events of the connection, in order; append them here."""
+        super().__init__()
+        self.incoming: list[Incoming] = []
+        """What the connection brought, in order; append it here."""
         self.most_buffers = 1 << 62
         """With more, :meth:`relieve` copies them out of the area."""
         self.abandoned = False
@@ -82,42 +61,36 @@ class Chunks:
         """Bytes copied once, for the reader."""
         self.spilled_bytes = 0
         """Bytes copied out of the area before anybody read them."""
-        self._pieces: list[Buffer | memoryview] = []
-        """In order. Memoryviews come first: of copies, or the rest of a buffer that goes back
-        with its last view."""
-        self._nbytes = 0
-        self._spent: list[Buffer] = []
-        """Buffers that were read to their end, to be given back."""
         self._separator = b""
         self._searched = self._searched_pieces = 0
         self._tail = b""
 
     # -- in -------------------------------------------------------------------
 
-    def feed(self, event: Event) -> None:
-        """The next event of the connection."""
-        self.incoming += (event,)
+    def feed(self, arrived: Incoming) -> None:
+        """The next that the connection brought."""
+        self.incoming += (arrived,)
 
     def _absorb(self) -> None:
-        """Take the incoming events over."""
+        """Take over what came in."""
         if self._spent:
             self._release_spent()
         while self.incoming:
-            events = list(self.incoming)
+            incoming = list(self.incoming)
             pieces: list[Buffer | memoryview] = []
             nbytes = 0
             ended, failure, limited = self.ended, self.failure, self.limited
-            for event in events:
-                if isinstance(event, Data):
-                    pieces.append(event.buffer)
-                    nbytes += len(event.buffer)
-                elif isinstance(event, Failed):
-                    failure = event.error
-                elif isinstance(event, End):
+            for arrived in incoming:
+                if isinstance(arrived, Buffer):
+                    pieces.append(arrived)
+                    nbytes += len(arrived)
+                elif isinstance(arrived, Failed):
+                    failure = arrived.error
+                elif isinstance(arrived, End):
                     ended = True
                 else:
                     limited = True
-            taken = len(events)
+            taken = len(incoming)
             # No call from here on.
             self._pieces += pieces
             self._nbytes += nbytes
@@ -129,7 +102,8 @@ class Chunks:
     @property
     def nbytes(self) -> int:
         """Bytes that can be read."""
-        self._absorb()
+        if self.incoming or self._spent:
+            self._absorb()
         return self._nbytes
 
     @property
@@ -145,77 +119,51 @@ class Chunks:
 
     # -- out ------------------------------------------------------------------
 
+    def next_chunk(self) -> Chunk:
+        """All that is there, not copied, now the reader's to release. There must be something."""
+        self._require(1)
+        chunk = Chunk(list(self._pieces), self._nbytes)
+        # No call from here on.
+        self.viewed_bytes += self._nbytes
+        self._pieces = []
+        self._nbytes = 0
+        self._separator = b""
+        return chunk
+
     def take(self, n: int) -> memoryview:
         """The next *n* bytes (there must be as many): in place where one buffer has them.
 
         Across buffers they are gathered into new memory, once. The view keeps the buffer.
         """
-        self._check(n)
+        self._require(n)
         if not n:
             return memoryview(b"")
-        if n <= len(self._pieces[0]):
-            view = _look(self._pieces[0])[:n]
-            self._put_first(1, n, view)
-            self.viewed_bytes += n
-        else:
+        self._separator = b""
+        view = self._look(n)
+        if view is None:
             view = memoryview(self.gather(n))
-        self.drop(n)
+        else:
+            self.viewed_bytes += n
+        self._drop(n)
         return view
 
     def read(self, n: int) -> bytes:
         """The next *n* bytes, of which there must be as many, copied once."""
         data = self.gather(n)
-        self.drop(n)
+        self._drop(n)
         return data
 
     def gather(self, n: int) -> bytes:
         """Copy the next *n* bytes together, once; they stay the next ones until :meth:`drop`."""
-        self._check(n)
-        if not n:
-            return b""
-        views: list[memoryview] = []
-        left = n
-        while left:
-            views.append(_look(self._pieces[len(views)])[:left])
-            left -= len(views[-1])
-        data = b"".join(views)
-        count = len(views)
-        views = []
-        self._put_first(count, n, memoryview(data))
+        self._require(n)
+        self._separator = b""
+        data = self._gather(n)
         self.gathered_bytes += n
         return data
 
     def drop(self, n: int) -> None:
-        """The *n* bytes that were gathered are read. Calls nothing, so nothing can come between."""
-        if n:
-            self._nbytes -= n
-            del self._pieces[0]
-            self._separator = b""
-
-    def _put_first(self, count: int, n: int, data: memoryview) -> None:
-        """*data* in the place of the *n* bytes that the first *count* pieces have."""
-        spent = [piece for piece in self._pieces[:count] if isinstance(piece, Buffer)]
-        over = sum(len(piece) for piece in self._pieces[:count]) - n
-        first = [data]
-        if over:
-            first.append(_look(self._pieces[count - 1])[-over:])
-        # No call from here on.
-        self._pieces[:count] = first
-        self._spent += spent
-        self._separator = b""
-        # And now it may be interrupted again.
-        spent = []
-        self._release_spent()
-
-    def _release_spent(self) -> None:
-        while self._spent:
-            self._spent[-1].let_go()  # once is enough, twice does nothing
-            del self._spent[-1]
-
-    def _check(self, n: int) -> None:
-        self._absorb()
-        if not 0 <= n <= self._nbytes:
-            raise BadArgument(f"{n} bytes of {self._nbytes} that have arrived; ask for fewer")
+        """The *n* bytes that were gathered are read."""
+        self._drop(n)
 
     def find(self, separator: bytes) -> int:
         """Where the first *separator* ends, in bytes from here; -1: it has not come.
@@ -232,8 +180,7 @@ class Chunks:
         pattern = re.compile(re.escape(separator))
         short = len(separator) - 1
         while self._searched_pieces < len(self._pieces):
-            piece = self._pieces[self._searched_pieces]
-            view = _look(piece)
+            view = seen(self._pieces[self._searched_pieces])
             joint = (self._tail + bytes(view[:short])).find(separator) if self._tail else -1
             if joint >= 0:
                 return self._searched - len(self._tail) + joint + len(separator)
@@ -255,43 +202,17 @@ class Chunks:
 
     def copy_into(self, memory: memoryview) -> int:
         """Copy as much as *memory* (of bytes) has room for, in one pass. Gives how much."""
-        self._absorb()
-        n = min(len(memory), self._nbytes)
-        if not n:
-            return 0
-        done = count = 0
-        while done < n:
-            part = _look(self._pieces[count])[: n - done]
-            memory[done : done + len(part)] = part
-            done += len(part)
-            count += 1
-        del part
-        try:
-            self._put_first(count, n, memory[:n])
-        except BaseException:
-            self._keep_first()
-            raise
-        self.gathered_bytes += n
-        self.drop(n)
+        n = min(len(memory), self.nbytes)
+        if n:
+            self._separator = b""
+            self._gather_into(memory[:n])
+            self.gathered_bytes += n
+            self._drop(n)
         return n
 
-    def _keep_first(self) -> None:
-        """The first piece may lie in memory that its reader uses for something else."""
-        if self._pieces and isinstance(self._pieces[0], memoryview):
-            self._pieces[0] = memoryview(bytes(self._pieces[0]))
-
-    def next_buffer(self) -> Buffer | Part:
-        """The next buffer, not copied, now the reader's to release. There must be one."""
-        self._check(1)
-        piece = self._pieces[0]
-        handed = piece if isinstance(piece, Buffer) else Part(piece)
-        size = len(handed)
-        # No call from here on.
-        self._nbytes -= size
-        self.viewed_bytes += size
-        del self._pieces[0]
-        self._separator = b""
-        return handed
+    def _require(self, n: int) -> None:
+        self._absorb()
+        self._check(n)
 
     # -- memory -----------------------------------------------------------------
 
@@ -311,8 +232,8 @@ class Chunks:
             return
         start = len(self._pieces) - leased
         spent = [piece for piece in self._pieces[start:] if isinstance(piece, Buffer)]
-        copy = memoryview(b"".join([piece.view() for piece in spent]))
-        size = len(copy)
+        size = sum(map(len, spent))
+        copy = memoryview(gather(spent, size))
         # No call from here on.
         self._pieces[start:] = [copy]
         self._spent += spent
@@ -325,6 +246,7 @@ class Chunks:
         """Give everything back."""
         self._absorb()
         spent = [piece for piece in self._pieces if isinstance(piece, Buffer)]
+        # No call from here on.
         self._pieces = []
         self._spent += spent
         self._nbytes = 0

@@ -7,29 +7,35 @@ inboxes of all, so no stream loses what another one's turn brought.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 
 from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.events import Event
-from pyzcrx._receive.request import Request
+from pyzcrx._receive.request import Attachment, Request
 
 
 class Delivery:
     """The inboxes of one ring."""
 
     def __init__(self) -> None:
-        self._inboxes: weakref.WeakSet[Chunks] = weakref.WeakSet()
+        self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
+        self._abandoned: list[Request] = []
 
     def __bool__(self) -> bool:
-        return len(self._inboxes) > 0
+        return len(self._requests) > 0
 
     def add(self, request: Request, inbox: Chunks) -> None:
-        """What *request* brings goes to *inbox*, as long as anybody has that."""
+        """What *request* brings goes to *inbox*."""
         request.inbox = inbox
-        self._inboxes.add(inbox)
+        self._requests.add(request)
 
-    def discard(self, inbox: Chunks) -> None:
-        """Its request is over."""
-        self._inboxes.discard(inbox)
+    def discard(self, request: Request) -> None:
+        """Its stream was closed: what *request* still brings goes nowhere."""
+        self._requests.discard(request)
+
+    def abandon(self, request: Request) -> None:
+        """Its stream was forgotten. From any thread, at any time: the next turn ends it."""
+        self._abandoned += (request,)
 
     def sort(self, posted: list[Event], rest: list[Event]) -> None:
         """Move the events of *posted* to their inboxes, those without one to *rest*.
@@ -43,16 +49,33 @@ class Delivery:
             if inbox is None:
                 rest += (event,)
             else:
-                inbox.incoming += (event,)
+                inbox.incoming += (event,)  # type: ignore[arg-type]  # a receive request's
             del posted[0]
 
-    def relieve(self) -> None:
-        """Let no inbox hold more of the area than it may."""
-        for inbox in list(self._inboxes):
-            inbox.relieve()
+    def relieve(self, receivers: Iterable[object]) -> None:
+        """Let no inbox of *receivers*, those of a turn, hold more of the area than it may."""
+        for receiver in receivers:
+            inbox: Chunks | None = getattr(receiver, "inbox", None)
+            if inbox is not None:
+                inbox.relieve()
+        while self._abandoned:
+            request = self._abandoned[0]
+            if request.inbox is not None:
+                request.inbox.abandoned = True
+                request.inbox.clear()
+            request.cancel()
+            del self._abandoned[0]
+
+    def spill(self, ifq: Attachment) -> None:
+        """The area of *ifq* runs low: copy out of it what no stream has read."""
+        for request in list(self._requests):
+            if request.ifq is ifq and request.inbox is not None:
+                request.inbox.spill()
 
     def close(self) -> None:
         """The ring has gone: nobody will read on."""
-        for inbox in list(self._inboxes):
-            inbox.clear()
-        self._inboxes.clear()
+        for request in list(self._requests):
+            if request.inbox is not None:
+                request.inbox.clear()
+        self._requests.clear()
+        self._abandoned.clear()

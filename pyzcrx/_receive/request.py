@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
@@ -18,6 +19,9 @@ from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.outcomes import End, Failed, Limit
 from pyzcrx.errors import BadArgument, KernelError, UrgentDataLost, ZcrxError
 
+_RCVBUF_LOCK = 2
+"""SOCK_RCVBUF_LOCK: its owner set it, and TCP does not."""
+_MOST_RCVBUF = 1 << 30
 _NARROW_BYTES = 128 << 10
 """As SO_RCVBUF counts: a few segments of any size, whatever memory they lie in."""
 
@@ -56,8 +60,10 @@ class Attachment(Protocol):
     def lease(self, off: int, length: int, token: int, /) -> Buffer:
         """The buffer of one completion."""
 
-    def lease_run(self, into: list[Any], request: Request, start: int, stop: int, /) -> None:
-        """Lease one run of the ring's columns."""
+    def lease_run(
+        self, into: list[Any], request: Request, start: int, stop: int, /, *, bare: bool
+    ) -> None:
+        """Lease one run of the ring's columns: *bare* buffers, or their events."""
 
     def check_receives(self) -> None:
         """Raise what keeps a request from being armed."""
@@ -82,6 +88,7 @@ class Request(Receiver):
         "_over",
         "_rcvbuf",
         "_stopping",
+        "_unbounded",
         "context",
         "fd",
         "greedy",
@@ -116,6 +123,7 @@ class Request(Receiver):
         """Bytes held, up to which it is not armed again after a pause; None: no pause is due."""
         self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
         self._drained_at = 0
+        self._unbounded: Any = None  # struct pz_rcvbuf, as it was before bound()
 
     @property
     def received(self) -> int:
@@ -202,6 +210,25 @@ class Request(Receiver):
         if self._rcvbuf is not None:
             lib.pz_rcvbuf_restore(self._held.number, self._rcvbuf)
             self._rcvbuf = None
+
+    def bound(self, most_bytes: int) -> None:
+        """Let its socket hold no more than *most_bytes* unread, until :meth:`unbound`."""
+        rcvbuf = ffi.new("struct pz_rcvbuf *")
+        if lib.pz_rcvbuf_get(self._held.number, rcvbuf):
+            return
+        if not rcvbuf.locks & _RCVBUF_LOCK or rcvbuf.bytes > most_bytes:
+            self._unbounded = rcvbuf
+            lib.pz_rcvbuf_narrow(self._held.number, min(most_bytes, _MOST_RCVBUF))
+
+    def unbound(self) -> None:
+        """Undo :meth:`bound`, if its socket is open."""
+        if self._unbounded is not None and self._cookie is not None:
+            with suppress(ZcrxError):
+                held = hold(self.fd, "receive")
+                self._cookie.check(held, self.fd)
+                lib.pz_rcvbuf_restore(held.number, self._unbounded)
+                held.close()
+        self._unbounded = None
 
     def arm(self) -> None:
         """Hand it to the kernel."""

@@ -14,7 +14,7 @@ from pyzcrx import errors
 from pyzcrx._lease import Account, Span
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.chunks import Chunks
-from pyzcrx._receive.events import Data, End, Failed, Limit
+from pyzcrx._receive.events import End, Failed, Limit
 
 REQUEST: Any = object()
 ROOM = 64
@@ -36,7 +36,7 @@ class Fed:
         self.account.take(1)
         buffer = Buffer(self.account, Span(memory), 0, len(data), self.fed * ROOM, 1)
         self.fed += 1
-        self.chunks.feed(Data(REQUEST, buffer))
+        self.chunks.feed(buffer)
         self.model += data
 
     def takes(self, data: bytes | bytearray | memoryview) -> None:
@@ -63,7 +63,7 @@ steps = st.lists(
         st.tuples(st.just("read"), st.integers(0, 200)),
         st.tuples(st.just("until"), st.sampled_from([b"a", b"ab", b"aab", b"abab", b"\0"])),
         st.tuples(st.just("into"), st.integers(0, 200)),
-        st.tuples(st.just("next"), st.none()),
+        st.tuples(st.just("next"), st.integers(0, 200)),
         st.tuples(st.just("spill"), st.none()),
         st.tuples(st.just("gather"), st.integers(0, 200)),
     ),
@@ -90,9 +90,11 @@ def do(found: Fed, step: str, value: Any) -> None:
         assert n == min(value, len(model))
         found.takes(memory[:n])
     elif step == "next" and model:
-        with chunks.next_buffer() as buffer:
-            assert len(buffer) > 0
-            found.takes(bytes(buffer))
+        with chunks.next_chunk() as chunk:
+            assert len(chunk) == chunk.nbytes == len(model)
+            assert b"".join(chunk.views()) == bytes(chunk)
+            found.takes(bytes(chunk.take(min(value, len(model)))))
+            found.takes(bytes(chunk))
     elif step == "spill":
         chunks.spill()
         assert chunks.buffers == 0

@@ -87,6 +87,8 @@ LAYERS = [
         ["events"],
         ["request"],
         ["protocol", "debug", "chunks"],
+        ["chunk"],
+        ["pieces"],
     ),
     *room("_send", ["operations"]),
     *room(

@@ -74,9 +74,9 @@ def test_buffers_are_the_readers_to_release() -> None:
     with streaming(b"head" + b"a" * 6, b"b" * PAGE) as (stream, _):
         assert stream.readexactly(4) == b"head"
         kept = []
-        for buffer in stream:
-            with buffer:
-                kept.append(bytes(buffer.view()))
+        for chunk in stream:
+            with chunk:
+                kept += [bytes(view) for view in chunk.views()]
         assert kept == [b"a" * 6, b"b" * PAGE]
         assert stream.statistics == {
             "viewed_bytes": 6 + PAGE,
@@ -91,10 +91,9 @@ def test_a_buffer_outlives_its_stream() -> None:
         sock = kernel.socket()
         sock.send(b"kept")
         with ifq.stream(sock.fileno(), timeout=0) as stream:
-            buffer = next(stream)
-        assert bytes(buffer) == b"kept"
-        buffer.release()
-        del buffer
+            chunk = next(stream)
+        assert bytes(chunk) == b"kept"
+        chunk.release()
         settled(kernel, ring, ifq)
 
 
@@ -417,11 +416,11 @@ def into(stream: Stream) -> bytes:
 
 def piece(stream: Stream) -> bytes:
     left = sys.getprofile()
-    buffer = next(stream, None)
+    chunk = next(stream, None)
     sys.setprofile(None)
-    data = b"" if buffer is None else bytes(buffer.view())
-    if buffer is not None:
-        buffer.release()
+    data = b"" if chunk is None else bytes(chunk)
+    if chunk is not None:
+        chunk.release()
     sys.setprofile(left)
     return data
 
