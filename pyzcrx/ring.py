@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from pyzcrx._common.checked import seconds
 from pyzcrx._common.leaving import leave
@@ -16,6 +16,7 @@ from pyzcrx._kernel import fork
 from pyzcrx._kernel.interface import find
 from pyzcrx._pressure.policy import Policy, Pressure
 from pyzcrx._pressure.rx_buf_len import worth_trying
+from pyzcrx._queue import bound
 from pyzcrx._queue.area import Area
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.links import Links
@@ -34,6 +35,35 @@ from pyzcrx.ifq import Ifq
 
 _BOUND_RETRY_S = 0.02
 _MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
+
+
+class PreparedNic(Protocol):
+    """What :meth:`Ring.register_ifq` asks of what :func:`pyzcrx.nic.prepare` gave."""
+
+    @property
+    def ifindex(self) -> int: ...
+    @property
+    def queues(self) -> tuple[int, ...]: ...
+
+
+def _queue_of(
+    nic: PreparedNic, interface: str | int | None, rx_queue: int | None
+) -> tuple[int, int]:
+    """The interface's index and the queue to bind."""
+    try:
+        ifindex, queues = nic.ifindex, nic.queues
+    except AttributeError:
+        what = f"nic must be what nic.prepare() gave, not {nic!r}; or give interface="
+        raise BadArgument(what) from None
+    if interface is not None:
+        raise BadArgument("give a prepared NIC or interface=, not both")
+    if rx_queue is None:
+        free = (queue for queue in queues if not bound.holds(ifindex, (queue,)))
+        rx_queue = next(free, queues[0])
+    elif rx_queue not in queues:
+        prepared = ", ".join(map(str, queues))
+        raise BadArgument(f"rx_queue {rx_queue} was not prepared; these were: {prepared}")
+    return ifindex, rx_queue
 
 
 def _nanoseconds(timeout: float | None) -> int:
@@ -91,6 +121,7 @@ class Ring:
     def register_ifq(
         self,
         area: Area,
+        nic: PreparedNic | None = None,
         *,
         interface: str | int | None = None,
         rx_queue: int | None = None,
@@ -100,9 +131,11 @@ class Ring:
         pressure: Pressure | Policy | None = None,
         timeout: float = 0,
     ) -> Ifq:
-        """Bind *area* to one rx queue of *interface*, or, without one, to none (NODEV).
+        """Bind *area* to one rx queue of a NIC, or, without one, to none (NODEV).
 
-        With NODEV the kernel copies what any socket receives into the area: the
+        nic: what :func:`pyzcrx.nic.prepare` gave. Of its queues it is *rx_queue*, or the first
+        that this process has not bound. A NIC that was set up otherwise: *interface* and
+        *rx_queue*. With NODEV the kernel copies what any socket receives into the area: the
         whole interface without a NIC, and without its gain.
 
         interface: its name, an alternative name, or its index.
@@ -125,6 +158,8 @@ class Ring:
         Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
         """
         self._core.check_usable()
+        if nic is not None:
+            interface, rx_queue = _queue_of(nic, interface, rx_queue)
         if len(self.ifqs) > _MAX_SLOTS:
             raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
         relief = Pressure.of(pressure)
