@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from pyzcrx._common.checked import MOST_BYTES, integer, seconds
 from pyzcrx._common.leaving import leave
@@ -19,24 +19,6 @@ from pyzcrx.errors import BadArgument, ClosedError, IncompleteRead
 
 _CLOSE_S = 2.0
 """How long close() waits for the end of a request that was cancelled."""
-
-
-class Turning(Protocol):
-    """The ring, as a stream sees it."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed."""
-
-    def check_usable(self) -> None:
-        """Raise unless the calling thread may use it."""
-
-    @property
-    def delivery(self) -> Delivery:
-        """Where requests have their inboxes."""
-
-    def deliver(self, wait_ns: int) -> None:
-        """One turn, its events handed to whoever they are for."""
 
 
 class Stream(io.RawIOBase):
@@ -66,7 +48,7 @@ class Stream(io.RawIOBase):
 
     def __init__(
         self,
-        ring: Turning,
+        delivery: Delivery,
         request: Request,
         sock: object,
         room_bytes: int,
@@ -74,7 +56,8 @@ class Stream(io.RawIOBase):
         timeout: float | None,
     ) -> None:
         """Use :meth:`pyzcrx.Ifq.stream`."""
-        self._ring = ring
+        self._delivery = delivery
+        self._ring = request.ifq.ring
         self._request = request
         self._sock = sock  # forgotten, it would be closed
         self._at_once_bytes = max(1, room_bytes // 2)
@@ -82,7 +65,7 @@ class Stream(io.RawIOBase):
         self._chunks = Chunks()
         self._chunks.most_buffers = max(1, room_bytes // rx_buf_len)
         self._chunks.limited = True
-        ring.delivery.add(request, self._chunks)
+        delivery.inboxes.add(request, self._chunks)
 
     # -- reading --------------------------------------------------------------
 
@@ -237,7 +220,7 @@ class Stream(io.RawIOBase):
                     raise TimeoutError(f"nothing arrived on the stream for {self._timeout} s")
                 left_ns = max(0, until_ns - now_ns)
             self._go_on()
-            self._ring.deliver(left_ns)
+            self._delivery.collect(left_ns)
 
     def _go_on(self) -> None:
         """Receive on, if there is room."""
@@ -279,17 +262,17 @@ class Stream(io.RawIOBase):
                 request.cancel()
                 until_ns = time.monotonic_ns() + int(_CLOSE_S * 1e9)
                 while not request.over and (left_ns := until_ns - time.monotonic_ns()) > 0:
-                    ring.deliver(left_ns)
+                    self._delivery.collect(left_ns)
                     chunks.clear()
         finally:
             chunks.clear()
-            ring.delivery.discard(request)
+            self._delivery.inboxes.discard(request)
             request.unbound()
 
     def __del__(self) -> None:
         # Not close(): it turns the ring, and this may run within a turn of it.
         if "_chunks" in self.__dict__ and not self.closed and not self._ring.closed:
-            self._ring.delivery.abandon(self._request)
+            self._delivery.inboxes.abandon(self._request)
             warnings.warn("a Stream was dropped without close()", ResourceWarning, stacklevel=2)
 
     def __exit__(

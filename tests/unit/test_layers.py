@@ -83,7 +83,8 @@ LAYERS = [
     *room("_pressure", ["relief", "rx_buf_len"], ["audit", "holders", "policy"], ["stats"]),
     *room(
         "_receive",
-        ["waiting", "batch", "delivery"],
+        ["delivery"],
+        ["waiting", "batch", "inboxes"],
         ["events"],
         ["request"],
         ["protocol", "debug", "chunks"],
@@ -93,11 +94,18 @@ LAYERS = [
     *room("_send", ["operations"]),
     *room(
         "_queue",
+        ["queue"],
         ["registration", "links", "notices"],
         ["buffer", "refill", "area", "bound"],
         ["claims"],
     ),
-    *room("_ring", ["core"], ["poll", "readiness", "columns", "napi"], ["outcomes", "pace"]),
+    *room(
+        "_ring",
+        ["core"],
+        ["wakeup"],
+        ["poll", "readiness", "columns", "napi", "roles"],
+        ["outcomes", "pace"],
+    ),
     ["privilege", "urgent"],
     *room(
         "_kernel",
