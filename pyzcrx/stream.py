@@ -34,7 +34,8 @@ class Stream(io.RawIOBase):
                         consume(view)
 
     A binary file for all that reads files: ``pickle.load``, ``json.load``, ``tarfile``,
-    ``gzip``, ``shutil.copyfileobj``, ``io.BufferedReader``.
+    ``gzip``, ``shutil.copyfileobj``, ``io.BufferedReader``, ``pyarrow.ipc.open_stream``. Only its
+    iterator gives chunks, not lines: ``io.BufferedReader(stream)`` gives lines.
 
     The stream ends only where the peer ended it. If the connection fails, each method raises
     the error (:class:`~pyzcrx.errors.ReceiveError`, :class:`~pyzcrx.errors.UrgentDataLost`)
@@ -79,7 +80,7 @@ class Stream(io.RawIOBase):
         Raises the error that the connection failed with, TimeoutError, ClosedError,
         WrongThread, BadArgument (*n*).
         """
-        wanted = MOST_BYTES if n is None or n == -1 else integer("n", n, 0, MOST_BYTES)
+        wanted = _at_most("n", n)
         self._wait_for(wanted)
         return self._chunks.read(min(wanted, self._chunks.nbytes))
 
@@ -92,7 +93,7 @@ class Stream(io.RawIOBase):
 
         ``b""``: the end. Raises as :meth:`read` does.
         """
-        wanted = MOST_BYTES if n == -1 else integer("n", n, 0, MOST_BYTES)
+        wanted = _at_most("n", n)
         self._wait_for(min(wanted, 1))
         return self._chunks.read(min(wanted, self._chunks.nbytes))
 
@@ -125,9 +126,17 @@ class Stream(io.RawIOBase):
 
         Raises as :meth:`read` does.
         """
-        most = MOST_BYTES if size is None or size == -1 else integer("size", size, 0, MOST_BYTES)
+        most = _at_most("size", size)
         end = self._wait_until(b"\n", most)
         return self._chunks.read(min(most, self._chunks.nbytes if end < 0 else end))
+
+    def readlines(self, hint: int | None = -1, /) -> list[bytes]:
+        """All lines to the end of the stream, however many bytes *hint* asks for.
+
+        Raises as :meth:`read` does.
+        """
+        _at_most("hint", hint)
+        return io.BytesIO(self.read()).readlines()
 
     def readinto(self, memory: Any, /) -> int:
         """Copy what is there into *memory*, in one pass; waits only while there is none.
@@ -178,6 +187,10 @@ class Stream(io.RawIOBase):
             "gathered_bytes": chunks.gathered_bytes,
             "spilled_bytes": chunks.spilled_bytes,
         }
+
+    def write(self, data: Any, /) -> int:
+        """Streams only read: raises io.UnsupportedOperation. Send with the socket."""
+        raise io.UnsupportedOperation("a stream is not writable; send with its socket")
 
     def fileno(self) -> int:
         """None that could be read past the stream: raises io.UnsupportedOperation."""
@@ -285,6 +298,11 @@ class Stream(io.RawIOBase):
 
     def __repr__(self) -> str:
         return f"<Stream {'closed' if self.closed else self._request}>"
+
+
+def _at_most(name: str, value: int | None) -> int:
+    """A number of bytes; None and -1: all there are."""
+    return MOST_BYTES if value is None or value == -1 else integer(name, value, 0, MOST_BYTES)
 
 
 def _writable(memory: Any) -> memoryview:

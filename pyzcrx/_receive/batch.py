@@ -43,7 +43,7 @@ class Run(NamedTuple):
 
         Raises ClosedError after its release, WrongThread.
         """
-        return self.batch.take_run(self)
+        return self.batch._take(self)
 
 
 class Batch:
@@ -139,7 +139,7 @@ class Batch:
         columns.offs[i] = TAKEN
         return buffer
 
-    def take_run(self, run: Run) -> list[Buffer]:
+    def _take(self, run: Run) -> list[Buffer]:
         """What :meth:`Run.buffers` gives."""
         self._ring.check_usable()
         self._check_open()

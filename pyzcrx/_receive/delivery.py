@@ -80,7 +80,7 @@ class Delivery:
         core = self._core
         if core.posted or self._undelivered or core.columns.counts[FRESH]:
             return True
-        return core.in_flight > self.inboxes.in_flight
+        return self.inboxes.abandoned or core.in_flight > self.inboxes.in_flight
 
     def _reopen(self) -> None:
         """A batch that nobody saw is taken back, to be handed on as events."""

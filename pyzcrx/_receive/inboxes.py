@@ -14,6 +14,10 @@ from pyzcrx._receive.events import Event
 from pyzcrx._receive.request import Attachment, Request
 
 
+def _forgotten(request: Request) -> bool:
+    return request.inbox is not None and request.inbox.abandoned
+
+
 class Inboxes:
     """The requests of one ring that streams read. Owner thread only, but for :meth:`abandon`."""
 
@@ -35,12 +39,19 @@ class Inboxes:
 
     def abandon(self, request: Request) -> None:
         """Its stream was forgotten. From any thread, at any time: the next turn ends it."""
-        self._abandoned += (request,)
+        if request.inbox is not None:
+            request.inbox.abandoned = True
+            self._abandoned += (request,)
 
     @property
     def in_flight(self) -> int:
-        """Requests of streams that are not over."""
-        return sum(not request.over for request in self._requests)
+        """Requests that are not over and that somebody still reads."""
+        return sum(not (request.over or _forgotten(request)) for request in self._requests)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the next turn has some to end."""
+        return bool(self._abandoned)
 
     def sort(self, posted: list[Event], rest: list[Event]) -> None:
         """Move the events of *posted* to their inboxes, those without one to *rest*.
@@ -66,7 +77,6 @@ class Inboxes:
         while self._abandoned:
             request = self._abandoned[0]
             if request.inbox is not None:
-                request.inbox.abandoned = True
                 request.inbox.clear()
             request.cancel()
             del self._abandoned[0]

@@ -79,7 +79,7 @@ class PlainBatch:
 
     buffer = view
 
-    def take_run(self, run: Run) -> list[bytes]:
+    def _take(self, run: Run) -> list[bytes]:
         return [self.view(run.request, i) for i in range(run.start, run.stop)]
 
     def release(self) -> None: ...

@@ -40,7 +40,7 @@ PLUMBING = {
     "Flow": {"matches"},  # with what the kernel says
     "Batch": {"buffer", "view"},  # of a sequence: IndexError, TypeError
     "Ifq": {"lease", "lease_run", "request"},
-    "Request": {"complete", "drop", "error", "give_up", "pause"},
+    "Request": {"bound", "complete", "drop", "error", "give_up", "pause"},
     "Send": {"complete", "drop"},
 }
 """Methods that are not for users: what is wrong with their numbers is not told so kindly."""
@@ -51,7 +51,7 @@ BY_OTHERS = {
 """Classes that users do not make."""
 NOT_ASKED = {("Setup", "own"), ("plan", "own"), ("choose", "softirq"), ("choose", "allowed")}
 """Sets of numbers to compare with."""
-MINUS_ONE_IS_NONE = {("Area", "fd"), ("Stream", "n"), ("Stream", "size")}
+MINUS_ONE_IS_NONE = {("Area", "fd"), ("Stream", "n"), ("Stream", "size"), ("Stream", "hint")}
 
 
 def str_of(value: Any) -> str:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 import pyzcrx
 from pyzcrx import errors
 from pyzcrx._kernel.memory import PAGE
+from pyzcrx._ring.columns import FRESH
 from pyzcrx.testing import ModelKernel, ModelSocket
 from pyzcrx.types import Stream
 from tests.unit.test_interruptions import Interrupt, Interrupted
@@ -95,6 +96,50 @@ def test_a_buffer_outlives_its_stream() -> None:
         assert bytes(chunk) == b"kept"
         chunk.release()
         settled(kernel, ring, ifq)
+
+
+def test_a_chunk_is_all_that_a_turn_brought_and_is_taken_from_the_front() -> None:
+    data = b"head" + b"a" * PAGE + b"b" * 20
+    with streaming(data[:PAGE], data[PAGE:]) as (stream, _):
+        account = cast(pyzcrx.Ifq, stream._request.ifq).account
+        (chunk,) = stream
+        assert chunk.nbytes == len(chunk) == len(data)
+        assert b"".join(chunk.views()) == bytes(chunk) == data
+        assert all(view.readonly for view in chunk.views())
+        head = chunk.take(4)
+        assert (bytes(head), len(chunk), account.leased) == (b"head", len(data) - 4, 2)
+        assert chunk.take(PAGE) == data[4 : 4 + PAGE], "gathered across two buffers"
+        assert account.leased == 2, "a view of the first, bytes of the second"
+        assert bytes(chunk) == b"b" * 20
+        del head
+        assert account.leased == 1
+        with pytest.raises(errors.BadArgument, match="21 bytes of 20"):
+            chunk.take(21)
+        view = chunk.take(20)
+        chunk.release()
+        assert (chunk.nbytes, bytes(view), account.leased) == (0, b"b" * 20, 1)
+        del view
+        assert account.leased == 0
+
+
+def test_a_released_chunk_says_so() -> None:
+    with streaming(b"x") as (stream, _):
+        chunk = next(stream)
+        with chunk:
+            pass
+        for use in (chunk.views, lambda: bytes(chunk), lambda: chunk.take(0)):
+            with pytest.raises(pyzcrx.ClosedError, match="released"):
+                use()
+        with pytest.raises(errors.DoubleRelease):
+            chunk.release()
+        chunk.let_go()
+        assert repr(chunk) == "<Chunk 0 bytes, released>"
+
+
+def test_a_forgotten_chunk_comes_back() -> None:
+    with streaming(b"x" * PAGE, b"y") as (stream, _):
+        assert len(next(stream)) == PAGE + 1
+        assert cast(pyzcrx.Ifq, stream._request.ifq).account.leased == 0
 
 
 # -- how it ends ------------------------------------------------------------------
@@ -228,9 +273,10 @@ def test_forgotten_it_warns_and_gives_everything_back() -> None:
         assert stream.read(1) == b"1"
         with pytest.warns(ResourceWarning, match="Stream"):
             del stream
-        for event in ring.events(0):
-            pytest.fail(f"unexpected {event}")
-        assert ifq.account.leased == 0
+        sock.send(b"34")
+        assert list(ring.events()) == [], "its request ends with the next turns"
+        assert ring.in_flight == 0
+        settled(kernel, ring, ifq)
 
 
 # -- as a file ----------------------------------------------------------------------
@@ -375,6 +421,45 @@ def test_streams_and_plain_requests_lose_nothing_of_each_other(batches: bool) ->
         settled(kernel, ring, ifq)
 
 
+@pytest.mark.parametrize("batches", [False, True])
+def test_a_loop_ends_with_its_own_requests_though_a_stream_is_open(batches: bool) -> None:
+    kernel = ModelKernel()
+    with receiving(kernel) as (ring, ifq):
+        silent, sock = kernel.socket(), kernel.socket()
+        with ifq.stream(silent.fileno(), timeout=0) as stream:
+            with pytest.raises(TimeoutError):
+                stream.read(1)  # armed now
+            ifq.receive(sock.fileno())
+            sock.send(b"x")
+            sock.finish()
+            loop = ring.batches() if batches else ring.events()
+            events = [event for each in loop for event in getattr(each, "events", [each])]
+            assert [type(event).__name__ for event in events] == ["Data", "End"]
+            events[0].buffer.release()
+            silent.send(b"y")
+            assert stream.read(1) == b"y"
+        settled(kernel, ring, ifq)
+
+
+def test_streams_that_nobody_reads_leave_half_of_the_area_free() -> None:
+    kernel = ModelKernel(cq_entries=16)
+    with receiving(kernel, pages=64) as (ring, ifq):
+        data = [bytes([n]) * (16 * PAGE) for n in range(16)]
+        streams = []
+        for each in data:
+            sock = kernel.socket()
+            for piece in pieces(each, PAGE):
+                sock.send(piece)
+            sock.finish()
+            streams.append(ifq.stream(sock.fileno()))
+        assert [stream.read(1) for stream in streams] == [each[:1] for each in data]
+        assert ifq.account.leased <= 32 + 16  # and one turn's
+        assert [stream.read() for stream in streams] == [each[1:] for each in data]
+        for stream in streams:
+            stream.close()
+        settled(kernel, ring, ifq)
+
+
 @given(
     streams=st.lists(
         st.lists(st.binary(min_size=1, max_size=2 * PAGE), max_size=6), min_size=1, max_size=4
@@ -470,6 +555,8 @@ def test_no_byte_is_lost_wherever_it_strikes(
             for stream in streams:
                 stream.close()
             ifq.audit()
-            ring.wait(0).release()  # what was interrupted as it was given back
+            assert all(stream._request.over for stream in streams), nth
+            if ring._core.columns.counts[FRESH]:
+                ring.wait(0).release()  # ends the interrupted turn, and enters the kernel for none
             settled(kernel, ring, ifq)
     assert nth > 100
