@@ -188,7 +188,7 @@ class Stream(io.RawIOBase):
             "spilled_bytes": chunks.spilled_bytes,
         }
 
-    def write(self, data: Any, /) -> int:
+    def write(self, _data: Any, /) -> int:
         """Streams only read: raises io.UnsupportedOperation. Send with the socket."""
         raise io.UnsupportedOperation("a stream is not writable; send with its socket")
 
