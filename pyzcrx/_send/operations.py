@@ -193,7 +193,7 @@ class Send:
         self._views = []
 
     # Told again from the start if a signal handler raises in it: so what it changes
-    # comes last, and a request that was prepared is not prepared twice (csrc/receive.c).
+    # comes last, and a request that was prepared is not prepared twice (csrc/requests.c).
     def complete(self, res: int, flags: int) -> Sent[Send] | Failed[Send] | None:  # noqa: ARG002
         """The completion of one sendmsg, or of the poll after one."""
         if self._polling and res >= 0:

@@ -47,7 +47,7 @@ def prepare(
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(64 << 20) as area,
         ):
-            ifq = ring.register_ifq(area, interface=setup.ifindex, rx_queue=setup.queue)
+            ifq = ring.register_ifq(area, setup)
 
     Header split on, hds-thresh 0, RSS kept off the queue, a rule for each flow;
     the rest is as in :class:`pyzcrx.nic.plan.Wanted`. Leaving the block puts all

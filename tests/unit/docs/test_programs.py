@@ -60,7 +60,7 @@ class Listener:
 
 @contextmanager
 def _prepared(*_: object, **__: object) -> Iterator[Any]:
-    yield SimpleNamespace(ifindex=None, queue=None)  # NODEV
+    yield SimpleNamespace(ifindex=None, queue=None, queues=(None,))  # NODEV
 
 
 def arrive(sock: ModelSocket, *, broken: bool) -> None:
