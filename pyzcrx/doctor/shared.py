@@ -39,8 +39,9 @@ def anonymous(facts: Facts, host: str | None = None) -> Facts:
     host = socket.gethostname() if host is None else host
 
     def hidden(text: str) -> str:
-        for name in {host, host.partition(".")[0]} - {""}:
-            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", "HOST", text)
+        for name in filter(None, (host, host.partition(".")[0])):  # the longer one first
+            alone = rf"(?<![a-z0-9]){re.escape(name)}(?![a-z0-9])"
+            text = re.sub(alone, "HOST", text, flags=re.IGNORECASE)
         return text
 
     kernel = replace(

@@ -50,7 +50,7 @@ def add_area_token() -> None:
         ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": ifq.zcrx_id, "op": CtrlOp.ADD_AREA})
         ctrl.payload[0] = int(ffi.cast("uintptr_t", reg))
         for _ in range(2):
-            result = -int(lib.pz_zcrx_ctrl(ring.raw, ctrl))
+            result = -int(lib.pz_zcrx_ctrl(ring._core.raw, ctrl))
             print(f"{errno.errorcode.get(result, result)}, rq_area_token {reg.rq_area_token:#x}")
 
 
