@@ -94,8 +94,9 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         ),
         _errno.ERANGE: (
             OutOfRange,
-            "the rx queue does not exist, or the area is not contiguous enough for rx_buf_len",
-            "see ethtool -l for the queues; use huge pages for rx_buf_len above a page",
+            "the rx queue does not exist or its driver never restarts it (gve: queue 0), or the "
+            "area is not contiguous enough for rx_buf_len",
+            "choose another queue (ethtool -l); use huge pages for rx_buf_len above a page",
         ),
         _errno.ENODEV: (
             NoSuchInterface,

@@ -209,7 +209,9 @@ def main(
         ring = pyzcrx.Ring(cq_entries=cq_entries, gather_us=MOST_US if discard else 0)
         stack.callback(ring.close)
         stop = Stop(ring)
-        setup = card.for_listener(listener, ring, stack, supervised=worker is not None)
+        setup = card.for_listener(
+            listener, ring, stack, area_bytes=area_bytes, supervised=worker is not None
+        )
         if setup is not None:
             queue = setup.queue
         ifq = ring.register_ifq(

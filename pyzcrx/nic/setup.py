@@ -35,6 +35,7 @@ def prepare(
     irq_cpus: str | None = None,
     napi: dict[str, int] | None = None,
     force: bool = False,
+    area_bytes: int | None = None,
     folder: Path | None = None,
 ) -> Setup:
     """Set a NIC up so that *flows* arrive on queues where zcrx can be registered.
@@ -66,6 +67,7 @@ def prepare(
         irq_cpus,
         napi or {},
         force,
+        area_bytes=area_bytes,
     )
     return Setup(interface, wanted, folder=folder)
 

@@ -46,7 +46,7 @@ LAYERS = [
     ["bench.gate"],
     ["bench.meter", "bench.pinning", "bench.ports", "bench.send", "bench.iperf3"],
     ["bench.job", "bench.marks", "bench.bandwidth", "bench.begin"],
-    ["doctor.trial", "doctor.report"],
+    ["doctor.trial", "doctor.report", "doctor.shared"],
     [
         "doctor.explain",
         "doctor.steering",
@@ -56,6 +56,7 @@ LAYERS = [
         "doctor.privilege",
         "doctor.placement",
         "doctor.urgent",
+        "doctor.bugs",
         "doctor.journal",
         "doctor.read",
         "doctor.fix",
