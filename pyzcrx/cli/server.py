@@ -9,17 +9,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pyzcrx.batch import Batch, Run
-from pyzcrx.buffer import Buffer
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.batch import Batch, Run
+from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
+from pyzcrx._receive.request import Request
+from pyzcrx._send.operations import Accept, Send
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, shut
 from pyzcrx.cli.idle import Idle
 from pyzcrx.errors import AreaHeld, KernelError, ZcrxError
-from pyzcrx.events import Accepted, End, Event, Failed, Limit, Sent
 from pyzcrx.ifq import Ifq
-from pyzcrx.loop import Ring
-from pyzcrx.meanings import kernel_error
-from pyzcrx.operations import Accept, Send
-from pyzcrx.receive import Request
+from pyzcrx.ring import Ring
 
 SEND_BUFFERS = 256
 """Buffers of one send at most."""
@@ -145,18 +145,17 @@ class Server:
             if connection.broken:
                 continue
             if run.size_bytes < (run.stop - run.start) * self._ifq.rx_buf_len // 4:
-                self._gather(connection, batch, run)
+                self._gather(connection, run)
             else:
-                buffers = [batch.buffer(run.request, i) for i in range(run.start, run.stop)]
-                connection.queue.extend(buffers)
+                connection.queue.extend(run.buffers())
             connection.unsent_bytes += run.size_bytes
             self._advance(connection)
 
     @staticmethod
-    def _gather(connection: Connection, batch: Batch, run: Run) -> None:
+    def _gather(connection: Connection, run: Run) -> None:
         """Copy what would hold far more of the area than its bytes, were it to wait there."""
         queue = connection.queue
-        data = b"".join(batch.view(run.request, i) for i in range(run.start, run.stop))
+        data = b"".join(run.views())
         last = queue[-1] if queue else None
         if isinstance(last, bytes) and len(last) + len(data) <= PIECE_BYTES:
             queue[-1] = last + data

@@ -60,6 +60,7 @@ class AdminQueue:
             0xC: self._report_statistics,
             0xD: self._report_speed,
             0xE: self._packet_types,
+            0xF: self._verify_driver,
             0x10: self._query_rules,
             0x12: self._query_rss,
             0xFF: self._extended,
@@ -122,6 +123,9 @@ class AdminQueue:
         length, address = struct.unpack_from(">QQ", body)
         table = b"".join(bytes(each) for each in PTYPES)
         self._put(address, table.ljust(length, b"\0"))
+
+    def _verify_driver(self, _body: bytes) -> None:
+        """Any driver will do."""
 
     def _report_speed(self, body: bytes) -> None:
         (address,) = struct.unpack_from(">Q", body)
