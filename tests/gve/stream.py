@@ -17,6 +17,7 @@ from tests.sim.removal import abort
 MIB = 1 << 20
 AREA_BYTES = 8 * MIB
 PORT = 9999
+WINDOW_BYTES = 256 << 10
 
 
 def flow(gve: Gve) -> str:
@@ -48,6 +49,8 @@ def transfer(
     called at every quarter.
     """
     with socket.create_server((gve.server, PORT)) as listener:
+        # So that most of it is still with the sender when something happens.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
         client = connect(PORT)
         sock, _ = listener.accept()
 
@@ -78,3 +81,14 @@ def transfer(
         finally:
             abort(client)
             sender.join(START_S)
+
+
+def once(action: Callable[[], None]) -> Callable[[], None]:
+    """The action the first time, then nothing."""
+    left = [action]
+
+    def act() -> None:
+        if left:
+            left.pop()()
+
+    return act

@@ -12,7 +12,7 @@ import pytest
 import pyzcrx
 from pyzcrx import nic
 from tests.guest.card import Gve, connect, run
-from tests.gve.stream import AREA_BYTES, MIB, bound, flow, registered, transfer
+from tests.gve.stream import AREA_BYTES, MIB, bound, flow, once, registered, transfer
 from tests.long import rounds
 from tests.patience import until
 from tests.sim.removal import abort, close_by_reset
@@ -74,11 +74,6 @@ def test_a_bound_nic_is_taken_away(gve: Gve, take_away: Callable[[], None]) -> N
         assert transfer(gve, ring, ifq, b"again", lambda: None) == b"again"
 
 
-def once(action: Callable[[], None]) -> Callable[[], None]:
-    left = [action]
-    return lambda: left.pop()() if left else None
-
-
 def test_the_driver_comes_and_goes_with_traffic(gve: Gve) -> None:
     """Each time a stream of a plain socket is under way when it goes."""
     for _ in range(CYCLES):
@@ -94,16 +89,3 @@ def test_the_driver_comes_and_goes_with_traffic(gve: Gve) -> None:
         gve.bare()
     with bound(gve) as (_, ring, ifq):
         assert transfer(gve, ring, ifq, b"still", lambda: None) == b"still"
-
-
-def test_a_queue_that_the_device_refuses_is_a_typed_error(gve: Gve) -> None:
-    """gve_main.c:gve_rx_queue_start() fails; the kernel brings the old queue back."""
-    with nic.prepare(gve.interface, flow(gve)) as setup:
-        gve.ask(faults={"refuse": 1})
-        with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(AREA_BYTES) as area:
-            with pytest.raises(pyzcrx.KernelError):
-                registered(setup, ring, area)
-            assert gve.ask()["books"]["refused_commands"] == 1
-            ifq = registered(setup, ring, area)
-            data = os.urandom(MIB)
-            assert transfer(gve, ring, ifq, data, lambda: None) == data

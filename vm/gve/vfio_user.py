@@ -6,7 +6,7 @@ guest's memory with DMA_MAP, hands over an eventfd for each interrupt with SET_I
 each access of the guest to a BAR into REGION_READ or REGION_WRITE. It keeps the MSI-X table
 and the addresses of the BARs itself.
 
-Protocol: docs/interop/vfio-user.rst of QEMU; <linux/vfio.h> has the structures.
+Protocol: "vfio-user Protocol Specification" of QEMU; <linux/vfio.h> has the structures.
 """
 
 from __future__ import annotations
