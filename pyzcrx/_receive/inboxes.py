@@ -24,6 +24,9 @@ class Inboxes:
     def __init__(self) -> None:
         self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
         self._abandoned: list[Request] = []
+        self.changed: list[Request] | None = None
+        """Requests whose inboxes turns filled, for an event loop to wake their readers, which
+        empties it; None: no loop does."""
 
     def __bool__(self) -> bool:
         return len(self._requests) > 0
@@ -66,6 +69,8 @@ class Inboxes:
                 rest += (event,)
             else:
                 inbox.incoming += (event,)  # type: ignore[arg-type]  # a receive request's
+                if self.changed is not None:
+                    self.changed += (event.request,)  # type: ignore[arg-type]
             del posted[0]
 
     def relieve(self, receivers: Iterable[object]) -> None:
@@ -73,6 +78,8 @@ class Inboxes:
         for receiver in receivers:
             inbox: Chunks | None = getattr(receiver, "inbox", None)
             if inbox is not None:
+                if self.changed is not None:
+                    self.changed += (receiver,)  # type: ignore[arg-type]  # it has an inbox
                 inbox.relieve()
         while self._abandoned:
             request = self._abandoned[0]

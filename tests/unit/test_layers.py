@@ -78,6 +78,10 @@ LAYERS = [
     ["nic.ethtool", "nic.netdev", "nic.ntuple", "nic.link", "nic.irq"],
     ["nic.netlink", "nic.flow", "nic.state"],
     ["nic.tables"],
+    ["aio.connect"],
+    ["aio.connection"],
+    ["aio.reader", "aio.writer"],
+    ["aio.attach"],
     ["ring"],
     ["ifq", "supervisor"],
     ["stream"],
@@ -85,6 +89,7 @@ LAYERS = [
     *room(
         "_receive",
         ["delivery"],
+        ["reading"],
         ["waiting", "batch", "inboxes"],
         ["events"],
         ["request"],
