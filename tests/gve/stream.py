@@ -79,8 +79,10 @@ def transfer(
                     disturb()
             raise AssertionError(f"nothing comes after {len(got)} bytes\n{gve.stuck()}")
         finally:
-            abort(client)
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)  # what still sends ends
             sender.join(START_S)
+            abort(client)
 
 
 def once(action: Callable[[], None]) -> Callable[[], None]:
