@@ -14,7 +14,7 @@ from typing import Any
 
 from vm import external, host
 from vm.config import Share
-from vm.errors import BuildFailed, LostGuest
+from vm.errors import BuildFailed, InvalidRequest, LostGuest
 from vm.process import Completed
 
 ROOT = Path(__file__).parent.parent
@@ -83,7 +83,13 @@ def started() -> Iterator[Gvnics]:
 
 def _listening(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(path))
+    try:
+        sock.bind(str(path))
+    except OSError as error:
+        sock.close()
+        raise InvalidRequest(
+            f"no socket can be made at {path} ({error}): set TMPDIR to a shorter folder"
+        ) from None
     sock.listen(1)
     return sock
 

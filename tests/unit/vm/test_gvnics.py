@@ -8,12 +8,14 @@ import runpy
 import select
 import socket
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from vm import gvnics
-from vm.errors import LostGuest
+from vm import cli, gvnics
+from vm.errors import InvalidRequest, LostGuest
 from vm.gve.vfio_user import HEADER, Command
 
 
@@ -49,6 +51,23 @@ def test_it_serves_both_nics_and_ends_with_qemu() -> None:
         assert model.port.recv(1) == b""  # it has ended
         with pytest.raises(LostGuest):
             model.ask(nic=0)
+
+
+def test_a_folder_whose_name_is_too_long_for_a_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(InvalidRequest, match="set TMPDIR to a shorter folder"), gvnics.started():
+        pytest.fail("it was started")
+    assert list(long.iterdir()) == []
+
+
+def test_two_pairs_of_the_same_names_are_refused() -> None:
+    done = CliRunner().invoke(cli.main, ["run", "--sim", "--gve", "--", "true"])
+    assert done.exit_code == 2
+    assert "both have zcrx0" in done.stderr
 
 
 def test_ask_of_a_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
