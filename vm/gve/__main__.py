@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from vm.gve import control
-from vm.gve.device import Gvnic, Shape
+from vm.gve.device import Gvnic
 from vm.gve.memory import Memory
+from vm.gve.shape import Shape
 from vm.gve.vfio_user import Closed, Server
 
 MACS = (b"\x02\0\0\0\0\x01", b"\x02\0\0\0\0\x02")

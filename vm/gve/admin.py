@@ -9,15 +9,16 @@ status. A command that no handler is for is unimplemented, which it takes for EO
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from vm.gve import rx, steering, tx
+from vm.gve.faults import Faults
 from vm.gve.frame import PTYPES
+from vm.gve.interrupts import Interrupts
 from vm.gve.memory import Memory, NotMapped
-
-if TYPE_CHECKING:
-    from vm.gve.device import Gvnic
+from vm.gve.shape import Shape
 
 COMMAND = 64
 PASSED = 1
@@ -33,15 +34,33 @@ ETHERNET_MTU = 1500
 # others count.
 DQO_RDA, MODIFY_RING, JUMBO, BUFFER_SIZES, FLOW_STEERING, RSS_CONFIG = 4, 6, 8, 0xA, 0xB, 0xE
 FEATURES = 1 << 0 | 1 << 2 | 1 << 4 | 1 << 5 | 1 << 7
-STATISTICS = ("bad_checksum", "no_buffer")
-DRIVER_STATISTICS, NIC_STATISTICS = 6 + 2, 4  # GVE_{TX,RX}_STATS_REPORT_NUM, NIC_RX_...
-STATISTIC = struct.Struct(">IIQ")
+
+
+class Nic(Protocol):
+    """What commands act on."""
+
+    mac: bytes
+    shape: Shape
+    faults: Faults
+    books: Counter[str]
+    interrupts: Interrupts
+    steering: steering.Steering
+    tx: dict[int, tx.TxQueue]
+    rx: dict[int, rx.RxQueue]
+
+    def queue_books(self, number: int) -> Counter[str]: ...
+
+    def tx_doorbell(self, number: int) -> int: ...
+
+    def rx_doorbell(self, number: int) -> int: ...
+
+    def irq_doorbell(self, block: int) -> int: ...
 
 
 class AdminQueue:
     """What one NIC does for its driver's commands."""
 
-    def __init__(self, nic: Gvnic, memory: Memory) -> None:
+    def __init__(self, nic: Nic, memory: Memory) -> None:
         self._nic = nic
         self._memory = memory
         self.base = self.length = 0
@@ -131,10 +150,8 @@ class AdminQueue:
         (address,) = struct.unpack_from(">Q", body)
         self._put(address, struct.pack(">Q", SPEED_MBIT))
 
-    def _report_statistics(self, body: bytes) -> None:
-        """The NIC's own lie behind the driver's (gve_ethtool.c:gve_get_ethtool_stats())."""
-        length, address, _ = struct.unpack_from(">QQQ", body)
-        self._nic.statistics = (address, length) if length else None
+    def _report_statistics(self, _body: bytes) -> None:
+        """The driver asks for the NIC's own counters, and takes none for 0."""
 
     # Resources and queues.
 

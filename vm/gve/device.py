@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from dataclasses import dataclass
 
 from vm.gve.admin import AdminQueue
 from vm.gve.faults import Faults
@@ -19,6 +18,7 @@ from vm.gve.interrupts import Interrupts
 from vm.gve.link import Link
 from vm.gve.memory import Memory
 from vm.gve.rx import RxQueue
+from vm.gve.shape import Shape
 from vm.gve.steering import Steering
 from vm.gve.tx import TxQueue
 
@@ -35,21 +35,6 @@ TX_DOORBELLS, RX_DOORBELLS, IRQ_DOORBELLS = 0, 4096, 8192
 STEP = 16
 """Doorbells of two queues are so far apart: a cache line."""
 LOW = 0xFFFFFFFF
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What the NIC has."""
-
-    queues: int = 4
-    ring: int = 1024
-    mtu: int = 8896
-    buffer_bytes: int = 4096
-    header_bytes: int = 256
-
-    @property
-    def blocks(self) -> int:
-        return 2 * self.queues
 
 
 class Gvnic:
@@ -92,7 +77,6 @@ class Gvnic:
         self.tx: dict[int, TxQueue] = {}
         self.rx: dict[int, RxQueue] = {}
         self.steering = Steering(self.shape.queues)
-        self.statistics: tuple[int, int] | None = None
         self._is_reset, self._reset_wanted = True, False
         self._driver_status = 0
         self._version = b""

@@ -10,8 +10,9 @@ import struct
 from dataclasses import dataclass
 
 from vm.gve import device, rx, tx
-from vm.gve.device import Gvnic, Shape
+from vm.gve.device import Gvnic
 from vm.gve.memory import Memory
+from vm.gve.shape import Shape
 
 SIZE = 8 << 20
 BASE = 1 << 32

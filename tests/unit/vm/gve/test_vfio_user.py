@@ -13,8 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from vm.gve.device import Gvnic, Shape
+from vm.gve.device import Gvnic
 from vm.gve.memory import Memory, NotMapped
+from vm.gve.shape import Shape
 from vm.gve.vfio_user import HEADER, MSIX, Closed, Command, Server
 
 SIZE = 1 << 16
