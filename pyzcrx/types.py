@@ -11,7 +11,9 @@ from pyzcrx._pressure.policy import AreaAdvice
 from pyzcrx._pressure.stats import ReceiverStats
 from pyzcrx._queue.refill import RefillQueue
 from pyzcrx._receive.chunk import Chunk
-from pyzcrx._send.operations import Accept, Send
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.send import Send
+from pyzcrx._send.stats import SendStats
 from pyzcrx.probe import Presence, Probe
 from pyzcrx.stream import Stream
 
@@ -27,5 +29,6 @@ __all__ = [
     "ReceiverStats",
     "RefillQueue",
     "Send",
+    "SendStats",
     "Stream",
 ]

