@@ -14,6 +14,7 @@ from pyzcrx._receive.chunk import Chunk
 from pyzcrx._send.accept import Accept
 from pyzcrx._send.send import Send
 from pyzcrx._send.stats import SendStats
+from pyzcrx.forwarding.stats import RelayStats
 from pyzcrx.probe import Presence, Probe
 from pyzcrx.stream import Stream
 
@@ -28,6 +29,7 @@ __all__ = [
     "Probe",
     "ReceiverStats",
     "RefillQueue",
+    "RelayStats",
     "Send",
     "SendStats",
     "Stream",

@@ -23,6 +23,7 @@ import click
 from pyzcrx import errors, placement
 from pyzcrx._pressure import stats
 from pyzcrx._send.stats import SendStats
+from pyzcrx.forwarding.stats import RelayStats
 
 ROOT = Path(__file__).resolve().parents[2]
 FURTHER = (
@@ -44,6 +45,7 @@ EVERY_COMMAND = {
 }
 EXIT_STATUSES: dict[str, dict[int, str]] = {
     "zcrx-echo": {0: "ended by SIGINT or SIGTERM, or with --once after its connection"},
+    "zcrx-relay": {0: "ended by SIGINT or SIGTERM"},
     "zcrx-doctor": {0: "ready: no finding is a problem", 1: "not ready, or an error"},
 }
 """Where a command's statuses say more than those of :data:`EVERY_COMMAND`."""
@@ -116,6 +118,7 @@ def statistics_keys() -> dict[str, list[str]]:
     return {
         "": [field.name for field in fields(stats.ReceiverStats)],
         "sent": [field.name for field in fields(SendStats)],
+        "relay": [field.name for field in fields(RelayStats)],
         "placement": list(placement.Tally().as_dict()),
     }
 
@@ -125,6 +128,7 @@ def statistics_types() -> dict[str, type]:
     return {
         "": stats.ReceiverStats,
         "sent": SendStats,
+        "relay": RelayStats,
         "placement": placement.Tally,
     }
 

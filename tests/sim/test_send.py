@@ -16,7 +16,7 @@ import pytest
 import pyzcrx
 from pyzcrx._send.send import Send
 from pyzcrx.types import SendStats
-from tests.guest.card import Sim, register
+from tests.guest.card import Sim, register, run
 from tests.guest.echo import Echo, exchange
 from tests.guest.test_receive import connected, ifq_of, sending
 from tests.leaks import nothing_leaks
@@ -154,6 +154,21 @@ def test_the_echo_server_copies_nothing(sim: Sim, options: tuple[str, ...]) -> N
     assert (stats["sent"]["bytes_copied"], stats["sent"]["bytes_reported_copied"]) == (0, 0)
 
 
+def frames(sim: Sim, mtu: int, pack: str) -> None:
+    for prefix, device in (("ip",), sim.interface), (("ip", "-n", sim.netns), sim.peer):
+        run(*prefix, "link", "set", device, "mtu", str(mtu))
+    run("ethtool", "--set-priv-flags", sim.interface, "rx-pack", pack)
+
+
+@pytest.fixture
+def packed(sim: Sim) -> Iterator[None]:
+    """Frames of 9000 bytes lie one behind the other in a buffer."""
+    frames(sim, 9000, "on")
+    yield
+    frames(sim, 1500, "off")
+
+
+@pytest.mark.usefixtures("packed")
 def test_large_buffers_make_the_echo_server_choose_zero_copy() -> None:
     with Echo("--rx-buf-len", "32K") as server, server.connect() as sock:
         data = os.urandom(16 * MIB)
@@ -162,8 +177,8 @@ def test_large_buffers_make_the_echo_server_choose_zero_copy() -> None:
     with Echo("--rx-buf-len", "4K") as server, server.connect() as sock:
         assert exchange(sock, data) == data
         small = server.stop()["sent"]
-    assert large["bytes_zero_copy"] > 0.9 * len(data)
-    assert small["bytes_copied"] > 0.9 * len(data)
+    assert large["bytes_zero_copy"] > 0.8 * len(data), large
+    assert small["bytes_copied"] > 0.8 * len(data), small
 
 
 # -- ends with bytes in flight ------------------------------------------------------------

@@ -17,7 +17,7 @@ def room(name: str, *layers: list[str]) -> list[list[str]]:
 
 LAYERS = [
     ["cli.bench"],
-    ["cli.serve_iperf3", "cli.per_buffer"],
+    ["cli.serve_iperf3", "cli.per_buffer", "cli.relay"],
     ["bench.callgrind"],
     ["bench.per_buffer"],
     ["cli.echo", "cli.doctor", "cli.nic", "bench.iperf3_server"],
@@ -64,6 +64,7 @@ LAYERS = [
     ["doctor.memory"],
     ["doctor.facts", "doctor.finding"],
     ["types"],
+    *room("forwarding", ["relay"], ["pair"], ["flow", "connect"], ["stats"]),
     ["cli.acceptor", "cli.idle"],
     ["cli.values"],
     ["cli.common", "testing.model", "testing.replay", "placement"],
