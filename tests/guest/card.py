@@ -84,6 +84,7 @@ class Nodev:
 
     zero_copy = False
     server = "127.0.0.1"
+    peer_address = "127.0.0.1"
     register: ClassVar[dict[str, Any]] = {}
     place: tuple[str, ...] = ()
     echo_options: tuple[str, ...] = ("--nodev",)
@@ -126,6 +127,7 @@ class Pair(Nodev):
     queue = 1
     netns = "peer"
     server = "192.0.2.1"
+    peer_address = "192.0.2.2"
     server_v6 = "2001:db8::1"
     register: ClassVar[dict[str, Any]] = {"interface": interface, "rx_queue": queue}
     place = ("-i", interface, "-q", str(queue))
