@@ -391,6 +391,7 @@ class Ring:
 
     def _die_in_child(self) -> None:
         self._delivery.die()
+        self._traffic.die()
 
     def __repr__(self) -> str:
         return repr(self._core)

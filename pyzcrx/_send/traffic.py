@@ -94,8 +94,13 @@ class Traffic:
         _reset(self.flying)
         return bool(self.flying)
 
+    def die(self) -> None:
+        """This is a forked child: what is in flight is the parent's."""
+        self._finalizer.detach()
+
     def closed_by_ring(self) -> None:
         """No completion comes any more."""
+        self._finalizer.detach()
         self.stats.abandoned_bytes = self.stats.unnotified_bytes
         _dropped(self.flying)
         self.flying.clear()

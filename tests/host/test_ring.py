@@ -360,7 +360,7 @@ def test_a_send_in_flight_at_close_lets_go_of_its_buffers() -> None:
         with pytest.raises(pyzcrx.BufferInUse):
             buffer.release()
         ring.close()
-        buffer.release()
+        assert buffer.released
     assert account.given == 1
     assert send.buffers[0] is buffer
     mapping.close()
