@@ -28,6 +28,7 @@ from pyzcrx._queue.notices import Notices
 from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._queue.refill import RefillQueue
 from pyzcrx._receive import debug
+from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.delivery import Delivery
 from pyzcrx._receive.events import Data
 from pyzcrx._receive.request import Request, State, checked_limit
@@ -224,6 +225,14 @@ class Ifq:
         request.put_off()
         self._stats.connections += 1
         return stream
+
+    def collect_in(self, request: Request, inbox: Chunks) -> None:
+        """Have turns put what *request* brings into *inbox*, and say so in ``Inboxes.filled``."""
+        self._delivery.inboxes.add(request, inbox)
+
+    def collect_no_more(self, request: Request) -> None:
+        """What *request* still brings goes nowhere."""
+        self._delivery.inboxes.discard(request)
 
     def _request(self, sock: socket.socket | int, limit: int | None, context: object) -> Request:
         """A request that is not armed yet. Raises what :meth:`receive` does."""

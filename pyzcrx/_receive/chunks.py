@@ -117,6 +117,15 @@ class Chunks(Pieces):
         """Whether all was read and the peer ended the stream."""
         return self.nbytes == 0 and self.ended
 
+    @property
+    def statistics(self) -> dict[str, int]:
+        """Bytes handed out in place, gathered by one copy, and copied early to free the area."""
+        return {
+            "viewed_bytes": self.viewed_bytes,
+            "gathered_bytes": self.gathered_bytes,
+            "spilled_bytes": self.spilled_bytes,
+        }
+
     # -- out ------------------------------------------------------------------
 
     def next_chunk(self) -> Chunk:

@@ -24,6 +24,8 @@ class Inboxes:
     def __init__(self) -> None:
         self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
         self._abandoned: list[Request] = []
+        self.filled: dict[Request, None] = {}
+        """Whose inbox got something, in this order, until an event loop removes them."""
 
     def __bool__(self) -> bool:
         return len(self._requests) > 0
@@ -36,6 +38,7 @@ class Inboxes:
     def discard(self, request: Request) -> None:
         """Its stream was closed: what *request* still brings goes nowhere."""
         self._requests.discard(request)
+        self.filled.pop(request, None)
 
     def abandon(self, request: Request) -> None:
         """Its stream was forgotten. From any thread, at any time: the next turn ends it."""
@@ -66,6 +69,7 @@ class Inboxes:
                 rest += (event,)
             else:
                 inbox.incoming += (event,)  # type: ignore[arg-type]  # a receive request's
+                self.filled[event.request] = None  # type: ignore[index]
             del posted[0]
 
     def relieve(self, receivers: Iterable[object]) -> None:
@@ -73,6 +77,7 @@ class Inboxes:
         for receiver in receivers:
             inbox: Chunks | None = getattr(receiver, "inbox", None)
             if inbox is not None:
+                self.filled[receiver] = None  # type: ignore[index]
                 inbox.relieve()
         while self._abandoned:
             request = self._abandoned[0]
@@ -94,3 +99,4 @@ class Inboxes:
                 request.inbox.clear()
         self._requests.clear()
         self._abandoned.clear()
+        self.filled.clear()
