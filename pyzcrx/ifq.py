@@ -227,7 +227,7 @@ class Ifq:
         return stream
 
     def collect_in(self, request: Request, inbox: Chunks) -> None:
-        """Have turns put what *request* brings into *inbox*, and say so in ``Inboxes.filled``."""
+        """Have turns put what *request* brings into *inbox*, and notify it."""
         self._delivery.inboxes.add(request, inbox)
 
     def collect_no_more(self, request: Request) -> None:

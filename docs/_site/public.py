@@ -24,7 +24,13 @@ from pyzcrx import errors, placement
 from pyzcrx._pressure import stats
 
 ROOT = Path(__file__).resolve().parents[2]
-FURTHER = ("pyzcrx.doctor", "pyzcrx.placement", "pyzcrx.privilege", "pyzcrx.supervisor")
+FURTHER = (
+    "pyzcrx.aio",
+    "pyzcrx.doctor",
+    "pyzcrx.placement",
+    "pyzcrx.privilege",
+    "pyzcrx.supervisor",
+)
 """Modules that a program imports by name when it needs them."""
 MODULES = ("pyzcrx", "pyzcrx.errors", "pyzcrx.types", "pyzcrx.nic", "pyzcrx.testing", *FURTHER)
 """Public by their names; ``__all__`` says what of them, or what they define if they have none."""

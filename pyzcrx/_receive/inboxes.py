@@ -24,8 +24,9 @@ class Inboxes:
     def __init__(self) -> None:
         self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
         self._abandoned: list[Request] = []
-        self.filled: dict[Request, None] = {}
-        """Whose inbox got something, in this order, until an event loop removes them."""
+        self.changed: list[Request] | None = None
+        """Requests whose inboxes turns filled, for an event loop to wake their readers, which
+        empties it; None: no loop does."""
 
     def __bool__(self) -> bool:
         return len(self._requests) > 0
@@ -38,7 +39,6 @@ class Inboxes:
     def discard(self, request: Request) -> None:
         """Its stream was closed: what *request* still brings goes nowhere."""
         self._requests.discard(request)
-        self.filled.pop(request, None)
 
     def abandon(self, request: Request) -> None:
         """Its stream was forgotten. From any thread, at any time: the next turn ends it."""
@@ -69,7 +69,8 @@ class Inboxes:
                 rest += (event,)
             else:
                 inbox.incoming += (event,)  # type: ignore[arg-type]  # a receive request's
-                self.filled[event.request] = None  # type: ignore[index]
+                if self.changed is not None:
+                    self.changed += (event.request,)  # type: ignore[arg-type]
             del posted[0]
 
     def relieve(self, receivers: Iterable[object]) -> None:
@@ -77,7 +78,8 @@ class Inboxes:
         for receiver in receivers:
             inbox: Chunks | None = getattr(receiver, "inbox", None)
             if inbox is not None:
-                self.filled[receiver] = None  # type: ignore[index]
+                if self.changed is not None:
+                    self.changed += (receiver,)  # type: ignore[arg-type]  # it has an inbox
                 inbox.relieve()
         while self._abandoned:
             request = self._abandoned[0]
@@ -99,4 +101,3 @@ class Inboxes:
                 request.inbox.clear()
         self._requests.clear()
         self._abandoned.clear()
-        self.filled.clear()

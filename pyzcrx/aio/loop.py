@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from asyncio import events, selector_events, sslproto
+from asyncio import selector_events, sslproto
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -136,7 +136,6 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     if TYPE_CHECKING:
         _transports: Any
-        _add_callback: Callable[[events.Handle], None]
 
     def _make_socket_transport(
         self, sock: socket.socket, protocol: Any, waiter: Any = None, **options: Any
@@ -178,13 +177,15 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def _process_events(self, event_list: Any) -> None:
         super()._process_events(event_list)  # type: ignore[misc]
-        filled = self._ring_selector.filled
-        while filled:
-            request = next(iter(filled))
-            reader: Any = request.context
-            if reader is not None:
-                self._add_callback(events.Handle(reader.filled, (), self, reader.context))
-            filled.pop(request, None)
+        changed, others = self._ring_selector.changed, []
+        while changed:
+            inbox = changed[0].inbox
+            if inbox is not None and inbox.notify is not None:
+                inbox.notify()
+            else:
+                others.append(changed[0])  # of who attached the ring to this loop
+            del changed[0]
+        changed += others
 
 
 def loop_factory(**options: Any) -> Callable[[], EventLoop]:

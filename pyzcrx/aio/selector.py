@@ -20,7 +20,7 @@ import select
 import selectors
 import stat
 from collections.abc import Callable, Mapping
-from threading import get_ident
+from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 from pyzcrx._kernel._ffi import lib
@@ -84,7 +84,8 @@ class RingSelector(selectors._BaseSelectorImpl):
         super().__init__()
         self._make = make
         self._ring: Ring | None = None
-        self._thread = 0
+        self._thread: Thread | None = None
+        """Its owner; not by number, which is used again."""
         self._polls: dict[int, _Poll] = {}
         """Those in flight, by descriptor."""
         self._to_arm: dict[int, None] = {}
@@ -100,7 +101,7 @@ class RingSelector(selectors._BaseSelectorImpl):
 
         Raises WrongThread where it has an ifq and belongs to another thread.
         """
-        if self._ring is None or self._thread != get_ident() or self._ring.closed:
+        if self._ring is None or self._thread is not current_thread() or self._ring.closed:
             self._renew()
         assert self._ring is not None
         return self._ring
@@ -112,21 +113,22 @@ class RingSelector(selectors._BaseSelectorImpl):
                 raise WrongThread("an event loop that has an ifq runs in one thread only")
             self._close_ring()
         self._ring = self._make()
-        self._thread = get_ident()
+        self._ring._delivery.inboxes.changed = []
+        self._thread = current_thread()
         self._to_arm.update(dict.fromkeys(self.get_map() or ()))
 
     def _close_ring(self) -> None:
         ring, self._ring = self._ring, None
         self._polls.clear()
         self._done.clear()
-        if ring is not None and self._thread == get_ident():
+        if ring is not None and self._thread is current_thread():
             ring.close()
         elif ring is not None:
             ring.close_elsewhere()
 
     @property
     def _turnable(self) -> bool:
-        return self._ring is not None and self._thread == get_ident() and not self._ring.closed
+        return self._ring is not None and self._thread is current_thread() and not self._ring.closed
 
     # -- registering --------------------------------------------------------------
 
@@ -193,7 +195,7 @@ class RingSelector(selectors._BaseSelectorImpl):
         ring = self.ring
         for fd in list(self._to_arm):
             self._arm(ring, fd)
-        if self._done or self.filled:
+        if self._done or self.changed:
             wait_ns = 0
         elif timeout is None:
             wait_ns = _FOR_LONG_NS
@@ -234,9 +236,9 @@ class RingSelector(selectors._BaseSelectorImpl):
         return (key, events) if events else None
 
     @property
-    def filled(self) -> dict[Request, None]:
-        """Requests whose inbox got something; whoever deals with one removes it."""
-        return {} if self._ring is None else self._ring._delivery.inboxes.filled
+    def changed(self) -> list[Request]:
+        """Requests whose inbox got something; who notifies it removes the request."""
+        return [] if self._ring is None else self._ring._delivery.inboxes.changed or []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """As :meth:`selectors.BaseSelector.get_map`."""

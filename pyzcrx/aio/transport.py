@@ -41,8 +41,9 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         self._at_once_bytes = max(1, min(_MOST_BYTES, ifq.area.size_bytes // 16))
         self._chunks = Chunks()
         self._chunks.most_buffers = max(1, self._at_once_bytes // ifq.rx_buf_len)
+        self._chunks.notify = self._soon
         self._request: Request | None = None
-        self.context = contextvars.copy_context()
+        self._context = contextvars.copy_context()
         self._wanted = False
         """Whether the protocol wants to be told of data."""
         self._ending = False
@@ -69,9 +70,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         self._wanted = True
         if self._request is None:
             try:
-                self._request = self._ifq.receive(
-                    self._sock, limit=self._at_once_bytes, context=self
-                )
+                self._request = self._ifq.receive(self._sock, limit=self._at_once_bytes)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -79,7 +78,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
                 return
             self._ifq.collect_in(self._request, self._chunks)
         else:
-            self._loop.call_soon(self.filled, context=self.context)
+            self._soon()
 
     def stop_receiving(self) -> bool:
         """The protocol wants no data for now, or, where it is closing, ever. As remove_reader()."""
@@ -88,13 +87,18 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
             self._request.cancel()  # at once, so that it is over when connection_lost() is due
         return wanted
 
+    def _soon(self) -> None:
+        """Look at the inbox in this iteration of the loop, or the next."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon(self._arrived, context=self._context)
+
     # -- what arrived -------------------------------------------------------------
 
     @property
     def _hears(self) -> bool:
         return self._wanted and not self._conn_lost
 
-    def filled(self) -> None:
+    def _arrived(self) -> None:
         """The inbox got something, or the protocol wants data again."""
         chunks = self._chunks
         if self._lost is not None:
@@ -171,5 +175,5 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         self._chunks.clear()
         if self._request is not None:
             self._ifq.collect_no_more(self._request)
-            self._request.context = None
+            self._chunks.notify = None
         super()._call_connection_lost(exc)
