@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from pyzcrx._common.caller import caller
-from pyzcrx._common.checked import MOST_BYTES, integer, number_of
+from pyzcrx._common.checked import MOST_BYTES, integer, number_of, seconds
 from pyzcrx._kernel._ffi import check, lib
 from pyzcrx._kernel.descriptor import hold
 from pyzcrx._kernel.meanings import kernel_error
@@ -28,9 +28,9 @@ from pyzcrx._queue.notices import Notices
 from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._queue.refill import RefillQueue
 from pyzcrx._receive import debug
-from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.delivery import Delivery
 from pyzcrx._receive.events import Data
+from pyzcrx._receive.reading import Reading
 from pyzcrx._receive.request import Request, State, checked_limit
 from pyzcrx._receive.waiting import SHORT_NS, Waiting
 from pyzcrx._ring.core import TOKEN_RECEIVE, TOKEN_SLOT_SHIFT, RingCore
@@ -214,25 +214,22 @@ class Ifq:
 
         Kernel: ``io_uring/net.c:io_recvzc()`` (6.15).
         """
+        checked = None if timeout is None else seconds("timeout", timeout)
+        return Stream(self._delivery, self._reading(sock, room_bytes), sock, checked)
+
+    def _reading(self, sock: socket.socket | int, room_bytes: int | None) -> Reading:
+        """A connection for a reader, as :meth:`stream` describes."""
         least = 2 * self.rx_buf_len
         room = max(least, self.area.size_bytes // 8)
         if room_bytes is not None:
             room = integer("room_bytes", room_bytes, least, MOST_BYTES)
         request = self._request(sock, None, None)
-        stream = Stream(self._delivery, request, sock, room, self.rx_buf_len, timeout)
+        reading = Reading(self._delivery.inboxes, request, room, self.rx_buf_len)
         if not self.nodev:  # else what lies in the socket does not lie in the area
             request.bound(room // 2)
         request.put_off()
         self._stats.connections += 1
-        return stream
-
-    def collect_in(self, request: Request, inbox: Chunks) -> None:
-        """Have turns put what *request* brings into *inbox*, and notify it."""
-        self._delivery.inboxes.add(request, inbox)
-
-    def collect_no_more(self, request: Request) -> None:
-        """What *request* still brings goes nowhere."""
-        self._delivery.inboxes.discard(request)
+        return reading
 
     def _request(self, sock: socket.socket | int, limit: int | None, context: object) -> Request:
         """A request that is not armed yet. Raises what :meth:`receive` does."""

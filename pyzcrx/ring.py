@@ -359,6 +359,7 @@ class Ring:
         self._end()
 
     def _end(self) -> None:
+        self._delivery.closing()
         self._core.close()
         if self._links is not None:
             self._links.close()

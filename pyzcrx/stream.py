@@ -9,13 +9,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx._common.checked import MOST_BYTES, integer, seconds
+from pyzcrx._common.checked import MOST_BYTES, integer, seconds, writable
 from pyzcrx._common.leaving import leave
 from pyzcrx._receive.chunk import Chunk
-from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.delivery import Delivery
-from pyzcrx._receive.request import Request
-from pyzcrx.errors import BadArgument, ClosedError, IncompleteRead
+from pyzcrx._receive.reading import Reading
+from pyzcrx.errors import ClosedError, IncompleteRead
 
 _CLOSE_S = 2.0
 """How long close() waits for the end of a request that was cancelled."""
@@ -50,23 +49,18 @@ class Stream(io.RawIOBase):
     def __init__(
         self,
         delivery: Delivery,
-        request: Request,
+        reading: Reading,
         sock: object,
-        room_bytes: int,
-        rx_buf_len: int,
         timeout: float | None,
     ) -> None:
         """Use :meth:`pyzcrx.Ifq.stream`."""
         self._delivery = delivery
-        self._ring = request.ifq.ring
-        self._request = request
+        self._reading = reading
+        self._request = reading.request
+        self._chunks = reading.chunks
+        self._ring = self._request.ifq.ring
         self._sock = sock  # forgotten, it would be closed
-        self._at_once_bytes = max(1, room_bytes // 2)
         self.timeout = timeout
-        self._chunks = Chunks()
-        self._chunks.most_buffers = max(1, room_bytes // rx_buf_len)
-        self._chunks.limited = True
-        delivery.inboxes.add(request, self._chunks)
 
     # -- reading --------------------------------------------------------------
 
@@ -144,7 +138,7 @@ class Stream(io.RawIOBase):
         Gives how many bytes; 0: the end. Raises as :meth:`read` does, and BadArgument where
         *memory* cannot be written.
         """
-        view = _writable(memory)
+        view = writable(memory)
         self._wait_for(min(len(view), 1))
         return self._chunks.copy_into(view)
 
@@ -227,20 +221,8 @@ class Stream(io.RawIOBase):
                 elif now_ns >= until_ns:
                     raise TimeoutError(f"nothing arrived on the stream for {self._timeout} s")
                 left_ns = max(0, until_ns - now_ns)
-            self._go_on()
+            self._reading.go_on()
             self._delivery.collect(left_ns)
-
-    def _go_on(self) -> None:
-        """Receive on, if there is room."""
-        chunks, request = self._chunks, self._request
-        if not chunks.limited or request.stopping:
-            return
-        if chunks.nbytes > self._at_once_bytes:
-            chunks.spill()  # one call wants more than the stream may hold
-        # Once more, after an interruption: it may be under way.
-        if request.over:
-            request.resume(self._at_once_bytes)
-        chunks.limited = False
 
     def _raise_incomplete(self, there: int, wanted: int | None) -> None:
         error = IncompleteRead(self._chunks.gather(there), wanted)
@@ -273,14 +255,12 @@ class Stream(io.RawIOBase):
                     self._delivery.collect(left_ns)
                     chunks.clear()
         finally:
-            chunks.clear()
-            self._delivery.inboxes.discard(request)
-            request.unbound()
+            self._reading.end()
 
     def __del__(self) -> None:
         # Not close(): it turns the ring, and this may run within a turn of it.
         if "_chunks" in self.__dict__ and not self.closed and not self._ring.closed:
-            self._delivery.inboxes.abandon(self._request)
+            self._reading.forget()
             warnings.warn("a Stream was dropped without close()", ResourceWarning, stacklevel=2)
 
     def __exit__(
@@ -298,13 +278,3 @@ class Stream(io.RawIOBase):
 def _at_most(name: str, value: int | None) -> int:
     """A number of bytes; None and -1: all there are."""
     return MOST_BYTES if value is None or value == -1 else integer(name, value, 0, MOST_BYTES)
-
-
-def _writable(memory: Any) -> memoryview:
-    try:
-        view = memoryview(memory)
-        if view.readonly:
-            raise TypeError("read-only")
-        return view.cast("B")
-    except TypeError as error:
-        raise BadArgument(f"{type(memory).__name__} is no memory to write to: {error}") from None

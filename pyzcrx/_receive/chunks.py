@@ -16,7 +16,7 @@ from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.chunk import Chunk
 from pyzcrx._receive.pieces import Pieces, seen
 from pyzcrx._ring.outcomes import End, Failed, Limit
-from pyzcrx.errors import BadArgument, ZcrxError
+from pyzcrx.errors import BadArgument
 
 Incoming: TypeAlias = Buffer | End[Any] | Limit[Any] | Failed[Any]
 """What a request brings."""
@@ -57,7 +57,7 @@ class Chunks(Pieces):
         """Whether the request reached its limit, and is to be resumed."""
         self.ended = False
         """Whether the peer ended the stream."""
-        self.failure: ZcrxError | None = None
+        self.failure: Exception | None = None
         """How the stream failed; what arrived before is still here."""
         self.viewed_bytes = 0
         """Bytes handed out where they lay."""

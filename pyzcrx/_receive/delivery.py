@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
@@ -42,12 +42,16 @@ class Delivery:
     """Turns *core* when it has nothing left. Owner thread only."""
 
     def __init__(self, core: RingCore, ifqs: Sequence[Attachment]) -> None:
-        self._core = core
+        self.core = core
         self._ifqs = ifqs
         self._fresh: list[Event] = []
         """Made of the last turn's data, and not handed on yet."""
         self._undelivered = Queue()
         """Events that :meth:`events` gives next."""
+        self.watchers: list[Callable[[], None]] = []
+        """Called once, before the ring is closed."""
+        self.attached: object = None
+        """What takes the turns for an event loop."""
         self._unseen: Batch | None = None
         """A batch that was drained and not handed on."""
         self.inboxes = Inboxes()
@@ -61,11 +65,11 @@ class Delivery:
 
     def _find(self, wait_ns: int) -> bool:
         """Whether :meth:`events` goes on: there are some now."""
-        core, queue = self._core, self._undelivered
+        core, queue = self.core, self._undelivered
         core.check_usable()
         deadline = _Deadline(wait_ns)
         while not queue:
-            if not self._busy:
+            if not self.busy:
                 if core.watched:
                     self.collect(0)  # or the descriptor would stay readable for nothing
                 return bool(queue)
@@ -75,9 +79,9 @@ class Delivery:
         return True
 
     @property
-    def _busy(self) -> bool:
+    def busy(self) -> bool:
         """Whether anything can still happen, but for streams: they take turns of their own."""
-        core = self._core
+        core = self.core
         if core.posted or self._undelivered or core.columns.counts[FRESH]:
             return True
         return self.inboxes.abandoned or core.in_flight > self.inboxes.in_flight
@@ -85,7 +89,7 @@ class Delivery:
     def _reopen(self) -> None:
         """A batch that nobody saw is taken back, to be handed on as events."""
         if self._unseen is not None:
-            core = self._core
+            core = self.core
             events = [*self._unseen.events, *core.posted]
             core.looked_at = self._unseen = None
             core.posted = events
@@ -94,7 +98,7 @@ class Delivery:
     def collect(self, wait_ns: int) -> None:
         """One turn: what it brought is in the inboxes of streams, or waits for :meth:`events`."""
         self._reopen()
-        core = self._core
+        core = self.core
         core.turn(wait_ns)
         starts = core.columns.run_starts
         for i, receiver in enumerate(core.receivers):
@@ -115,7 +119,7 @@ class Delivery:
         core.columns.counts[FRESH] = 0
 
     def _fill_inboxes(self) -> None:
-        core, inboxes = self._core, self.inboxes
+        core, inboxes = self.core, self.inboxes
         inboxes.sort(core.posted, self._fresh)
         inboxes.relieve(core.receivers)
         for ifq in self._ifqs:
@@ -131,7 +135,7 @@ class Delivery:
         return batch
 
     def _wait(self, wait_ns: int) -> Batch:
-        core = self._core
+        core = self.core
         core.check_usable()
         if self._unseen is not None:
             return self._unseen
@@ -155,9 +159,9 @@ class Delivery:
 
     def batches(self, wait_ns: int) -> Iterator[Batch]:
         """:meth:`wait` until no request is in flight; empty batches are left out."""
-        core = self._core
+        core = self.core
         deadline = _Deadline(wait_ns)
-        while self._busy or self._unseen is not None:
+        while self.busy or self._unseen is not None:
             batch = self._wait(deadline.left_ns() if wait_ns >= 0 else -1)
             self._unseen = None
             if batch.size_bytes or batch.events:
@@ -170,7 +174,17 @@ class Delivery:
             elif deadline.passed:
                 return
 
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`events` would give one without a turn."""
+        return len(self._undelivered) > 0
+
     # -- the end ----------------------------------------------------------------
+
+    def closing(self) -> None:
+        """The ring is about to be closed: tell those that watch it."""
+        while self.watchers:
+            self.watchers.pop()()
 
     def report_leaks(self) -> None:
         """Warn of the buffers that the user has, where debug mode knows their lines."""
@@ -180,7 +194,7 @@ class Delivery:
 
     def close(self) -> None:
         """The ring was closed. Connections accepted and not yet told of are closed."""
-        core = self._core
+        core = self.core
         self.inboxes.close()
         unseen = self._unseen.events if self._unseen is not None else ()
         for event in (*self._undelivered, *self._fresh, *core.posted, *unseen):

@@ -242,6 +242,7 @@ class Request(Receiver):
             ring.raw, self._held.number, ifq.zcrx_id, self.protocol.arm(), self.token
         )
         ring.submit(self, self.token, result, "receive")
+        self.state = State.ARMED
 
     def drop(self, res: int) -> None:
         """Nothing to undo: the kernel takes its buffers back with the ring."""

@@ -15,15 +15,17 @@ import asyncio
 import contextvars
 from asyncio import selector_events
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pyzcrx._receive.chunks import Chunks
-from pyzcrx._receive.request import Request
+from pyzcrx._receive.reading import Reading
 from pyzcrx.aio.protocol import LeaseProtocol
 from pyzcrx.ifq import Ifq
 
-_MOST_BYTES = 1 << 20
-"""Of a connection at once: more falls out of the CPU's cache before it is read."""
+_ROOM_BYTES = 2 << 20
+"""Of a connection, half of it at once: more falls out of the CPU's cache before it is read."""
+_FATAL_READ = "Fatal read error on socket transport"
 
 
 class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[misc,name-defined]
@@ -38,11 +40,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
 
     def __init__(self, ifq: Ifq, loop: Any, sock: Any, *args: Any, **options: Any) -> None:
         self._ifq = ifq
-        self._at_once_bytes = max(1, min(_MOST_BYTES, ifq.area.size_bytes // 16))
-        self._chunks = Chunks()
-        self._chunks.most_buffers = max(1, self._at_once_bytes // ifq.rx_buf_len)
-        self._chunks.notify = self._soon
-        self._request: Request | None = None
+        self._reading: Reading | None = None
         self._context = contextvars.copy_context()
         self._wanted = False
         """Whether the protocol wants to be told of data."""
@@ -55,7 +53,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
     @property
     def statistics(self) -> dict[str, int]:
         """Bytes handed out in place, gathered by one copy, and copied early to free the area."""
-        return self._chunks.statistics
+        return (Chunks() if self._reading is None else self._reading.chunks).statistics
 
     @property
     def has_socket(self) -> bool:
@@ -68,23 +66,24 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         if not self.is_reading() or self._loop.is_closed():
             return
         self._wanted = True
-        if self._request is None:
+        if self._reading is None:
+            room = max(2 * self._ifq.rx_buf_len, min(_ROOM_BYTES, self._ifq.area.size_bytes // 8))
             try:
-                self._request = self._ifq.receive(self._sock, limit=self._at_once_bytes)
+                self._reading = self._ifq._reading(self._sock, room)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
-                self._fatal_error(error, "Fatal read error on socket transport")
+                self._fatal_error(error, _FATAL_READ)
                 return
-            self._ifq.collect_in(self._request, self._chunks)
-        else:
-            self._soon()
+            self._reading.chunks.notify = self._soon
+        self._soon()
 
     def stop_receiving(self) -> bool:
         """The protocol wants no data for now, or, where it is closing, ever. As remove_reader()."""
         wanted, self._wanted = self._wanted, False
-        if self._closing and self._request is not None:
-            self._request.cancel()  # at once, so that it is over when connection_lost() is due
+        if self._closing and self._reading is not None:
+            # At once, so that it is over when connection_lost() is due.
+            self._reading.request.cancel()
         return wanted
 
     def _soon(self) -> None:
@@ -100,37 +99,35 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
 
     def _arrived(self) -> None:
         """The inbox got something, or the protocol wants data again."""
-        chunks = self._chunks
-        if self._lost is not None:
+        reading = self._reading
+        if reading is None or self._lost is not None:
             self._lose()
             return
+        chunks = reading.chunks
         while self._hears and chunks.nbytes:
-            self._hand_over()
+            self._hand_over(chunks)
         if not self._hears or chunks.nbytes or self._ending:
             return
         if chunks.failure is not None:
             self._ending = True
-            self._fatal_error(chunks.failure, "Fatal read error on socket transport")
+            self._fatal_error(chunks.failure, _FATAL_READ)
         elif chunks.ended:
             self._ending = True
             self._read_ready__on_eof()
-        elif chunks.limited:
-            self._go_on()
+        else:
+            self._go_on(reading)
 
-    def _go_on(self) -> None:
-        assert self._request is not None
+    def _go_on(self, reading: Reading) -> None:
         try:
-            self._request.resume(self._at_once_bytes)
-            self._chunks.limited = False
+            reading.go_on()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self._fatal_error(error, "Fatal read error on socket transport")
+            self._fatal_error(error, _FATAL_READ)
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, chunks: Chunks) -> None:
         """Give the protocol what there is, in the form that it takes."""
-        protocol, chunks = self._protocol, self._chunks
-        name, call, data = self._form(protocol, chunks)
+        name, call, data = self._form(self._protocol, chunks)
         try:
             call(data)
         except (SystemExit, KeyboardInterrupt):
@@ -145,35 +142,33 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         if isinstance(protocol, LeaseProtocol):
             return "chunk_received", protocol.chunk_received, chunks.next_chunk()
         if isinstance(protocol, asyncio.BufferedProtocol):
-            return "get_buffer", self._fill, protocol
+            return "get_buffer", partial(self._fill, protocol), chunks
         receive: Any = protocol  # as asyncio, of any type
         return "data_received", receive.data_received, chunks.read(chunks.nbytes)
 
-    def _fill(self, protocol: asyncio.BufferedProtocol) -> None:
+    def _fill(self, protocol: asyncio.BufferedProtocol, chunks: Chunks) -> None:
         memory = memoryview(protocol.get_buffer(-1)).cast("B")
         if not memory.nbytes:
             raise RuntimeError("get_buffer() returned an empty buffer")
-        protocol.buffer_updated(self._chunks.copy_into(memory))
+        protocol.buffer_updated(chunks.copy_into(memory))
 
     # -- the end ------------------------------------------------------------------
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
-        request = self._request
-        if request is not None and not request.over and not self._ifq.ring.closed:
-            request.cancel()
-            self._lost = (exc,)
-            return
-        self._end(exc)
+        self._lost = (exc,)
+        if self._reading is not None and not self._ifq.ring.closed:
+            self._reading.request.cancel()
+        self._lose()
 
     def _lose(self) -> None:
-        assert self._request is not None
-        if self._lost is not None and self._request.over:
-            (exc,), self._lost = self._lost, None
-            self._end(exc)
-
-    def _end(self, exc: BaseException | None) -> None:
-        self._chunks.clear()
-        if self._request is not None:
-            self._ifq.collect_no_more(self._request)
-            self._chunks.notify = None
+        """connection_lost() is due: call it if the request is over."""
+        reading = self._reading
+        if self._lost is None:
+            return
+        if reading is not None:
+            if not reading.request.over and not self._ifq.ring.closed:
+                return
+            reading.chunks.notify = None
+            reading.end()
+        (exc,), self._lost = self._lost, None
         super()._call_connection_lost(exc)

@@ -45,7 +45,9 @@ PATIENT_TCP = (
     "net.ipv4.tcp_retries2=255",
     "net.ipv4.tcp_fin_timeout=5",
 )
-"""Frames are lost on purpose: tried again every few seconds, and never given up. Not sooner:
+"""Frames are lost on purpose, or by a peer whose small receive buffer is full, and each loss
+doubles the time to the next try, up to two minutes by default. So: tried again every few seconds,
+and never given up. Not sooner:
 who has data under way to a peer with a shut window, and hears nothing for twice as long, is
 given up all the same (``net/ipv4/tcp_timer.c:tcp_rtx_probe0_timed_out()``).
 
@@ -83,6 +85,10 @@ class Nodev:
     place: tuple[str, ...] = ()
     echo_options: tuple[str, ...] = ("--nodev",)
     client_prefix: tuple[str, ...] = ()
+
+    def set_up(self) -> None:
+        """Before any test. Peers that do not read have segments dropped here, too."""
+        run("sysctl", "-q", *PATIENT_TCP)
 
     def socket(self, family: int = socket.AF_INET) -> socket.socket:
         """A client's socket, unconnected."""

@@ -79,6 +79,10 @@ LAYERS = [
     ["nic.ethtool", "nic.netdev", "nic.ntuple", "nic.link", "nic.irq"],
     ["nic.netlink", "nic.flow", "nic.state"],
     ["nic.tables"],
+    ["aio.connect"],
+    ["aio.connection"],
+    ["aio.reader", "aio.writer"],
+    ["aio.attach"],
     ["ring"],
     ["ifq", "supervisor"],
     ["stream"],
@@ -86,6 +90,7 @@ LAYERS = [
     *room(
         "_receive",
         ["delivery"],
+        ["reading"],
         ["waiting", "batch", "inboxes"],
         ["events"],
         ["request"],
