@@ -39,7 +39,7 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     interface: the NIC, by name or index; None: NODEV, every TCP connection is received into
     the area, by one copy of the kernel's. flows: what :func:`pyzcrx.nic.prepare` steers to a queue
-    (``"tcp4 dst 192.0.2.1:9999"``); the NIC is put back when the loop is closed. rx_queue: instead
+    (``"tcp4 dst 192.0.2.1:9999"``); the NIC is restored when the loop is closed. rx_queue: instead
     of flows, a queue of a NIC that is set up already. area_bytes: memory to receive into.
     ring: makes the ring; give one with other sizes here.
 
@@ -109,7 +109,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         return ring.register_ifq(area, setup, timeout=_QUEUE_FREE_S)
 
     def close(self) -> None:
-        """As asyncio's; then the ifq and the ring, and the NIC is put back."""
+        """As asyncio's; then the ifq and the ring, and the NIC is restored."""
         if self.is_running():
             super().close()  # which says that it cannot be
         with self._held:
@@ -159,12 +159,11 @@ class EventLoop(asyncio.SelectorEventLoop):
         server: Any = None,
         **options: Any,
     ) -> asyncio.Transport:
+        times = {name: options.pop(name) for name in list(options) if name.startswith("ssl_")}
         ssl_protocol: Any = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname,
-            **{k: v for k, v in options.items() if k.startswith("ssl_")},
-        )  # fmt: skip
-        others = {k: v for k, v in options.items() if not k.startswith("ssl_")}
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **others)
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **times
+        )
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **options)
         transport: asyncio.Transport = ssl_protocol._app_transport
         return transport
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import re
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx import errors, nic, testing, types
+from pyzcrx import aio, errors, nic, testing, types
 from tests.pages import PAGES, sources, spans
 
-MODULES = (pyzcrx, errors, types, nic, testing)
+MODULES = (pyzcrx, errors, types, nic, testing, aio, builtins)
 OBJECTS = {
     "ring": pyzcrx.Ring,
     "Ring": pyzcrx.Ring,
