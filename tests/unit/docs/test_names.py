@@ -14,7 +14,7 @@ import pyzcrx
 from pyzcrx import aio, errors, nic, testing, types
 from tests.pages import PAGES, sources, spans
 
-MODULES = (pyzcrx, errors, types, nic, testing, aio, builtins)
+MODULES = (pyzcrx, errors, types, nic, testing, aio)
 OBJECTS = {
     "ring": pyzcrx.Ring,
     "Ring": pyzcrx.Ring,
@@ -53,7 +53,7 @@ def wrong(span: str) -> list[str]:
     for name in re.findall(r"(?<![\w./-])[A-Z][a-z]+(?:[A-Z][a-z]+)*\b(?![\w-])", span):
         if name in NOT_OURS:
             continue
-        if not any(hasattr(module, name) for module in MODULES):
+        if not any(hasattr(module, name) for module in (*MODULES, builtins)):
             bad.append(name)
     for owner, name in re.findall(r"\b(\w+)\.(\w+)", span):
         if owner in OBJECTS and not has(OBJECTS[owner], name):
