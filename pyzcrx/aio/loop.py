@@ -15,6 +15,7 @@ from asyncio import selector_events, sslproto
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from pyzcrx._common.checked import integer
@@ -24,6 +25,7 @@ from pyzcrx.aio.selector import RingSelector
 from pyzcrx.aio.transport import ZcTransport
 from pyzcrx.errors import BadArgument
 from pyzcrx.ifq import Ifq
+from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.read import Reader
 from pyzcrx.nic.setup import prepare
 from pyzcrx.ring import Ring
@@ -39,17 +41,19 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     interface: the NIC, by name or index; None: NODEV, every TCP connection is received into
     the area, by one copy of the kernel's. flows: what :func:`pyzcrx.nic.prepare` steers to a queue
-    (``"tcp4 dst 192.0.2.1:9999"``); the NIC is restored when the loop is closed. rx_queue: instead
-    of flows, a queue of a NIC that is set up already. area_bytes: memory to receive into.
+    (``"tcp4 dst 192.0.2.1:9999"``); none: those of the servers that listen when the first
+    connection arrives. The NIC is restored when the loop is closed. rx_queue: instead of flows, a
+    queue of a NIC that is set up already. area_bytes: memory to receive into.
     ring: makes the ring; give one with other sizes here.
 
     A connection is received by zcrx where its packets come from that interface
     (SO_INCOMING_NAPI_ID), any other as on asyncio's own loop. ``sock_recv`` and its like are
     plain receives: not for connections whose data lies in the ifq.
 
-    The ring is made when the loop first runs, by that thread, and the ifq with the first
-    connection; close() closes both. Raises BadArgument; what :meth:`pyzcrx.Ring.register_ifq` and
-    :func:`pyzcrx.nic.prepare` raise comes from :attr:`ifq`.
+    The ring is made when the loop first runs, by that thread, and the ifq with the first server
+    (where flows are those of the servers, with the first connection); close() closes both. Raises
+    BadArgument; what :meth:`pyzcrx.Ring.register_ifq` and :func:`pyzcrx.nic.prepare` raise comes
+    from ``create_server()``, or is told to the loop's exception handler.
     """
 
     _closed = True  # what asyncio asks of a loop whose __init__() raised
@@ -65,10 +69,11 @@ class EventLoop(asyncio.SelectorEventLoop):
     ) -> None:
         if interface is None and (flows or rx_queue is not None):
             raise BadArgument("flows and rx_queue are of a NIC; give interface= as well")
-        if interface is not None and bool(flows) == (rx_queue is not None):
-            raise BadArgument("give the NIC's flows, or the rx_queue that they arrive on")
+        if flows and rx_queue is not None:
+            raise BadArgument("give flows to be steered, or the rx_queue that they arrive on")
         self._interface = interface
         self._flows = flows
+        self._listeners: list[socket.socket] = []
         self._rx_queue = rx_queue
         self._area_bytes = integer("area_bytes", area_bytes, 1, 1 << 48)
         self._ifq: Ifq | None = None
@@ -105,8 +110,20 @@ class EventLoop(asyncio.SelectorEventLoop):
             return ring.register_ifq(
                 area, interface=self._interface, rx_queue=self._rx_queue, timeout=_QUEUE_FREE_S
             )
-        setup = stack.enter_context(prepare(self._interface, *self._flows))
+        flows = self._flows or self._served()
+        setup = stack.enter_context(prepare(self._interface, *flows))
         return ring.register_ifq(area, setup, timeout=_QUEUE_FREE_S)
+
+    def _served(self) -> tuple[Flow, ...]:
+        """What the loop's TCP servers listen to."""
+        self._listeners = [sock for sock in self._listeners if sock.fileno() >= 0]
+        flows = []
+        for sock in self._listeners:
+            host, port = sock.getsockname()[:2]
+            address = ip_address(host)
+            dst = None if address.is_unspecified else ip_network(address)
+            flows.append(Flow("tcp4" if sock.family == socket.AF_INET else "tcp6", dst, port))
+        return tuple(dict.fromkeys(flows))
 
     def close(self) -> None:
         """As asyncio's; then the ifq and the ring, and the NIC is restored."""
@@ -119,12 +136,12 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def receives(self, sock: socket.socket) -> bool:
         """Whether a connection on *sock* is received by zcrx."""
-        if sock.family not in (socket.AF_INET, socket.AF_INET6):
-            return False
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) != socket.IPPROTO_TCP:
+        if not _is_tcp(sock):
             return False
         if self._interface is None:
             return True
+        if self._ifq is None and self._rx_queue is None and not (self._flows or self._served()):
+            return False  # nothing is steered to a queue
         if self._napi_ids is None:
             with Reader() as kernel:
                 index = find(self._interface).index
@@ -137,12 +154,35 @@ class EventLoop(asyncio.SelectorEventLoop):
     if TYPE_CHECKING:
         _transports: Any
 
+    def _start_serving(
+        self, protocol_factory: Any, sock: socket.socket, *arguments: Any, **options: Any
+    ) -> None:
+        if _is_tcp(sock):
+            self._listeners.append(sock)
+            if self._interface is None or self._flows or self._rx_queue is not None:
+                self._register_for(sock)
+        super()._start_serving(protocol_factory, sock, *arguments, **options)  # type: ignore[misc]
+
+    def _register_for(self, listener: socket.socket) -> None:
+        """Now, so that who makes the server has the error."""
+        try:
+            self.ifq  # noqa: B018
+        except BaseException:
+            listener.close()  # asyncio would not
+            raise
+
     def _make_socket_transport(
         self, sock: socket.socket, protocol: Any, waiter: Any = None, **options: Any
     ) -> asyncio.Transport:
         make: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
-        if self.receives(sock):
-            make = partial(ZcTransport, self.ifq)
+        try:
+            if self.receives(sock):
+                make = partial(ZcTransport, self.ifq)
+        except Exception as error:
+            # asyncio closes a connection that was accepted, and says why only in debug mode.
+            what = "a connection cannot be received by zcrx"
+            self.call_exception_handler({"message": what, "exception": error, "socket": sock})
+            raise
         transport: asyncio.Transport = make(self, sock, protocol, waiter, **options)
         return transport
 
@@ -187,14 +227,18 @@ class EventLoop(asyncio.SelectorEventLoop):
         changed += others
 
 
+def _is_tcp(sock: socket.socket) -> bool:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_TCP
+
+
 def loop_factory(**options: Any) -> Callable[[], EventLoop]:
     """For :func:`asyncio.run` and all that take a loop factory; *options* of :class:`EventLoop`.
 
     ::
 
-        asyncio.run(
-            main(), loop_factory=pyzcrx.aio.loop_factory(interface="eth0", flows=(flow,))
-        )
+        asyncio.run(main(), loop_factory=pyzcrx.aio.loop_factory(interface="eth0"))
 
     asyncio.run() has loop_factory from Python 3.12; before, ``asyncio.Runner``.
     """

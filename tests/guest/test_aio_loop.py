@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from pyzcrx.aio import EventLoop, LeaseProtocol
+from pyzcrx.aio import EventLoop, LeaseProtocol, loop_factory
 from pyzcrx.types import Chunk
-from tests.guest.card import CARD, connect
+from tests.guest.card import CARD, Sim, connect
 from tests.guest.echo import send_all
 from tests.leaks import nothing_leaks
 from tests.patience import PATIENCE_S, START_S
@@ -328,3 +328,23 @@ def test_a_loop_closed_with_connections_open() -> None:
             peer.settimeout(START_S)
             with suppress(ConnectionResetError):
                 assert peer.recv(1) == b""
+
+
+@pytest.mark.skipif(not isinstance(CARD, Sim), reason="expected: there is no NIC to set up")
+def test_the_flows_of_its_servers_are_steered() -> None:
+    data = os.urandom(2 * MIB)
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, EventLoop)
+        (protocol,), (peer,) = await serve(loop, Plain)
+        with peer:
+            await in_thread(loop, send_and_end, peer, data)
+            assert await protocol.lost is None
+        assert protocol.digest.digest() == hashlib.sha256(data).digest()
+        return loop.ifq.total_bytes
+
+    with asyncio.Runner(
+        loop_factory=loop_factory(interface=Sim.interface, area_bytes=AREA)
+    ) as runner:
+        assert runner.run(main()) == len(data)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 import pyzcrx
-from pyzcrx.aio import EventLoop, RingSelector
+from pyzcrx.aio import EventLoop, RingSelector, loop_factory
 from tests.leaks import nothing_leaks
 from tests.patience import PATIENCE_S
 
@@ -175,7 +175,6 @@ def test_a_forked_child_has_a_loop_of_its_own() -> None:
     [
         {"flows": ("tcp4 dst 192.0.2.1:9",)},
         {"rx_queue": 1},
-        {"interface": "lo"},
         {"interface": "lo", "rx_queue": 1, "flows": ("tcp4 dst 192.0.2.1:9",)},
         {"area_bytes": 0},
     ],
@@ -183,3 +182,15 @@ def test_a_forked_child_has_a_loop_of_its_own() -> None:
 def test_bad_options(options: dict[str, object]) -> None:
     with pytest.raises(pyzcrx.errors.BadArgument):
         EventLoop(**options)  # type: ignore[arg-type]
+
+
+def test_who_makes_a_server_has_the_error() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+
+    with (
+        asyncio.Runner(loop_factory=loop_factory(interface="lo", rx_queue=0)) as runner,
+        pytest.raises(pyzcrx.KernelError),
+    ):
+        runner.run(main())
