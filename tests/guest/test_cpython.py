@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.guest import program
 from tests.guest.card import CARD
 from tests.long import LONG
 
@@ -42,7 +42,7 @@ DEVIATIONS: dict[str, str] = {}
 def test_module(name: str) -> None:
     module = f"test.test_asyncio.test_{name}"
     script = str(Path(__file__).with_name("cpython.py"))
-    done = program.run(sys.executable, script, module)
+    done = subprocess.run([sys.executable, script, module], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     print(name, figures)
