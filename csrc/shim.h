@@ -15,6 +15,7 @@
 #include "cdef/ring.h"
 #include "cdef/readiness.h"
 #include "cdef/requests.h"
+#include "cdef/send.h"
 #include "refill.h"
 #include "cdef/privilege.h"
 

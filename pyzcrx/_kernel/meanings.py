@@ -253,6 +253,20 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "raise fs.file-max or close connections, then accept again",
         ),
     },
+    "connect": {
+        _errno.ECONNREFUSED: (
+            KernelError,
+            "nothing listens there",
+            "start the server, or give the address that it listens on",
+        ),
+        _errno.ETIMEDOUT: (
+            KernelError,
+            "no answer came in time",
+            "see whether the host is up and no firewall drops what is sent to it",
+        ),
+        _errno.EHOSTUNREACH: (KernelError, "the host cannot be reached", "see ip route get"),
+        _errno.ENETUNREACH: (KernelError, "there is no route to the host", "see ip route get"),
+    },
     "listen": {
         _errno.EADDRINUSE: (
             KernelError,

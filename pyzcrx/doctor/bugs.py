@@ -90,7 +90,7 @@ BUGS = (
         "a frame whose headers do not fit the header buffer panics it on a bound queue",
         "gve_rx_dqo() looks for headers in memory that it cannot read (NULL dereference in "
         "eth_get_headlen()); whether a real gVNIC ever reports such a frame is not known",
-        "none is known but to leave the queue unbound",
+        "leave the queue unbound, as nothing else helps",
         driver="gve",
     ),
     Bug(

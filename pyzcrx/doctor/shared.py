@@ -130,8 +130,8 @@ def _sights(facts: Facts) -> Iterator[tuple[str, str]]:
     for kind, settings in (("features", state.features), ("private flags", state.private_flags)):
         yield kind, ", ".join(f"{name} {_on(on)}" for name, on in settings.items()) or "none"
     rss = state.rss[0] if state.rss else None
-    yield "RSS", f"{len(state.rss)} contexts, a table of {len(rss.table) if rss else 0}"
-    yield "rules", "no ntuple" if state.rules is None else f"{len(state.rules)} of their table"
+    yield "RSS", f"contexts: {len(state.rss)}, entries: {len(rss.table) if rss else 0}"
+    yield "rules", "no ntuple" if state.rules is None else str(len(state.rules))
     holders = [f"{q.index} by {q.holder}" for q in state.queues if q.holder]
     yield "queues", f"{state.rx_queues}, held: {', '.join(holders) or 'none'}"
 

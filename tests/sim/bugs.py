@@ -1,45 +1,72 @@
-"""Kernel bugs, reproduced on the NIC of the guest's tests: ``python3 -m tests.sim.bugs NAME``.
+"""Kernel bugs, reproduced in the guest: ``python3 -m tests.sim.bugs NAME``.
 
 docs/reference/kernel-bugs.md has the command for each, and what it does to the guest. No test
-runs this: some of it ends the kernel.
+runs this: most of it ends the kernel.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pyzcrx
 from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx.nic import prepare
 from pyzcrx.uapi import CtrlOp
-from tests.guest.card import CARD, PATIENCE_S, Sim, register, run
+from tests.guest.card import PATIENCE_S, Sim, run
+
+NIC = Sim()
+"""One end of the guest's pair, of simulated NICs or of modelled gVNICs."""
+ASK_MODEL = "/run/pyzcrx/gve/ask.py"
 
 
-def _nic() -> Sim:
-    if not isinstance(CARD, Sim):
-        raise SystemExit("this bug needs a NIC: PYZCRX_TEST_CARD=sim")
-    run("ethtool", "-G", CARD.interface, "tcp-data-split", "on")
-    run("ethtool", "-X", CARD.interface, "start", str(CARD.queue), "equal", "1")
-    return CARD
+@contextmanager
+def bound() -> Iterator[socket.socket]:
+    """A connection of a plain socket whose flow is steered to a bound queue; its far end."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server((NIC.server, 0)))
+        flow = f"tcp4 dst {NIC.server}:{listener.getsockname()[1]}"
+        setup = stack.enter_context(prepare(NIC.interface, flow, queue=NIC.queue))
+        ring = stack.enter_context(pyzcrx.Ring())
+        area = stack.enter_context(pyzcrx.Area.anonymous(64 << 20))
+        ring.register_ifq(area, setup)
+        client = stack.enter_context(NIC.socket())
+        client.settimeout(PATIENCE_S)
+        client.connect(listener.getsockname())
+        yield client
 
 
 def urgent_panic() -> None:
-    """A plain socket on a bound queue gets one byte of urgent data."""
-    nic = _nic()
-    with (
-        pyzcrx.Ring() as ring,
-        pyzcrx.Area.anonymous(16 << 20) as area,
-        socket.create_server((nic.server, 0)) as listener,
-        nic.socket() as client,
-    ):
-        register(ring, area)
-        client.connect(listener.getsockname())
+    """The socket gets one byte of urgent data."""
+    with bound() as client:
         client.sendall(b"abc")
         client.send(b"d", socket.MSG_OOB)
         time.sleep(PATIENCE_S)  # a kernel that has it does not come back
+
+
+def gve_header_overflow() -> None:
+    """The device says of a frame of the socket that its headers do not fit."""
+    with bound() as client:
+        wanted = '{"nic": 0, "faults": {"overflow": 1}}'
+        subprocess.run([sys.executable, ASK_MODEL, wanted], check=True)
+        client.sendall(os.urandom(1 << 16))
+        time.sleep(PATIENCE_S)
+
+
+def refused_restart() -> None:
+    """A registration on the queue that gve never restarts."""
+    run("ethtool", "-G", NIC.interface, "tcp-data-split", "on")
+    with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(64 << 20) as area:
+        try:
+            ring.register_ifq(area, interface=NIC.interface, rx_queue=0)
+        except pyzcrx.KernelError as error:
+            print(error)
 
 
 def add_area_token() -> None:
@@ -56,6 +83,8 @@ def add_area_token() -> None:
 
 BUGS: dict[str, Callable[[], None]] = {
     "urgent-panic": urgent_panic,
+    "gve-header-overflow": gve_header_overflow,
+    "refused-restart": refused_restart,
     "add-area-token": add_area_token,
 }
 

@@ -18,7 +18,8 @@ from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._receive.batch import Batch, Run
 from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
 from pyzcrx._receive.request import Request
-from pyzcrx._send.operations import Accept, Send
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.send import Send
 from pyzcrx.errors import KernelError, ZcrxError
 
 PAGE = 4096
@@ -42,6 +43,13 @@ class PlainSend(Send):
         self.context = context
         self.size_bytes = sum(map(len, buffers))
         self.left = b"".join(map(bytes, buffers))
+
+    @property
+    def done(self) -> bool:
+        return self not in self._plain.sending
+
+    def abort(self) -> None:
+        raise AssertionError("what was copied needs no reset")
 
 
 class PlainRequest(Request):
@@ -153,7 +161,10 @@ class PlainRing:
         self._accepts.append(accept)
         return accept
 
-    def send(self, fd: int, buffers: Any, *, context: object) -> PlainSend:
+    def send(
+        self, fd: int, buffers: Any, *, zero_copy: bool | None = None, context: object
+    ) -> PlainSend:
+        assert zero_copy is None
         self.refuse("send")
         send = PlainSend(self, fd, buffers, context)
         self.sending.append(send)

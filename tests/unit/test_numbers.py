@@ -23,7 +23,8 @@ from pyzcrx import nic, placement, testing
 from pyzcrx._common import checked
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx._queue.refill import RefillQueue
-from pyzcrx._send.operations import Accept, Send
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.send import Send
 from pyzcrx.types import Stream
 from tests.unit.nic.cards import card
 
@@ -41,7 +42,7 @@ PLUMBING = {
     "Batch": {"buffer", "view"},  # of a sequence: IndexError, TypeError
     "Ifq": {"lease", "lease_run", "request"},
     "Request": {"bound", "complete", "drop", "error", "give_up", "pause"},
-    "Send": {"complete", "drop"},
+    "Send": {"completed", "notified", "settled"},
 }
 """Methods that are not for users: what is wrong with their numbers is not told so kindly."""
 BY_OTHERS = {
@@ -159,9 +160,10 @@ class World(ExitStack):
     def arguments(self, owner: str) -> dict[str, Any]:
         """Good ones, by name."""
         return {
+            "address": ("127.0.0.1", 9),
             "area": pyzcrx.Area.anonymous(PAGE),
             "allowed": {0},
-            "buffers": [b"x"],
+            "data": [b"x"],
             "cpus": {0},
             "flows": (),
             "interface": "eth-none",
@@ -185,6 +187,8 @@ class World(ExitStack):
 
 def wrapped(kind: str, value: Any) -> Any:
     """As the annotation has it."""
+    if "tuple[str, int]" in kind:
+        return ("127.0.0.1", value)
     if "dict[str, int]" in kind:
         return {"gro-flush-timeout": value}
     if re.search(r"\b(Iterable|Sequence|Set)\[int\]", kind):
@@ -210,6 +214,8 @@ def outcome(owner: str, method: str | None, parameter: str, value: Any) -> str:
             given["interface"] = "lo"
         if (owner, method, parameter) == ("Ring", "register_ifq", "interface"):
             given["rx_queue"] = 0
+        if owner == "relay":
+            given |= {"ring": world.Ring, "ifq": world.owner("Ifq"), "until": lambda: True}
         given[parameter] = value
         try:
             positional = [

@@ -205,6 +205,7 @@ def test_what_was_never_initialised_crashes_nothing(kind: Any) -> None:
 
 COUNTS = {
     *("closed", "debug", "ifqs", "in_flight", "armed", "operations", "operation", "parked"),
+    "send_stats",
     *(
         "account",
         "accounts",
