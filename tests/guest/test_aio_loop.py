@@ -123,11 +123,6 @@ def in_thread(loop: EventLoop, what: Callable[..., Any], *args: Any) -> Awaitabl
     return loop.run_in_executor(None, what, *args)
 
 
-def send_and_end(sock: socket.socket, data: bytes) -> None:
-    send_all(sock, data)
-    sock.shutdown(socket.SHUT_WR)
-
-
 @pytest.mark.parametrize("form", [Plain, Buffered, Lease])
 def test_each_form_of_protocol(form: Callable[[], Any]) -> None:
     data = os.urandom(8 * MIB)
@@ -135,7 +130,7 @@ def test_each_form_of_protocol(form: Callable[[], Any]) -> None:
     async def main(loop: EventLoop) -> None:
         (protocol,), (peer,) = await serve(loop, form)
         with peer:
-            await in_thread(loop, send_and_end, peer, data)
+            await in_thread(loop, send_all, peer, data)
             assert await protocol.lost is None
         assert protocol.said == ["eof"]
         assert protocol.digest.digest() == hashlib.sha256(data).digest()
@@ -164,7 +159,7 @@ def test_an_unmodified_program_of_streams() -> None:
 
     def talk(port: int) -> None:
         with connect(port) as sock:
-            sender = threading.Thread(target=send_and_end, args=(sock, data))
+            sender = threading.Thread(target=send_all, args=(sock, data))
             sender.start()
             while part := sock.recv(1 << 16):
                 back.extend(part)
@@ -203,7 +198,7 @@ def test_a_protocol_that_pauses_stops_its_peer() -> None:
     async def main(loop: EventLoop) -> None:
         (protocol,), (peer,) = await serve(loop, Plain)
         with peer:
-            sending = in_thread(loop, send_and_end, peer, data)
+            sending = in_thread(loop, send_all, peer, data)
             while not protocol.nbytes:
                 await asyncio.sleep(0.001)
             protocol.transport.pause_reading()
@@ -236,9 +231,9 @@ def test_half_close_both_ways() -> None:
                     protocol.transport.write_eof()
                     assert await in_thread(loop, peer.recv, 1) == b""
                     assert not protocol.lost.done(), protocol.lost
-                    await in_thread(loop, send_and_end, peer, b"after")
+                    await in_thread(loop, send_all, peer, b"after")
                 else:
-                    await in_thread(loop, send_and_end, peer, b"after")
+                    await in_thread(loop, send_all, peer, b"after")
                     while not protocol.said:
                         await asyncio.sleep(0.001)
                     protocol.transport.write(b"still")
@@ -342,7 +337,7 @@ def test_the_flows_of_its_servers_are_steered() -> None:
         assert isinstance(loop, EventLoop)
         (protocol,), (peer,) = await serve(loop, Plain)
         with peer:
-            await in_thread(loop, send_and_end, peer, data)
+            await in_thread(loop, send_all, peer, data)
             assert await protocol.lost is None
         assert protocol.digest.digest() == hashlib.sha256(data).digest()
         return loop.ifq.total_bytes

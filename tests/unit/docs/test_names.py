@@ -53,7 +53,7 @@ def wrong(span: str) -> list[str]:
     for name in re.findall(r"(?<![\w./-])[A-Z][a-z]+(?:[A-Z][a-z]+)*\b(?![\w-])", span):
         if name in NOT_OURS or hasattr(builtins, name):
             continue
-        if not any(hasattr(module, name) for module in (*MODULES, builtins)):
+        if not any(hasattr(module, name) for module in MODULES):
             bad.append(name)
     for owner, name in re.findall(r"\b(\w+)\.(\w+)", span):
         if owner in OBJECTS and not has(OBJECTS[owner], name):
