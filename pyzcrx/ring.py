@@ -378,6 +378,14 @@ class Ring:
         finally:  # also when a warning is made an error
             self._end()
 
+    def close_elsewhere(self) -> None:
+        """As :meth:`close`, in another thread, once the owner uses the ring no more.
+
+        What is in flight is left to the kernel, which ends it a moment later.
+        """
+        self._core.close_elsewhere()
+        self._end()
+
     def _end(self) -> None:
         self._delivery.closing()
         try:

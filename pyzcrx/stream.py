@@ -175,12 +175,7 @@ class Stream(io.RawIOBase):
     @property
     def statistics(self) -> dict[str, int]:
         """Bytes handed out in place, gathered by one copy, and copied early to free the area."""
-        chunks = self._chunks
-        return {
-            "viewed_bytes": chunks.viewed_bytes,
-            "gathered_bytes": chunks.gathered_bytes,
-            "spilled_bytes": chunks.spilled_bytes,
-        }
+        return self._chunks.statistics
 
     def write(self, _data: Any, /) -> int:
         """Streams only read: raises io.UnsupportedOperation. Send with the socket."""

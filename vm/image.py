@@ -35,6 +35,7 @@ PACKAGES = (
     "python3-psutil",
     "python3-pyroute2",
     "python3-pytest",
+    "libpython3.13-testsuite",  # asyncio's own tests, run on our event loop
 )
 UNWANTED = (
     *bootstrap.DOCS,

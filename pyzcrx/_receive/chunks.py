@@ -8,6 +8,7 @@ byte (:mod:`pyzcrx._receive.pieces`).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from pyzcrx._lease import gather
@@ -37,6 +38,7 @@ class Chunks(Pieces):
         "incoming",
         "limited",
         "most_buffers",
+        "notify",
         "spilled_bytes",
         "viewed_bytes",
     )
@@ -47,6 +49,8 @@ class Chunks(Pieces):
         """What the connection brought, in order; append it here."""
         self.most_buffers = 1 << 62
         """With more, :meth:`relieve` copies them out of the area."""
+        self.notify: Callable[[], None] | None = None
+        """What an event loop calls after a turn that brought something."""
         self.abandoned = False
         """Whether its reader was forgotten: :meth:`relieve` gives everything back."""
         self.limited = False
@@ -116,6 +120,15 @@ class Chunks(Pieces):
     def at_end(self) -> bool:
         """Whether all was read and the peer ended the stream."""
         return self.nbytes == 0 and self.ended
+
+    @property
+    def statistics(self) -> dict[str, int]:
+        """Bytes handed out in place, gathered by one copy, and copied early to free the area."""
+        return {
+            "viewed_bytes": self.viewed_bytes,
+            "gathered_bytes": self.gathered_bytes,
+            "spilled_bytes": self.spilled_bytes,
+        }
 
     # -- out ------------------------------------------------------------------
 

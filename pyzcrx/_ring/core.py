@@ -425,6 +425,11 @@ class RingCore:
         finally:  # also when a signal ends the wait for it
             self._close_now()
 
+    def close_elsewhere(self) -> None:
+        """As :meth:`close`, without a wait, in a thread that is not the owner's."""
+        if self._state is None:
+            self._close_now()
+
     def _close_now(self) -> None:
         for child in self._children:
             child.closed_by_ring()

@@ -1,6 +1,11 @@
-"""asyncio on zero-copy receive: streams whose bytes lie where the NIC put them, on any loop.
+"""asyncio on zero-copy receive.
 
-::
+An unmodified program, on a loop whose TCP connections are received by zcrx::
+
+    with asyncio.Runner(loop_factory=pyzcrx.aio.loop_factory()) as runner:
+        runner.run(main())
+
+Streams whose bytes lie where the NIC put them, on any loop::
 
     async def handle(reader, writer):
         async for chunk in reader:
@@ -19,14 +24,21 @@ itself, as asyncio takes long to import.
 
 from pyzcrx.aio.attach import Attached, attach
 from pyzcrx.aio.connect import open_connection, start_server
+from pyzcrx.aio.loop import EventLoop, loop_factory
+from pyzcrx.aio.protocol import LeaseProtocol
 from pyzcrx.aio.reader import StreamReader
+from pyzcrx.aio.selector import RingSelector
 from pyzcrx.aio.writer import StreamWriter
 
 __all__ = [
     "Attached",
+    "EventLoop",
+    "LeaseProtocol",
+    "RingSelector",
     "StreamReader",
     "StreamWriter",
     "attach",
+    "loop_factory",
     "open_connection",
     "start_server",
 ]

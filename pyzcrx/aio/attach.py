@@ -32,7 +32,10 @@ class Attached:
         self._events: asyncio.Future[None] | None = None
         """Who waits for an event that is no stream's."""
         self.closed = False
-        self._inboxes.changed = []
+        self._notifies = self._inboxes.changed is None
+        """Whether we are the only loop that looks; else the ring's own event loop does too."""
+        if self._inboxes.changed is None:
+            self._inboxes.changed = []
         self._watch()
         delivery.watchers.append(self.close)
         delivery.attached = self
@@ -62,6 +65,8 @@ class Attached:
     def _wake(self) -> None:
         changed, self._inboxes.changed = self._inboxes.changed or [], []
         for request in changed:
+            if request.inbox is not None and request.inbox.notify is not None:
+                request.inbox.notify()
             self.nudge(request)
             if request in self._ends and request.over:
                 self._ends.pop(request)()
@@ -143,7 +148,8 @@ class Attached:
             return
         self.closed = True
         self._unwatch()
-        self._inboxes.changed = None
+        if self._notifies:
+            self._inboxes.changed = None
         if self.close in self._delivery.watchers:
             self._delivery.watchers.remove(self.close)
         self._delivery.attached = None

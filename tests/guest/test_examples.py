@@ -40,3 +40,8 @@ def test_columns() -> None:
     assert words[0] == str(3 << 20)
     assert int(words[3]) >= (3 << 20) // 4096
     assert int(words[8]) <= 4096
+
+
+def test_asyncio_server() -> None:
+    data = os.urandom(3 << 20)
+    assert run("asyncio_server.py", data) == f"{hashlib.sha256(data).hexdigest()}\n"

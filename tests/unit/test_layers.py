@@ -71,6 +71,7 @@ LAYERS = [
     ["testing.rings", "testing.sends"],
     ["testing.requests"],
     ["testing.completions", "testing.pool", "testing.sockets"],
+    *room("aio", ["loop"], ["transport", "selector"], ["protocol"]),
     ["testing.stand_in", "probe", "nic.setup"],
     ["nic.restore"],
     ["nic.journal", "nic.plan"],

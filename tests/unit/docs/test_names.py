@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx import errors, nic, testing, types
+from pyzcrx import aio, errors, nic, testing, types
 from tests.pages import PAGES, sources, spans
 
-MODULES = (pyzcrx, errors, types, nic, testing)
+MODULES = (pyzcrx, errors, types, nic, testing, aio)
 OBJECTS = {
     "ring": pyzcrx.Ring,
     "Ring": pyzcrx.Ring,

@@ -1,0 +1,245 @@
+"""asyncio's own event loop on a ring: TCP connections are received by zcrx.
+
+The loop is :class:`asyncio.SelectorEventLoop` with a selector over the ring. All that asyncio does
+with descriptors (servers, sends, UDP, pipes, subprocesses, signals) works as ever, by poll
+requests. Only how a transport of a TCP connection receives is replaced. The methods that are
+overridden here are private to asyncio, and alike from Python 3.11 to 3.13; CPython's own test suite
+is run on this loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from asyncio import selector_events, sslproto
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+from pyzcrx._common.checked import integer
+from pyzcrx._kernel.interface import find
+from pyzcrx._queue.area import Area
+from pyzcrx.aio.selector import RingSelector
+from pyzcrx.aio.transport import ZcTransport
+from pyzcrx.errors import BadArgument
+from pyzcrx.ifq import Ifq
+from pyzcrx.nic.flow import Flow
+from pyzcrx.nic.read import Reader
+from pyzcrx.nic.setup import prepare
+from pyzcrx.ring import Ring
+
+AREA_BYTES = 64 << 20
+_QUEUE_FREE_S = 5
+"""The kernel gives a queue back a moment after the loop before was closed."""
+_SO_INCOMING_NAPI_ID = 56
+
+
+class EventLoop(asyncio.SelectorEventLoop):
+    """An asyncio event loop whose TCP connections are received by zcrx.
+
+    interface: the NIC, by name or index; None: NODEV, every TCP connection is received into
+    the area, by one copy of the kernel's. flows: what :func:`pyzcrx.nic.prepare` steers to a queue
+    (``"tcp4 dst 192.0.2.1:9999"``); none: those of the servers that listen when the first
+    connection arrives. The NIC is restored when the loop is closed. rx_queue: instead of flows, a
+    queue of a NIC that is set up already. area_bytes: memory to receive into.
+    ring: makes the ring; give one with other sizes here.
+
+    A connection is received by zcrx where its packets come from that interface
+    (SO_INCOMING_NAPI_ID), any other as on asyncio's own loop. ``sock_recv`` and its like are
+    plain receives: not for connections whose data lies in the ifq.
+
+    The ring is made when the loop first runs, by that thread, and the ifq with the first server
+    (where flows are those of the servers, with the first connection); close() closes both. Raises
+    BadArgument; what :meth:`pyzcrx.Ring.register_ifq` and :func:`pyzcrx.nic.prepare` raise comes
+    from ``create_server()``, or is told to the loop's exception handler.
+    """
+
+    _closed = True  # what asyncio asks of a loop whose __init__() raised
+
+    def __init__(
+        self,
+        *,
+        interface: str | int | None = None,
+        flows: tuple[str, ...] = (),
+        rx_queue: int | None = None,
+        area_bytes: int = AREA_BYTES,
+        ring: Callable[[], Ring] = Ring,
+    ) -> None:
+        if interface is None and (flows or rx_queue is not None):
+            raise BadArgument("flows and rx_queue are of a NIC; give interface= as well")
+        if flows and rx_queue is not None:
+            raise BadArgument("give flows to be steered, or the rx_queue that they arrive on")
+        self._interface = interface
+        self._flows = flows
+        self._listeners: list[socket.socket] = []
+        self._rx_queue = rx_queue
+        self._area_bytes = integer("area_bytes", area_bytes, 1, 1 << 48)
+        self._ifq: Ifq | None = None
+        self._napi_ids: frozenset[int] | None = None
+        self._held = ExitStack()
+        """What is undone once the ring is closed: the area, the NIC."""
+        self._ring_selector = RingSelector(ring)
+        super().__init__(self._ring_selector)
+
+    @property
+    def ring(self) -> Ring:
+        """The loop's ring. Only in the thread that runs the loop; raises WrongThread."""
+        return self._ring_selector.ring
+
+    @property
+    def ifq(self) -> Ifq:
+        """The interface queue that connections are received on; registered if need be.
+
+        Its :meth:`~pyzcrx.Ifq.stats` say how much was copied. Only in the thread that runs
+        the loop.
+        """
+        if self._ifq is None:
+            with ExitStack() as stack:
+                self._ifq = self._register(stack)
+                self._held = stack.pop_all()
+        return self._ifq
+
+    def _register(self, stack: ExitStack) -> Ifq:
+        ring = self.ring
+        area = stack.enter_context(Area.anonymous(self._area_bytes))
+        if self._interface is None:
+            return ring.register_ifq(area)
+        if self._rx_queue is not None:
+            return ring.register_ifq(
+                area, interface=self._interface, rx_queue=self._rx_queue, timeout=_QUEUE_FREE_S
+            )
+        flows = self._flows or self._served()
+        setup = stack.enter_context(prepare(self._interface, *flows))
+        return ring.register_ifq(area, setup, timeout=_QUEUE_FREE_S)
+
+    def _served(self) -> tuple[Flow, ...]:
+        """What the loop's TCP servers listen to."""
+        self._listeners = [sock for sock in self._listeners if sock.fileno() >= 0]
+        flows = []
+        for sock in self._listeners:
+            host, port = sock.getsockname()[:2]
+            address = ip_address(host)
+            dst = None if address.is_unspecified else ip_network(address)
+            flows.append(Flow("tcp4" if sock.family == socket.AF_INET else "tcp6", dst, port))
+        return tuple(dict.fromkeys(flows))
+
+    def close(self) -> None:
+        """As asyncio's; then the ifq and the ring, and the NIC is restored."""
+        if self.is_running():
+            super().close()  # which says that it cannot be
+        with self._held:
+            super().close()
+
+    # -- which connections are the ifq's ----------------------------------------
+
+    def receives(self, sock: socket.socket) -> bool:
+        """Whether a connection on *sock* is received by zcrx."""
+        if not _is_tcp(sock):
+            return False
+        if self._interface is None:
+            return True
+        if self._ifq is None and self._rx_queue is None and not (self._flows or self._served()):
+            return False  # nothing is steered to a queue
+        if self._napi_ids is None:
+            with Reader() as kernel:
+                index = find(self._interface).index
+                napis = () if kernel.netdev is None else kernel.netdev.napis(index)
+            self._napi_ids = frozenset(napi.id for napi in napis)
+        return sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID) in self._napi_ids
+
+    # -- what asyncio asks its loops for ------------------------------------------
+
+    if TYPE_CHECKING:
+        _transports: Any
+
+    def _start_serving(
+        self, protocol_factory: Any, sock: socket.socket, *arguments: Any, **options: Any
+    ) -> None:
+        if _is_tcp(sock):
+            self._listeners.append(sock)
+            if self._interface is None or self._flows or self._rx_queue is not None:
+                self._register_for(sock)
+        super()._start_serving(protocol_factory, sock, *arguments, **options)  # type: ignore[misc]
+
+    def _register_for(self, listener: socket.socket) -> None:
+        """Now, so that who makes the server has the error."""
+        try:
+            self.ifq  # noqa: B018
+        except BaseException:
+            listener.close()  # asyncio would not
+            raise
+
+    def _make_socket_transport(
+        self, sock: socket.socket, protocol: Any, waiter: Any = None, **options: Any
+    ) -> asyncio.Transport:
+        make: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+        try:
+            if self.receives(sock):
+                make = partial(ZcTransport, self.ifq)
+        except Exception as error:
+            # asyncio closes a connection that was accepted, and says why only in debug mode.
+            what = "a connection cannot be received by zcrx"
+            self.call_exception_handler({"message": what, "exception": error, "socket": sock})
+            raise
+        transport: asyncio.Transport = make(self, sock, protocol, waiter, **options)
+        return transport
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: Any = None,
+        server: Any = None,
+        **options: Any,
+    ) -> asyncio.Transport:
+        times = {name: options.pop(name) for name in list(options) if name.startswith("ssl_")}
+        ssl_protocol: Any = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **times
+        )
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **options)
+        transport: asyncio.Transport = ssl_protocol._app_transport
+        return transport
+
+    def _remove_reader(self, fd: Any) -> bool:
+        transport = self._transports.get(fd)
+        if isinstance(transport, ZcTransport) and transport.has_socket:
+            return transport.stop_receiving()
+        removed: bool = super()._remove_reader(fd)  # type: ignore[misc]
+        return removed
+
+    def _process_events(self, event_list: Any) -> None:
+        super()._process_events(event_list)  # type: ignore[misc]
+        changed, others = self._ring_selector.changed, []
+        while changed:
+            inbox = changed[0].inbox
+            if inbox is not None and inbox.notify is not None:
+                inbox.notify()
+            else:
+                others.append(changed[0])  # of who attached the ring to this loop
+            del changed[0]
+        changed += others
+
+
+def _is_tcp(sock: socket.socket) -> bool:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL) == socket.IPPROTO_TCP
+
+
+def loop_factory(**options: Any) -> Callable[[], EventLoop]:
+    """For :func:`asyncio.run` and all that take a loop factory; *options* of :class:`EventLoop`.
+
+    ::
+
+        asyncio.run(main(), loop_factory=pyzcrx.aio.loop_factory(interface="eth0"))
+
+    asyncio.run() has loop_factory from Python 3.12; before, ``asyncio.Runner``.
+    """
+    return partial(EventLoop, **options)

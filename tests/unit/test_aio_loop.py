@@ -1,0 +1,273 @@
+"""The event loop on a kernel in memory: forms of protocol, pauses, interruptions, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import os
+import socket
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+import pyzcrx
+from pyzcrx import aio
+from pyzcrx.aio import EventLoop, LeaseProtocol
+from pyzcrx.testing import ModelKernel
+from pyzcrx.types import Chunk
+
+PAGE = 4096
+AREA = 64 * PAGE
+
+pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
+
+
+class Recorder:
+    """What a protocol was told, in order."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.said: list[str] = []
+        self.lost = asyncio.get_running_loop().create_future()
+        self.transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def eof_received(self) -> bool | None:
+        self.said.append("eof")
+        return None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.lost.set_result(exc)
+
+
+class Plain(Recorder, asyncio.Protocol):
+    def data_received(self, data: bytes) -> None:
+        assert type(data) is bytes
+        self.data += data
+
+
+class Buffered(Recorder, asyncio.BufferedProtocol):
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        self.memory = bytearray(100)
+        return self.memory
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data += self.memory[:nbytes]
+
+
+class Lease(Recorder, LeaseProtocol):
+    def chunk_received(self, chunk: Chunk) -> None:
+        with chunk:
+            self.data += bytes(chunk)
+
+
+class Broken(Recorder, asyncio.Protocol):
+    def data_received(self, data: bytes) -> None:
+        raise ValueError(data)
+
+
+class Empty(Recorder, asyncio.BufferedProtocol):
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        return bytearray()
+
+
+@pytest.fixture
+def kernel() -> Iterator[ModelKernel]:
+    with ModelKernel() as kernel:
+        yield kernel
+        assert kernel.breaches == []
+
+
+def run(main: Callable[[EventLoop], Coroutine[Any, Any, Any]]) -> Any:
+    async def timed() -> Any:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, EventLoop)
+        async with asyncio.timeout(30):
+            return await main(loop)
+
+    with asyncio.Runner(loop_factory=aio.loop_factory(area_bytes=AREA)) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, EventLoop)
+        result = runner.run(timed())
+        loop.ifq.audit()
+    assert loop.ifq.account.leased == 0
+    return result
+
+
+def connect(loop: EventLoop, kernel: ModelKernel, make: Callable[[], Any]) -> tuple[Any, Any]:
+    """A connection of the kernel in memory as asyncio makes it of one that was accepted."""
+    peer = kernel.socket()
+    sock = socket.socket(fileno=os.dup(peer.fileno()))
+    sock.setblocking(False)
+    protocol = make()
+    loop._make_socket_transport(sock, protocol)
+    return protocol, peer
+
+
+async def until(what: Callable[[], object]) -> None:
+    while not what():
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("form", [Plain, Buffered, Lease])
+def test_each_form_of_protocol(kernel: ModelKernel, form: Callable[[], Any]) -> None:
+    data = bytes(range(256)) * 200
+
+    async def main(loop: EventLoop) -> None:
+        protocol, peer = connect(loop, kernel, form)
+        for at in range(0, len(data), 5000):
+            peer.send(data[at : at + 5000])
+            await asyncio.sleep(0)
+        peer.finish()
+        assert await protocol.lost is None
+        assert protocol.data == data
+        assert protocol.said == ["eof"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("form", [Plain, Buffered, Lease])
+def test_a_pause_holds_what_came(kernel: ModelKernel, form: Callable[[], Any]) -> None:
+    async def main(loop: EventLoop) -> None:
+        protocol, peer = connect(loop, kernel, form)
+        await until(lambda: protocol.transport)
+        protocol.transport.pause_reading()
+        total = 40 * PAGE
+        for _ in range(40):
+            peer.send(bytes(PAGE))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not protocol.data
+        assert loop.ifq.total_bytes <= AREA // 16 + PAGE
+        peer.finish()
+        protocol.transport.resume_reading()
+        await protocol.lost
+        assert len(protocol.data) == total
+
+    run(main)
+
+
+def test_a_pause_in_the_middle_of_a_turn(kernel: ModelKernel) -> None:
+    class Pausing(Plain):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_later(0.001, self.transport.resume_reading)
+
+    async def main(loop: EventLoop) -> None:
+        protocol, peer = connect(loop, kernel, Pausing)
+        for i in range(10):
+            peer.send(b"%d" % i * 6000)
+        peer.finish()
+        await protocol.lost
+        assert protocol.data == b"".join(b"%d" % i * 6000 for i in range(10))
+
+    run(main)
+
+
+@pytest.mark.parametrize("number", [errno.ECONNRESET, errno.ETIMEDOUT])
+def test_a_failure_comes_after_the_data(kernel: ModelKernel, number: int) -> None:
+    async def main(loop: EventLoop) -> None:
+        protocol, peer = connect(loop, kernel, Plain)
+        peer.send(b"before")
+        peer.error = number
+        error = await protocol.lost
+        assert isinstance(error, pyzcrx.KernelError)
+        assert error.errno == number
+        assert protocol.data == b"before"
+        assert protocol.said == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_no_data_after_the_end_of_ours(kernel: ModelKernel, how: str) -> None:
+    async def main(loop: EventLoop) -> None:
+        protocol, peer = connect(loop, kernel, Plain)
+        peer.send(b"one")
+        await until(lambda: protocol.data)
+        getattr(protocol.transport, how)()
+        peer.send(b"two")
+        assert await protocol.lost is None
+        assert protocol.data == b"one"
+        assert loop.ring.ifqs[0].parked == 0
+        assert not [r for r in loop.ring._core.operations() if isinstance(r, pyzcrx.Request)]
+
+    run(main)
+
+
+@pytest.mark.parametrize("form", [Broken, Empty])
+def test_a_protocol_that_raises_loses_its_connection(
+    kernel: ModelKernel, form: Callable[[], Any]
+) -> None:
+    async def main(loop: EventLoop) -> None:
+        told: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: told.append(context))
+        protocol, peer = connect(loop, kernel, form)
+        peer.send(b"data")
+        assert isinstance(await protocol.lost, ValueError | RuntimeError)
+        assert len(told) == 1
+        assert "call failed" in told[0]["message"]
+
+    run(main)
+
+
+def test_an_interrupted_callback_costs_other_connections_nothing(kernel: ModelKernel) -> None:
+    class Interrupted(Plain):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if data == b"stop":
+                raise KeyboardInterrupt
+
+    loop = EventLoop(area_bytes=AREA)
+    made: list[tuple[Any, Any]] = []
+
+    async def begin() -> None:
+        made.extend(connect(loop, kernel, Interrupted) for _ in range(3))
+        await asyncio.sleep(0)
+
+    loop.run_until_complete(begin())
+    for (_, peer), data in zip(made, [b"go on", b"stop", b"further"], strict=True):
+        peer.send(data)
+        peer.finish()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(asyncio.sleep(30))
+    loop.run_until_complete(asyncio.gather(*(protocol.lost for protocol, _ in made)))
+    assert [bytes(protocol.data) for protocol, _ in made] == [b"go on", b"stop", b"further"]
+    loop.close()
+
+
+def test_closed_with_connections_open(kernel: ModelKernel) -> None:
+    async def main(loop: EventLoop) -> Any:
+        protocol, peer = connect(loop, kernel, Plain)
+        peer.send(b"x" * 3 * PAGE)
+        await until(lambda: protocol.data)
+        protocol.transport.pause_reading()
+        peer.send(b"y" * 3 * PAGE)
+        await asyncio.sleep(0)
+        return protocol
+
+    run(main)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+def test_streams_of_ours_share_the_loops_ring(kernel: ModelKernel) -> None:
+    async def main(loop: EventLoop) -> None:
+        attached = aio.attach(loop.ring)
+        plain, peer = connect(loop, kernel, Plain)
+        peer.send(b"one")
+        await until(lambda: plain.data)
+        attached.close()
+        peer.send(b"two")
+        peer.finish()
+        await plain.lost
+        assert plain.data == b"onetwo"
+
+    run(main)
