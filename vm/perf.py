@@ -26,10 +26,10 @@ TOLERANCE = 0.40
 TOUCH_TOLERANCE = 0.03
 HERE_TOLERANCE = 0.25
 HERE = "instructions a buffer, here"
-RATIOS = (("columns", "c"), ("buffers", "c"), ("columns", "recv_into-1M"))
+RATIOS = (("columns", "c-gather"), ("buffers", "c-gather"), ("columns", "recv_into-1M"))
 ARGUMENTS = (
     "-r",
-    "c",
+    "c-gather",
     "-r",
     "columns",
     "-r",
