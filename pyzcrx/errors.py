@@ -1,4 +1,4 @@
-"""Every error pyzcrx raises. Which errno becomes which is in :mod:`pyzcrx.meanings`.
+"""Every error pyzcrx raises. Which errno becomes which is in :mod:`pyzcrx._kernel.meanings`.
 
 ::
 
@@ -273,9 +273,9 @@ class AccountingError(ZcrxError):
 class AreaHeld(ZcrxError):
     """``pressure="raise"``: the consumer holds more of the area than it can spare.
 
-    ``holders``: the buffers held longest (:class:`pyzcrx.holders.Holder`). ``by_request``: what
+    ``holders``: the buffers held longest (:class:`pyzcrx.types.Holder`). ``by_request``: what
     each request's buffers amount to, those with most bytes first
-    (:class:`pyzcrx.holders.Held`). Release some and go on: nothing was lost, and the next
+    (:class:`pyzcrx.types.Held`). Release some and go on: nothing was lost, and the next
     turn checks again. After it the next turn goes on if sends are in flight, since only
     a turn ends these and gives their buffers back.
     """

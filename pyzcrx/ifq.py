@@ -13,16 +13,28 @@ import time
 import weakref
 from contextlib import suppress
 
-from pyzcrx import bound, debug
-from pyzcrx._ffi import check, ffi, lib
+from pyzcrx._common.caller import caller
+from pyzcrx._common.checked import integer, number_of
+from pyzcrx._kernel._ffi import check, ffi, lib
+from pyzcrx._kernel.descriptor import hold
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._lease import Account, Span
-from pyzcrx.area import Area
-from pyzcrx.audit import Audit, audit
-from pyzcrx.buffer import Buffer
-from pyzcrx.caller import caller
-from pyzcrx.checked import integer, number_of
-from pyzcrx.columns import TAKEN
-from pyzcrx.descriptor import hold
+from pyzcrx._pressure.audit import Audit, audit
+from pyzcrx._pressure.holders import Holder, holders
+from pyzcrx._pressure.policy import Pressure
+from pyzcrx._pressure.relief import Relief
+from pyzcrx._pressure.stats import ReceiverStats
+from pyzcrx._queue import bound
+from pyzcrx._queue.area import Area
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._queue.notices import Notices
+from pyzcrx._queue.registration import Wanted, add_area, interface_gone, register
+from pyzcrx._receive import debug
+from pyzcrx._receive.events import Data, Event
+from pyzcrx._receive.request import Request, State, checked_limit
+from pyzcrx._receive.waiting import SHORT_NS, Waiting
+from pyzcrx._ring.columns import TAKEN
+from pyzcrx._ring.core import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.errors import (
     BadArgument,
     ClosedError,
@@ -32,19 +44,8 @@ from pyzcrx.errors import (
     KernelError,
     NotPermitted,
 )
-from pyzcrx.events import Data, Event
-from pyzcrx.holders import Holder, holders
-from pyzcrx.meanings import kernel_error
-from pyzcrx.notices import Notices
-from pyzcrx.pressure import Pressure
-from pyzcrx.receive import Request, State, checked_limit
-from pyzcrx.registration import Wanted, add_area, interface_gone, register
-from pyzcrx.relief import Relief
-from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
-from pyzcrx.stats import ReceiverStats
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp, EventType
 from pyzcrx.urgent import drop_urgent
-from pyzcrx.waiting import SHORT_NS, Waiting
 
 _MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
 

@@ -20,25 +20,14 @@ from typing import Any
 
 import click
 
-from pyzcrx import errors, placement, stats
-from pyzcrx.audit import Audit
-from pyzcrx.holders import Holder
-from pyzcrx.operations import Accept, Send
-from pyzcrx.pressure import AreaAdvice
-from pyzcrx.probe import Presence, Probe
-from pyzcrx.refill import RefillQueue
+from pyzcrx import errors, placement
+from pyzcrx._pressure import stats
 
 ROOT = Path(__file__).resolve().parents[2]
 FURTHER = ("pyzcrx.doctor", "pyzcrx.placement", "pyzcrx.privilege", "pyzcrx.supervisor")
 """Modules that a program imports by name when it needs them."""
-MODULES = ("pyzcrx", "pyzcrx.errors", "pyzcrx.nic", "pyzcrx.testing", *FURTHER)
+MODULES = ("pyzcrx", "pyzcrx.errors", "pyzcrx.types", "pyzcrx.nic", "pyzcrx.testing", *FURTHER)
 """Public by their names; ``__all__`` says what of them, or what they define if they have none."""
-
-HELPERS: tuple[type, ...] = (
-    *(Accept, Send, RefillQueue, AreaAdvice, Holder),
-    *(stats.ReceiverStats, Audit, Probe, Presence),
-)
-"""Types of what methods of public objects return; a program imports them from their own modules."""
 
 EVERY_COMMAND = {
     0: "done",
@@ -95,8 +84,6 @@ def objects() -> Iterator[tuple[str, str, Any]]:
         module = importlib.import_module(module_name)
         for name in names(module):
             yield module_name, name, getattr(module, name)
-    for kind in HELPERS:
-        yield kind.__module__, kind.__name__, kind
 
 
 def error_types() -> list[type[BaseException]]:

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pyzcrx._receive.events import Data
 from pyzcrx.bench.plan import BenchError
-from pyzcrx.events import Data
 from pyzcrx.testing.replay import MOST, Replay
 from pyzcrx.uapi import OFFSET_MASK
 
 PER_TURN = (64, 256, 1024, 4096)
-"""Buffers that a turn brings; under load a turn gathers up to 1,024 (:mod:`pyzcrx.pace`)."""
+"""Buffers that a turn brings; under load a turn gathers up to 1,024 (:mod:`pyzcrx._ring.pace`)."""
 
 UNIT = "slice"
 

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pyzcrx._receive.request import Request
+from pyzcrx._send.operations import Accept
 from pyzcrx.errors import KernelError, ZcrxError
-from pyzcrx.loop import Ring
-from pyzcrx.operations import Accept
-from pyzcrx.receive import Request
+from pyzcrx.ring import Ring
 
 RETRY_S = 0.1
 """Until accepting is tried again, after it stopped."""

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pyzcrx._kernel.endpoint import host_of
+from pyzcrx._kernel.interface import Interface, find
 from pyzcrx.cli.values import INTERFACE, QUEUE
-from pyzcrx.endpoint import host_of
 from pyzcrx.errors import BadArgument, KernelError
-from pyzcrx.interface import Interface, find
-from pyzcrx.loop import Ring
+from pyzcrx.ring import Ring
 
 if TYPE_CHECKING:
     from pyzcrx.nic.setup import Setup

@@ -10,7 +10,12 @@ from types import FrameType
 import click
 
 import pyzcrx
-from pyzcrx.area import HugePages
+from pyzcrx._kernel.endpoint import host_of
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._pressure.policy import POLICIES, Policy
+from pyzcrx._queue.area import HugePages
+from pyzcrx._queue.registration import RqMemory
+from pyzcrx._ring.pace import MOST_US
 from pyzcrx.cli.acceptor import make_room
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import Command, stats_json, stats_text
@@ -19,13 +24,8 @@ from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.user import user_option
 from pyzcrx.cli.values import BUFFER_SIZE, HOST, PORT, SECONDS, SIZE, Number
-from pyzcrx.endpoint import host_of
-from pyzcrx.memory import PAGE
-from pyzcrx.pace import MOST_US
 from pyzcrx.placement import Mode, Tally
-from pyzcrx.pressure import POLICIES, Policy
 from pyzcrx.privilege import User
-from pyzcrx.registration import RqMemory
 from pyzcrx.supervisor import become_worker
 
 

@@ -9,17 +9,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pyzcrx.batch import Batch, Run
-from pyzcrx.buffer import Buffer
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.batch import Batch, Run
+from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
+from pyzcrx._receive.request import Request
+from pyzcrx._send.operations import Accept, Send
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, shut
 from pyzcrx.cli.idle import Idle
 from pyzcrx.errors import AreaHeld, KernelError, ZcrxError
-from pyzcrx.events import Accepted, End, Event, Failed, Limit, Sent
 from pyzcrx.ifq import Ifq
-from pyzcrx.loop import Ring
-from pyzcrx.meanings import kernel_error
-from pyzcrx.operations import Accept, Send
-from pyzcrx.receive import Request
+from pyzcrx.ring import Ring
 
 SEND_BUFFERS = 256
 """Buffers of one send at most."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyzcrx import endpoint
+from pyzcrx._kernel import endpoint
 from pyzcrx.cli.common import Failure
 from pyzcrx.cli.streams import one_line
 from pyzcrx.errors import ZcrxError

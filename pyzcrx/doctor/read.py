@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.doctor.facts import (
     Card,
     Facts,
@@ -24,7 +25,6 @@ from pyzcrx.doctor.facts import (
     Wanted,
 )
 from pyzcrx.errors import JournalError
-from pyzcrx.memory import PAGE
 from pyzcrx.nic.irq import parse_cpus
 from pyzcrx.nic.journal import ROOT_FOLDER, Store, default_folder
 from pyzcrx.nic.read import read as read_card

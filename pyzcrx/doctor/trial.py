@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pyzcrx.area import Area
+from pyzcrx._queue.area import Area
 from pyzcrx.doctor.explain import explain
 from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Severity
 from pyzcrx.errors import InvalidRequest, KernelError, NotSupported
-from pyzcrx.loop import Ring
 from pyzcrx.nic.read import Reader
+from pyzcrx.ring import Ring
 
 _BACK_S = 30.0
 

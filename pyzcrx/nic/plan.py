@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from pyzcrx.checked import integer, optional
-from pyzcrx.endpoint import address_of
+from pyzcrx._common.checked import integer, optional
+from pyzcrx._kernel.endpoint import address_of
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import (
     BadArgument,
     NicBusy,
@@ -20,7 +21,6 @@ from pyzcrx.errors import (
     RuleTableFull,
     RuleTooBroad,
 )
-from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import irq
 from pyzcrx.nic.drivers import driver_of, prelude
 from pyzcrx.nic.flow import Flow

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pyzcrx._kernel.interface import find
 from pyzcrx.errors import FallbackWarning, JournalError
-from pyzcrx.interface import find
 from pyzcrx.nic import irq, link, sockets
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.journal import Journal, Owner, Store

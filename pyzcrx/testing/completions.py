@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
-from pyzcrx.columns import DRAINED
+from pyzcrx._ring.columns import DRAINED
 from pyzcrx.uapi import CqeFlag
 
 

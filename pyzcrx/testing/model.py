@@ -18,10 +18,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx._ffi import FUNCTIONS, ffi
-from pyzcrx.checked import integer
+from pyzcrx._common.checked import integer
+from pyzcrx._kernel._ffi import FUNCTIONS, ffi
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.errors import NotSupported
-from pyzcrx.memory import PAGE
 from pyzcrx.testing.pool import Pool
 from pyzcrx.testing.requests import Accept, Cancel, Poll, Receive, Refused, Request, Send
 from pyzcrx.testing.rings import ModelRing

@@ -11,8 +11,8 @@ import select
 from collections import deque
 from typing import Any
 
-from pyzcrx._ffi import ffi
-from pyzcrx.memory import PAGE
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.testing.completions import Completions
 from pyzcrx.testing.pool import Pool
 from pyzcrx.testing.sockets import ModelListener, ModelSocket

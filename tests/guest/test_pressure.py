@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 import pyzcrx
-from pyzcrx.holders import Holder
+from pyzcrx._pressure.holders import Holder
 from tests.guest.card import CARD, Sim
 from tests.guest.echo import send_all
 from tests.guest.test_receive import connected, ifq_of, sending

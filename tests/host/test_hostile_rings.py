@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyzcrx
-from pyzcrx._ffi import ffi
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE, Mapping
 from pyzcrx._lease import Account, Lease, Span
-from pyzcrx.buffer import Buffer
-from pyzcrx.memory import PAGE, Mapping
-from pyzcrx.refill import RefillQueue, region_bytes
-from pyzcrx.registration import Wanted
-from pyzcrx.ring import TOKEN_RECEIVE
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._queue.refill import RefillQueue, region_bytes
+from pyzcrx._queue.registration import Wanted
+from pyzcrx._ring.core import TOKEN_RECEIVE
 from pyzcrx.testing import ModelKernel
 
 u32 = st.integers(0, (1 << 32) - 1)

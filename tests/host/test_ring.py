@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import pyzcrx
+from pyzcrx._kernel.memory import Mapping
 from pyzcrx._lease import Account
-from pyzcrx.buffer import Buffer
-from pyzcrx.memory import Mapping
+from pyzcrx._queue.buffer import Buffer
 from tests.leaks import nothing_leaks
 
 

@@ -14,12 +14,12 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx.batch import Run
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._receive.batch import Run
+from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
+from pyzcrx._receive.request import Request
+from pyzcrx._send.operations import Accept, Send
 from pyzcrx.errors import KernelError, ZcrxError
-from pyzcrx.events import Accepted, End, Event, Failed, Limit, Sent
-from pyzcrx.meanings import kernel_error
-from pyzcrx.operations import Accept, Send
-from pyzcrx.receive import Request
 
 PAGE = 4096
 TURN_BYTES = 64 * PAGE

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import pyzcrx
-from pyzcrx import claims
-from pyzcrx._ffi import ffi
-from pyzcrx.area import Area
-from pyzcrx.memory import PAGE, Mapping
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE, Mapping
+from pyzcrx._queue import claims
+from pyzcrx._queue.area import Area
 from pyzcrx.testing import ModelKernel
 from pyzcrx.uapi import AREA_SHIFT, CtrlOp
 from tests.unit.test_model import filled

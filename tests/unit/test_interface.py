@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx.interface import Interface, features, find, merges_frames, mtu, rx_ring_entries
+from pyzcrx._kernel.interface import Interface, features, find, merges_frames, mtu, rx_ring_entries
 
 ROOT = Path(pyzcrx.__file__).parent
 LOOPBACK = Interface(socket.if_nametoindex("lo"), "lo")

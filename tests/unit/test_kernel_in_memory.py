@@ -9,8 +9,9 @@ import threading
 import pytest
 
 import pyzcrx
-from pyzcrx import _ffi, testing
-from pyzcrx.memory import PAGE, Mapping
+from pyzcrx import testing
+from pyzcrx._kernel import _ffi
+from pyzcrx._kernel.memory import PAGE, Mapping
 from pyzcrx.probe import Presence
 from pyzcrx.testing import ModelKernel
 from pyzcrx.testing.stand_in import HARMLESS

@@ -9,6 +9,12 @@ import pytest
 
 import pyzcrx
 
+
+def room(name: str, *layers: list[str]) -> list[list[str]]:
+    """The layers of a package that no other module lies between."""
+    return [[f"{name}.{module}" for module in layer] for layer in layers]
+
+
 LAYERS = [
     ["cli.bench"],
     ["cli.serve_iperf3", "cli.per_buffer"],
@@ -58,7 +64,7 @@ LAYERS = [
     ["doctor.facts", "doctor.finding"],
     ["cli.acceptor", "cli.idle"],
     ["cli.values"],
-    ["cli.common", "testing.model", "testing.replay", "placement"],
+    ["types", "cli.common", "testing.model", "testing.replay", "placement"],
     ["testing.rings"],
     ["testing.requests"],
     ["testing.completions", "testing.pool", "testing.sockets"],
@@ -71,37 +77,29 @@ LAYERS = [
     ["nic.ethtool", "nic.netdev", "nic.ntuple", "nic.link", "nic.irq"],
     ["nic.netlink", "nic.flow", "nic.state"],
     ["nic.tables"],
-    ["loop"],
-    ["ifq", "supervisor", "rx_buf_len", "links"],
-    ["relief"],
-    ["waiting"],
-    ["audit", "holders", "pressure"],
-    ["batch"],
-    ["events"],
-    ["receive", "operations", "registration", "debug", "notices"],
-    ["buffer", "refill", "area", "ring"],
-    ["claims"],
-    [
-        "protocol",
-        "outcomes",
-        "memory",
-        "query",
-        "napi",
-        "columns",
-        "pace",
-        "urgent",
-        "interface",
-        "endpoint",
-        "privilege",
-        "poll",
-        "readiness",
-        "descriptor",
-    ],
-    ["bound", "cpus", "_ffi", "fork", "uapi", "stats", "caller", "checked", "leaving"],
+    ["ring"],
+    ["ifq", "supervisor"],
+    *room("_pressure", ["relief", "rx_buf_len"], ["audit", "holders", "policy"], ["stats"]),
+    *room("_receive", ["waiting", "batch"], ["events"], ["request"], ["protocol", "debug"]),
+    *room("_send", ["operations"]),
+    *room(
+        "_queue",
+        ["registration", "links", "notices"],
+        ["buffer", "refill", "area", "bound"],
+        ["claims"],
+    ),
+    *room("_ring", ["core"], ["poll", "readiness", "columns", "napi"], ["outcomes", "pace"]),
+    ["privilege", "urgent"],
+    *room(
+        "_kernel",
+        ["memory", "query", "interface", "endpoint", "descriptor"],
+        ["_ffi", "fork", "cpus"],
+        ["meanings"],
+        ["card_meanings"],
+    ),
     ["_lease", "cli.streams"],
-    ["meanings"],
-    ["card_meanings"],
-    ["errors", "_zcrx"],
+    *room("_common", ["caller", "checked", "leaving"]),
+    ["errors", "uapi", "_zcrx"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ROOT = Path(pyzcrx.__file__).parent
@@ -142,4 +140,4 @@ def test_imports_run_downward(module: str) -> None:
 
 
 def test_only_ffi_imports_the_binding() -> None:
-    assert [module for module in MODULES if "_zcrx" in imports(module)] == ["_ffi"]
+    assert [module for module in MODULES if "_zcrx" in imports(module)] == ["_kernel._ffi"]

@@ -8,7 +8,7 @@ import pytest
 
 import pyzcrx
 from pyzcrx import ifq as ifq_module
-from pyzcrx.registration import interface_gone
+from pyzcrx._queue.registration import interface_gone
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import filled, receiving, settled
 

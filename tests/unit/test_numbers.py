@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 
 import pyzcrx
-from pyzcrx import checked, nic, placement, testing
-from pyzcrx.memory import PAGE
-from pyzcrx.operations import Accept, Send
-from pyzcrx.refill import RefillQueue
+from pyzcrx import nic, placement, testing
+from pyzcrx._common import checked
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._queue.refill import RefillQueue
+from pyzcrx._send.operations import Accept, Send
 from tests.unit.nic.cards import card
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")

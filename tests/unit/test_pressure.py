@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx.holders import Holder
-from pyzcrx.memory import PAGE
-from pyzcrx.pressure import Policy
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._pressure.holders import Holder
+from pyzcrx._pressure.policy import Policy
 from pyzcrx.testing import ModelKernel
 from tests.patience import until
 from tests.unit.test_model import filled, settled

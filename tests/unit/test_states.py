@@ -17,16 +17,10 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx import _lease, nic, testing
-from pyzcrx.audit import Audit
-from pyzcrx.holders import Holder
-from pyzcrx.memory import PAGE, Mapping
-from pyzcrx.operations import Accept, Send
-from pyzcrx.pressure import AreaAdvice
-from pyzcrx.probe import Presence, Probe
-from pyzcrx.readiness import Readiness
-from pyzcrx.refill import RefillQueue
-from pyzcrx.stats import ReceiverStats
+from pyzcrx import _lease, nic, testing, types
+from pyzcrx._kernel.memory import PAGE, Mapping
+from pyzcrx._queue.refill import RefillQueue
+from pyzcrx._ring.readiness import Readiness
 from pyzcrx.testing import ModelKernel
 
 pytestmark = [
@@ -178,7 +172,7 @@ def test_no_attribute_crashes(state: Callable[[World], None], name: str) -> None
     assert in_child(script)
 
 
-HELPERS = [Accept, Send, RefillQueue, AreaAdvice, Holder, ReceiverStats, Audit, Probe, Presence]
+HELPERS = [getattr(types, name) for name in types.__all__]
 FOUND = [
     kind
     for module in (pyzcrx, pyzcrx.errors, nic, testing, _lease)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx.buffer import Buffer
+from pyzcrx._queue.buffer import Buffer
 from pyzcrx.errors import ClosedError, LeakWarning
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_debug import buffers, debugged

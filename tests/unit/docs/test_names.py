@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _site import public
 
 import pyzcrx
-from pyzcrx import errors, nic, testing
+from pyzcrx import errors, nic, testing, types
 from tests.pages import PAGES, sources, spans
 
-MODULES = (pyzcrx, errors, nic, testing)
-HELPERS = {kind.__name__ for kind in public.HELPERS}
+MODULES = (pyzcrx, errors, types, nic, testing)
 OBJECTS = {
     "ring": pyzcrx.Ring,
     "Ring": pyzcrx.Ring,
@@ -52,7 +50,7 @@ def wrong(span: str) -> list[str]:
     """The names in a span of code that the package has not."""
     bad = []
     for name in re.findall(r"(?<![\w./-])[A-Z][a-z]+(?:[A-Z][a-z]+)*\b(?![\w-])", span):
-        if name in NOT_OURS | HELPERS:
+        if name in NOT_OURS:
             continue
         if not any(hasattr(module, name) for module in MODULES):
             bad.append(name)
