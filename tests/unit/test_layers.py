@@ -77,6 +77,7 @@ LAYERS = [
     ["nic.ethtool", "nic.netdev", "nic.ntuple", "nic.link", "nic.irq"],
     ["nic.netlink", "nic.flow", "nic.state"],
     ["nic.tables"],
+    ["nic.messages"],
     ["ring"],
     ["ifq", "supervisor"],
     *room("_pressure", ["relief", "rx_buf_len"], ["audit", "holders", "policy"], ["stats"]),
