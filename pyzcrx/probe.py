@@ -123,7 +123,7 @@ def probe() -> Probe:
 
 def _attempt(ring: Ring) -> tuple[Presence, bool, tuple[str, ...]]:
     reg = ffi.new("struct pz_ifq_reg *")
-    number = -lib.pz_register_ifq(ring.raw, reg)
+    number = -lib.pz_register_ifq(ring._core.raw, reg)
     if number == errno.EPERM:
         return (
             Presence.PRESENT,

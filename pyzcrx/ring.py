@@ -2,63 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 from pyzcrx._common.checked import seconds
 from pyzcrx._common.leaving import leave
+from pyzcrx._kernel import fork
 from pyzcrx._kernel.interface import find
-from pyzcrx._lease import Feed, Queue
 from pyzcrx._pressure.policy import Policy, Pressure
 from pyzcrx._pressure.rx_buf_len import worth_trying
 from pyzcrx._queue.area import Area
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.links import Links
+from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._queue.registration import RqMemory, Wanted
 from pyzcrx._receive.batch import Batch
-from pyzcrx._receive.debug import report_leaks
 from pyzcrx._receive.debug import wanted as debug_wanted
-from pyzcrx._receive.events import Accepted, Data, Event
-from pyzcrx._receive.request import Request
+from pyzcrx._receive.delivery import Delivery
+from pyzcrx._receive.events import Event
 from pyzcrx._ring import napi
-from pyzcrx._ring.columns import COUNTED, FRESH
-from pyzcrx._ring.core import RingCore
+from pyzcrx._ring.core import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx._ring.pace import MOST_US
 from pyzcrx._send.operations import Accept, Send
-from pyzcrx.errors import InvalidRequest, NotSupported, OutOfRange, QueueBound
+from pyzcrx.errors import BadArgument, InvalidRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.ifq import Ifq
 
 _BOUND_RETRY_S = 0.02
+_MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
 
 
 def _nanoseconds(timeout: float | None) -> int:
     return -1 if timeout is None else int(seconds("timeout", timeout) * 1e9)
 
 
-class _Deadline:
-    """A wait of so many ns from now; -1: for ever."""
-
-    __slots__ = ("_at_ns",)
-
-    def __init__(self, wait_ns: int) -> None:
-        self._at_ns = time.monotonic_ns() + wait_ns if wait_ns >= 0 else None
-
-    def left_ns(self) -> int:
-        return -1 if self._at_ns is None else max(0, self._at_ns - time.monotonic_ns())
-
-    @property
-    def passed(self) -> bool:
-        return self._at_ns is not None and time.monotonic_ns() >= self._at_ns
-
-
-class Ring(RingCore):
+class Ring:
     """A ring and everything received on it.
 
     ::
@@ -94,18 +76,17 @@ class Ring(RingCore):
         gather_us: int = MOST_US,
         debug: bool | None = None,
     ) -> None:
-        super().__init__(
+        self._core = core = RingCore(
             sq_entries=sq_entries,
             cq_entries=cq_entries,
             gather_us=gather_us,
             debug=debug_wanted(debug),
         )
         self.ifqs: list[Ifq] = []
-        self._unseen: Batch | None = None
-        """A batch that was drained and not handed on."""
-        self._fresh: list[Event] = []
+        """Those registered, in this order."""
+        self._delivery = Delivery(core, self.ifqs)
         self._links: Links | None = None
-        self._undelivered = Queue()
+        fork.guard(self, type(self)._die_in_child)
 
     def register_ifq(
         self,
@@ -143,7 +124,9 @@ class Ring(RingCore):
 
         Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
         """
-        self.check_usable()
+        self._core.check_usable()
+        if len(self.ifqs) > _MAX_SLOTS:
+            raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
         relief = Pressure.of(pressure)
         found = None if interface is None else find(interface)
         wanted = Wanted(
@@ -161,19 +144,20 @@ class Ring(RingCore):
                 if length == lengths[-1]:
                     raise
         self.ifqs.append(ifq)
-        self.add_child(ifq)
-        self.pace.fit(area.size_bytes // ifq.rx_buf_len)
+        self._core.add_child(ifq)
+        self._core.pace.fit(area.size_bytes // ifq.rx_buf_len)
         ifq.relief.warn_if_small()
         if not ifq.nodev and self._links is None:
             with suppress(OSError):  # a sandbox may forbid rtnetlink: then nothing notices
-                self._links = Links(self, self._check_interfaces)
+                self._links = Links(self._core, self._check_interfaces)
             ifq.check_interface()  # it may have gone before we listened
         return ifq
 
     def _register(self, area: Area, wanted: Wanted, relief: Pressure | None, until: float) -> Ifq:
         while True:
             try:
-                return Ifq(self, len(self.ifqs), area, wanted, relief)
+                queue = InterfaceQueue(self._core, area, wanted)
+                return Ifq(self._core, len(self.ifqs), queue, relief)
             except QueueBound:
                 if time.monotonic() >= until:
                     raise
@@ -196,13 +180,13 @@ class Ring(RingCore):
         Raises BadArgument, NotSupported (EINVAL, EOPNOTSUPP).
         Kernel: ``io_uring/napi.c:io_register_napi()`` (6.9; napi_ids 6.13).
         """
-        self.check_usable()
-        napi.register(self.ring_fd, busy_poll_us, prefer=prefer, napi_ids=tuple(napi_ids))
+        self._core.check_usable()
+        napi.register(self._core.ring_fd, busy_poll_us, prefer=prefer, napi_ids=tuple(napi_ids))
 
     def accept(self, listener: socket.socket | int, *, context: object = None) -> Accept:
         """Accept connections from a listening socket, one Accepted event each."""
-        self.check_usable()
-        return Accept(self, listener, context)
+        self._core.check_usable()
+        return Accept(self._core, listener, context)
 
     def send(
         self,
@@ -215,8 +199,8 @@ class Ring(RingCore):
 
         One send a socket at a time, or their bytes may mix.
         """
-        self.check_usable()
-        return Send(self, sock, buffers, context)
+        self._core.check_usable()
+        return Send(self._core, sock, buffers, context)
 
     # -- events -------------------------------------------------------------
 
@@ -226,59 +210,8 @@ class Ring(RingCore):
         Leaving the loop loses nothing: the next call goes on where it stopped.
         Each Buffer must be released; until then the kernel cannot use it.
         """
-        self.check_usable()
-        return Feed(self._undelivered, partial(self._find_events, _nanoseconds(timeout)))
-
-    def _find_events(self, wait_ns: int) -> bool:
-        """Whether :meth:`events` goes on: there are some now."""
-        self.check_usable()
-        queue = self._undelivered
-        deadline = _Deadline(wait_ns)
-        while not queue:
-            if not self._busy:
-                if self._readiness is not None:
-                    self._collect(0)  # or the descriptor would stay readable for nothing
-                return bool(queue)
-            self._collect(deadline.left_ns())
-            if deadline.passed and not queue:
-                return False
-        return True
-
-    @property
-    def _busy(self) -> bool:
-        """Whether anything can still happen."""
-        return bool(
-            self._operations
-            or self._posted
-            or self._undelivered
-            or self.columns.counts[FRESH]
-            or self.in_flight
-        )
-
-    def _reopen(self) -> None:
-        """A batch that nobody saw is taken back, to be handed on as events."""
-        if self._unseen is not None:
-            events = [*self._unseen.events, *self._posted]
-            self.looked_at = self._unseen = None
-            self._posted = events
-            self.columns.counts[FRESH] = COUNTED
-
-    def _collect(self, wait_ns: int) -> None:
-        self._reopen()
-        self.turn(wait_ns)
-        starts = self.columns.run_starts
-        for i, receiver in enumerate(self.receivers):
-            request = cast("Request", receiver)
-            request.ifq.lease_run(self._fresh, request, starts[i], starts[i + 1])
-        for ifq in self.ifqs:
-            if ifq.account.count:
-                ifq.give_back()  # what was copied, before the user takes his time over the rest
-        # From here on nothing is called that a signal handler could raise in.
-        self._undelivered += self._fresh
-        self._undelivered += self._posted
-        self._fresh = []
-        self._posted = []
-        self.columns.counts[FRESH] = 0
+        self._core.check_usable()
+        return self._delivery.events(_nanoseconds(timeout))
 
     # -- batches ------------------------------------------------------------
 
@@ -288,52 +221,85 @@ class Ring(RingCore):
         Ends the batch before it. A batch may be empty: after *timeout* seconds, a
         signal, or a turn that only kept things going.
         """
-        batch = self._wait(_nanoseconds(timeout))
-        self._unseen = None
-        return batch
-
-    def _wait(self, timeout_ns: int) -> Batch:
-        self.check_usable()
-        if self._unseen is not None:
-            return self._unseen
-        if self._undelivered:
-            # What events() left behind comes first, as the events it was made into.
-            self.end_look()
-            self.columns.forget()
-            self.receivers = []
-            batch = Batch(self, list(self._undelivered))
-            self.looked_at = self._unseen = batch
-            self._undelivered.clear()
-        else:
-            self.turn(timeout_ns)
-            batch = Batch(self, self._posted)
-            self.looked_at = self._unseen = batch
-            self._posted = []
-            self.columns.counts[FRESH] = 0
-        return batch
+        return self._delivery.wait(_nanoseconds(timeout))
 
     def batches(self, timeout: float | None = None) -> Iterator[Batch]:
         """:meth:`wait` until no request is in flight; empty batches are left out.
 
         Each batch ends when the next is asked for.
         """
-        self.check_usable()
-        return self._batches(_nanoseconds(timeout))
+        self._core.check_usable()
+        return self._delivery.batches(_nanoseconds(timeout))
 
-    def _batches(self, wait_ns: int) -> Iterator[Batch]:
-        deadline = _Deadline(wait_ns)
-        while self._operations or self._busy or self._unseen is not None:
-            batch = self._wait(deadline.left_ns() if wait_ns >= 0 else -1)
-            self._unseen = None
-            if batch.size_bytes or batch.events:
-                yield batch
-                self.check_usable()
-                if self.looked_at is not None:
-                    self.end_look()
-                if wait_ns >= 0:
-                    deadline = _Deadline(wait_ns)
-            elif deadline.passed:
-                return
+    # -- what outsiders watch -----------------------------------------------
+
+    def fileno(self) -> int:
+        """A descriptor that polls readable while a turn would bring or change something.
+
+        For event loops of others: watch it (level-triggered: asyncio's ``add_reader``,
+        selectors, epoll) and take a turn, ``events(timeout=0)`` or ``wait(0)``, whenever it
+        is readable. It is not the io_uring's own descriptor. Closed with the ring.
+
+        From the first call on, requests are submitted when they are made and not with the
+        next turn. Raises WrongThread where that call is not the owner's.
+        """
+        return self._core.fileno()
+
+    @property
+    def wakeup_fd(self) -> int:
+        """A descriptor; a byte written to it ends the owner's wait.
+
+        Fit for :func:`signal.set_wakeup_fd`. Made on first use, by the owner.
+        """
+        return self._core.wakeup_fd
+
+    def wake(self) -> None:
+        """End the owner's :meth:`wait`, from any thread, with an empty batch.
+
+        The owner must have asked for wakeup_fd before. :meth:`events` and
+        :meth:`batches` take a turn and go on.
+        """
+        self._core.wake()
+
+    # -- state ----------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, here or by a fork."""
+        return self._core.closed
+
+    @property
+    def debug(self) -> bool:
+        """Whether it is in debug mode."""
+        return self._core.debug
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not over: armed, or waiting to be armed again."""
+        return self._core.in_flight
+
+    @property
+    def ring_fd(self) -> int:
+        """The descriptor of the io_uring itself."""
+        return self._core.ring_fd
+
+    @property
+    def cq_view(self) -> memoryview:
+        """The CQEs, read-only, as :mod:`pyzcrx.uapi` describes.
+
+        The kernel writes it while you look. One that was taken before stays readable after close.
+        """
+        return self._core.cq_view
+
+    @property
+    def cq_head(self) -> int:
+        """How many CQEs were consumed, modulo 2**32."""
+        return self._core.cq_head
+
+    @property
+    def cq_tail(self) -> int:
+        """How many CQEs the kernel posted, modulo 2**32."""
+        return self._core.cq_tail
 
     def close(self) -> None:
         """Cancel everything, give every buffer back, close ifqs and ring. Idempotent.
@@ -341,36 +307,25 @@ class Ring(RingCore):
         Connections accepted and not yet told of are closed.
         """
         try:
-            if not self.closed:
-                self.check_usable()
-                self.end_look()
-                if self.debug:
-                    self._report_leaks()
+            if not self._core.closed:
+                self._core.check_usable()
+                self._core.end_look()
+                if self._core.debug:
+                    self._delivery.report_leaks()
         finally:  # also when a warning is made an error
             self._end()
 
     def _end(self) -> None:
-        super().close()
+        self._core.close()
         if self._links is not None:
             self._links.close()
-        unseen = self._unseen.events if self._unseen is not None else ()
-        for event in (*self._undelivered, *self._fresh, *self._posted, *unseen):
-            if isinstance(event, Accepted):
-                os.close(event.fd)
-        self._undelivered.shut()
-        self._undelivered.clear()
-        self._fresh.clear()
-        self._posted.clear()
-        self._unseen = None
+        self._delivery.close()
 
     def _die_in_child(self) -> None:
-        super()._die_in_child()
-        self._undelivered.shut()
+        self._delivery.die()
 
-    def _report_leaks(self) -> None:
-        own = {id(e.buffer) for e in (*self._undelivered, *self._fresh) if isinstance(e, Data)}
-        for ifq in self.ifqs:
-            report_leaks(ifq.account, own)
+    def __repr__(self) -> str:
+        return repr(self._core)
 
     def __enter__(self) -> Self:
         return self

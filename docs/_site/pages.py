@@ -62,7 +62,7 @@ def _document(module: str, name: str, value: Any) -> list[str]:
             f".. autoclass:: {path}",
             "   :members:",
             "   :undoc-members:",
-            "   :inherited-members: Exception, OSError, tuple, object, RingCore, str",
+            "   :inherited-members: Exception, OSError, tuple, object, str",
             "",
         ]
     if inspect.isroutine(value):

@@ -7,7 +7,7 @@ import sys
 import warnings
 from types import FrameType
 
-_OURS = os.path.dirname(__file__) + os.sep
+_OURS = os.path.dirname(os.path.dirname(__file__)) + os.sep
 
 
 def _outside() -> tuple[FrameType, int]:

@@ -49,11 +49,12 @@ class Audited(Protocol):
     """An ifq, as the auditor sees it."""
 
     account: Account
-    rq: RefillQueue
     token: int
 
     @property
     def ring(self) -> RingCore: ...
+    @property
+    def rq(self) -> RefillQueue: ...
 
 
 def audit(ifq: Audited) -> Audit:

@@ -42,13 +42,15 @@ _STUCK_NOTICES = 3
 class Relieved(Holding, Protocol):
     """An ifq, as policy sees it."""
 
-    areas: list[Area]
-    rx_buf_len: int
     flush_at: int
     waiting: Waiting
 
     @property
     def ring(self) -> RingCore: ...
+    @property
+    def areas(self) -> list[Area]: ...
+    @property
+    def rx_buf_len(self) -> int: ...
     @property
     def area(self) -> Area: ...
     @property

@@ -11,8 +11,10 @@ from typing import Protocol
 class Holder(Protocol):
     """An ifq."""
 
-    ifindex: int
-    rx_queue: int | None
+    @property
+    def ifindex(self) -> int: ...
+    @property
+    def rx_queue(self) -> int | None: ...
 
 
 _lock = threading.Lock()

@@ -103,9 +103,9 @@ class Batch:
             self._check_mine(request, i)
         if self._watch is not None:
             off, length = columns.offs[i], columns.lengths[i]
-            look = request.ifq.look(off, length)
+            look = request.ifq.queue.look(off, length)
             return self._watch.view(cast(Span, look.obj), off & OFFSET_MASK, length)
-        return request.ifq.look(columns.offs[i], columns.lengths[i])
+        return request.ifq.queue.look(columns.offs[i], columns.lengths[i])
 
     def buffer(self, request: Request, i: int) -> Buffer:
         """Entry *i*, which is of *request*, as a lease that outlives the batch.
@@ -150,7 +150,7 @@ class Batch:
             for i in range(run.start, run.stop):
                 off, length = columns.offs[i], columns.lengths[i]
                 if off != TAKEN:
-                    memory, at = run.request.ifq.locate(off, length)
+                    memory, at = run.request.ifq.queue.locate(off, length)
                     poison(memory, at, length)
 
     def expire(self) -> None:

@@ -10,8 +10,9 @@ from pyzcrx._common.checked import MOST_BYTES, optional
 from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx._kernel.descriptor import Cookie, hold
 from pyzcrx._kernel.meanings import kernel_error
-from pyzcrx._lease import Descriptor, Receiver, Span
+from pyzcrx._lease import Account, Descriptor, Receiver
 from pyzcrx._queue.buffer import Buffer
+from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._receive.protocol import ReceiveProtocol, Step
 from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.outcomes import End, Failed, Limit
@@ -40,23 +41,23 @@ class Attachment(Protocol):
     """One ring's use of an interface queue, as its requests see it."""
 
     slot: int
-    zcrx_id: int
+    queue: InterfaceQueue
+    account: Account
     gone: KernelError | None
 
     @property
     def ring(self) -> RingCore: ...
-
-    def locate(self, off: int, length: int, /) -> tuple[Span, int]:
-        """Where a completion's bytes lie."""
-
-    def look(self, off: int, length: int, /) -> memoryview:
-        """A completion's bytes, read-only."""
+    @property
+    def zcrx_id(self) -> int: ...
 
     def lease(self, off: int, length: int, token: int, /) -> Buffer:
         """The buffer of one completion."""
 
     def lease_run(self, into: list[Any], request: Request, start: int, stop: int, /) -> None:
         """Lease one run of the ring's columns."""
+
+    def give_back(self) -> None:
+        """Hand what was released to the kernel, as far as there is room."""
 
     def check_receives(self) -> None:
         """Raise what keeps a request from being armed."""

@@ -25,20 +25,19 @@ import os
 import time
 import warnings
 import weakref
-from contextlib import suppress
-from functools import partial
 from threading import get_ident
-from typing import Any, Protocol
+from typing import Any
 
 from pyzcrx._common.checked import integer
 from pyzcrx._kernel import fork
 from pyzcrx._kernel._ffi import check, ffi, lib
 from pyzcrx._kernel.memory import Mapping
-from pyzcrx._lease import Account, Descriptor, Receiver, take
+from pyzcrx._lease import Account, Receiver, take
 from pyzcrx._ring.columns import FRESH, Columns
 from pyzcrx._ring.pace import MOST_US, Pace
-from pyzcrx._ring.poll import Poll
 from pyzcrx._ring.readiness import Readiness
+from pyzcrx._ring.roles import Child, Expiring, Operation, Watcher
+from pyzcrx._ring.wakeup import Wakeup
 from pyzcrx.errors import ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
 
@@ -59,76 +58,13 @@ _MOST_NS = (1 << 63) - 1
 """A signal in the moment before the kernel is entered ends no wait: look again so often."""
 
 
-class Watcher(Protocol):
-    """Turns the completions of one token, but for data, into events."""
-
-    def complete(self, res: int, flags: int) -> object:
-        """One CQE; the last of the request when *flags* lacks F_MORE. Gives the event, or None."""
-
-    def drop(self, res: int) -> None:
-        """One CQE that nobody will be told of: the ring is closing."""
-
-
-class Operation(Watcher, Protocol):
-    """A request in flight."""
-
-    def closed_by_ring(self) -> None:
-        """The ring has gone: let go of what was held for the kernel."""
-
-
-class Expiring(Protocol):
-    """Looks at the columns of the last turn."""
-
-    def expire(self) -> None:
-        """The next turn begins."""
-
-    def die(self) -> None:
-        """This is a forked child: show nothing any more."""
-
-
-class Child(Protocol):
-    """An ifq, as its ring sees it; the first has slot 0."""
-
-    account: Account
-
-    @property
-    def parked(self) -> int:
-        """Requests of its that wait to be armed again."""
-
-    def settle(self) -> int:
-        """Give buffers back and arm what can go on; before each turn.
-
-        Gives how long the turn may wait at most, in ns; -1: as long as it likes.
-        """
-
-    @property
-    def wait_ns(self) -> int:
-        """How long it can go without a turn although nothing arrives; -1: for ever."""
-
-    def abandon(self) -> None:
-        """Nothing is in flight on the ring and the caller would wait for ever: post
-        the failure of what can only go on if somebody releases buffers."""
-
-    def closed_by_ring(self) -> None:
-        """The ring is about to go."""
-
-    def die(self) -> None:
-        """This is a forked child, without the memory of the areas."""
-
-
 def _dropped(ring_fd: int) -> None:
     warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
     os.close(ring_fd)
 
 
-def _drain(pipe_fd: int) -> None:
-    with suppress(BlockingIOError):
-        while os.read(pipe_fd, 512):
-            pass
-
-
 class RingCore:
-    """The ring without a policy; :class:`pyzcrx.Ring` is what users hold.
+    """One io_uring; :class:`pyzcrx.Ring`, which users hold, is made of it.
 
     Belongs to the thread that makes it; any other gets WrongThread, a forked
     child ForkedChild, everybody after :meth:`close` ClosedError.
@@ -178,12 +114,13 @@ class RingCore:
         self._children: list[Child] = []
         self.accounts: list[Account] = []
         """Of the children, by slot."""
-        self._posted: list[Any] = []
+        self.posted: list[Any] = []
+        """Events that no data goes with, until they are handed on."""
         self._readiness: Readiness | None = None
         """Once somebody asked for the descriptor."""
         self._turning = False
-        self._wakeup: tuple[Descriptor, ...] = ()
-        """The pipe, once somebody asked for it: both ends, and what is shown of the second."""
+        self._wakeup: Wakeup | None = None
+        """Once somebody asked for it."""
         self.receivers: list[Receiver] = []
         """Whose each run of the last turn is."""
         self.overflowed = False
@@ -220,16 +157,13 @@ class RingCore:
         self.check_open()
         return int(lib.pz_ring_fd(self.raw))
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody asked for :meth:`fileno`."""
+        return self._readiness is not None
+
     def fileno(self) -> int:
-        """A descriptor that polls readable while a turn would bring or change something.
-
-        For event loops of others: watch it (level-triggered: asyncio's ``add_reader``,
-        selectors, epoll) and take a turn, ``events(timeout=0)`` or ``wait(0)``, whenever it
-        is readable. It is not the io_uring's own descriptor. Closed with the ring.
-
-        From the first call on, requests are submitted when they are made and not with the
-        next turn. Raises WrongThread where that call is not the owner's.
-        """
+        """Readable while a turn would bring or change something: see :meth:`pyzcrx.Ring.fileno`."""
         if self._readiness is None:
             self.check_usable()
             readiness = Readiness(self.raw)
@@ -255,7 +189,7 @@ class RingCore:
             if self.looked_at is not None:
                 self.looked_at.die()
             os.close(lib.pz_ring_fd(self.raw))
-            self._wakeup = ()
+            self._wakeup = None
 
     # -- the completion queue ----------------------------------------------
 
@@ -344,7 +278,7 @@ class RingCore:
 
     def post(self, event: object) -> None:
         """Have the next turn report *event*."""
-        self._posted.append(event)
+        self.posted.append(event)
 
     # -- turning ------------------------------------------------------------
 
@@ -383,7 +317,7 @@ class RingCore:
     def _next_ns(self) -> int:
         """When a turn is wanted although nothing arrives: 0, now; -1, never."""
         columns = self.columns
-        left = columns.n_data or self._posted  # for the user, who may not take all of it
+        left = columns.n_data or self.posted  # for the user, who may not take all of it
         if left or self.overflowed or columns.n_other == columns.capacity:
             return 0
         waits = [child.wait_ns for child in self._children]
@@ -409,10 +343,10 @@ class RingCore:
             wait_ns = child.settle()
             if wait_ns >= 0 and not 0 <= timeout_ns <= wait_ns:
                 timeout_ns = wait_ns
-        if for_ever and not self._operations and not self._posted:
+        if for_ever and not self._operations and not self.posted:
             for child in self._children:
                 child.abandon()
-        if self._posted:
+        if self.posted:
             timeout_ns = 0
         elif timeout_ns < 0:
             timeout_ns = _SIGNAL_TIMEOUT_NS
@@ -453,7 +387,7 @@ class RingCore:
             operation = self._own.get(token)
         event = operation.complete(res, flags) if operation is not None else None
         if event is not None:
-            self._posted += (event,)
+            self.posted += (event,)
         self._finishing = None
         self._others_done += 1
 
@@ -461,29 +395,16 @@ class RingCore:
 
     @property
     def wakeup_fd(self) -> int:
-        """A descriptor; a byte written to it ends the owner's wait.
-
-        Fit for :func:`signal.set_wakeup_fd`. Made on first use, by the owner.
-        """
-        if not self._wakeup:
+        """A byte written to it ends the owner's wait: see :attr:`pyzcrx.Ring.wakeup_fd`."""
+        if self._wakeup is None:
             self.check_usable()
-            read, write = (
-                Descriptor(fd, adopt=True) for fd in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            )
-            shown = Descriptor(os.dup(write.number), adopt=True)
-            self._wakeup = (read, write, shown)
-            Poll(self, read, partial(_drain, read.number))
-        return self._wakeup[2].number
+            self._wakeup = Wakeup(self)
+        return self._wakeup.number
 
     def wake(self) -> None:
-        """End the owner's :meth:`wait`, from any thread, with an empty batch.
-
-        The owner must have asked for wakeup_fd before. :meth:`events` and
-        :meth:`batches` take a turn and go on.
-        """
-        if self._wakeup and self._state is None:
-            with suppress(BlockingIOError):
-                os.write(self._wakeup[1].number, b"\0")
+        """End the owner's wait, from any thread: see :meth:`pyzcrx.Ring.wake`."""
+        if self._wakeup is not None and self._state is None:
+            self._wakeup.wake()
 
     # -- the end ------------------------------------------------------------
 
@@ -515,9 +436,9 @@ class RingCore:
         self._mapping.close()
         if self._readiness is not None:
             self._readiness.close()
-        for descriptor in self._wakeup:
-            descriptor.close()
-        self._wakeup = ()
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
 
     def _cancel_all(self) -> None:
         """End what is in flight, so that nothing the kernel still does touches our memory."""
@@ -544,4 +465,4 @@ class RingCore:
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.ring_fd}, {self.in_flight} in flight"
-        return f"<{type(self).__name__} {state}>"
+        return f"<Ring {state}>"

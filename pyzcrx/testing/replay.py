@@ -97,7 +97,7 @@ class Replay:
         finally:
             set_up.take_back()
         # Of all that waits a turn drains no more than there is room for.
-        self.ring.columns.raw.capacity = self.per_turn
+        self.ring._core.columns.raw.capacity = self.per_turn
         words: list[int] = []
         for off, length in zip(self.offs, self.lengths, strict=True):
             words += (self.request.token, length | CqeFlag.MORE << 32, off, 0)

@@ -210,7 +210,7 @@ def test_signals_that_raise_in_mid_stream_lose_nothing(batches: bool) -> None:
     ):
         request = ifq.receive(sock)
         aimed = False
-        while not request.over or ring._busy:
+        while not request.over or ring._delivery._busy:
             got: pyzcrx.Batch | list[pyzcrx.Event] = []
             # Not each turn: on a slow machine none would get far enough.
             if aimed := not aimed:

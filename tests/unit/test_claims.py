@@ -289,7 +289,7 @@ def test_a_ring_that_was_dropped_keeps_nothing() -> None:
     with Area.anonymous(SIZE) as area:
         ring = pyzcrx.Ring()
         ring.register_ifq(area)
-        ring._finalizer.detach()  # the model has no descriptor to close
+        ring._core._finalizer.detach()  # the model has no descriptor to close
         del ring
         gc.collect()
         assert is_free(area)

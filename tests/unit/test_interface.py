@@ -66,4 +66,4 @@ def test_only_one_module_resolves_names() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in ("if_nametoindex", "if_indextoname")
     }
-    assert resolving == {"interface.py"}
+    assert resolving == {"_kernel/interface.py"}

@@ -38,9 +38,8 @@ PLUMBING = {
     "Buffer": {"refused"},
     "Flow": {"matches"},  # with what the kernel says
     "Batch": {"buffer", "view"},  # of a sequence: IndexError, TypeError
-    "Ifq": {"lease", "lease_run", "locate", "look", "request"},
+    "Ifq": {"lease", "lease_run", "request"},
     "Request": {"complete", "drop", "error", "give_up", "pause"},
-    "Ring": {"cancel", "forget", "new_token", "operation", "submit", "turn", "watch"},
     "Send": {"complete", "drop"},
 }
 """Methods that are not for users: what is wrong with their numbers is not told so kindly."""

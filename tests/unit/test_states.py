@@ -61,12 +61,12 @@ class World(ExitStack):
             if type(found).__module__.startswith("pyzcrx") and name != "kernel"
         } | {
             "rq": self.ifq.rq,
-            "columns": self.ring.columns,
+            "columns": self.ring._core.columns,
             "account": self.ifq.account,
             "relief": self.ifq.relief,
             "mapping": self.area._mapping,
-            "queue": self.ring._undelivered,
-            "turn": self.ring.columns.turn,
+            "queue": self.ring._delivery._undelivered,
+            "turn": self.ring._core.columns.turn,
             "refill_ring": self.ifq.rq.shared,
         }
 
@@ -215,6 +215,7 @@ COUNTS = {
         "overflowed",
         "now_ns",
         "raw",
+        "watched",
     ),
 }
 
@@ -242,14 +243,19 @@ def ring_uses(world: World) -> dict[str, Callable[[], object]]:
         "wait": (0,),
     }
 
-    def use(name: str) -> Callable[[], object]:
+    def use(owner: object, name: str) -> Callable[[], object]:
         def call() -> object:
-            found = getattr(ring, name)
+            found = getattr(owner, name)
             return found(*arguments.get(name, ())) if callable(found) else found
 
         return call
 
-    return {name: use(name) for name in public(type(ring)) if name not in COUNTS | NO_CHECK}
+    return {
+        prefix + name: use(owner, name)
+        for prefix, owner in (("", ring), ("core.", ring._core))
+        for name in public(type(owner))
+        if name not in COUNTS | NO_CHECK
+    }
 
 
 NO_CHECK = {
@@ -305,7 +311,7 @@ def test_another_thread_gets_nothing() -> None:
     with World() as world:
         uses = ring_uses(world) | {"iterator": lambda: next(world.iterator)}
         for name in ("cq_head", "cq_tail", "cq_view", "ring_fd"):
-            del uses[name]  # looked at from any thread
+            del uses[name], uses[f"core.{name}"]  # looked at from any thread
         found = in_thread(uses | {"close": world.ring.close, "cancel": world.request.cancel})
         assert found == dict.fromkeys(found, "WrongThread")
         assert not world.request.stopping
@@ -369,8 +375,8 @@ def test_a_buffer_in_a_forked_child() -> None:
             "view": world.buffer.view,
             "memoryview": lambda: memoryview(world.buffer),
             "bytes": lambda: bytes(world.buffer),
-            "look": lambda: world.ifq.look(world.buffer.off, 1),
-            "locate": lambda: world.ifq.locate(world.buffer.off, 1),
+            "look": lambda: world.ifq.queue.look(world.buffer.off, 1),
+            "locate": lambda: world.ifq.queue.locate(world.buffer.off, 1),
         }
         return {name: outcome(use) for name, use in uses.items()}
 
@@ -402,7 +408,7 @@ def test_a_refill_queue_outside_its_memory(offsets: tuple[int, int, int]) -> Non
 
 def test_runs_outside_the_columns() -> None:
     with World() as world:
-        columns = world.ring.columns
+        columns = world.ring._core.columns
         for start, runs in ((1 << 31, 1), (5, 1), (0, 1 << 40)):
             columns.run_starts[0], columns.counts[1], columns.counts[6] = start, runs, 1
             with pytest.raises(ValueError, match="outside"):

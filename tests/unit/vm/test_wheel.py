@@ -18,7 +18,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "pyzcrx/__pycache__").mkdir(parents=True)
     (root / "csrc").mkdir()
     (root / "pyproject.toml").touch()
-    (root / "pyzcrx/_ring/core.py").touch()
+    (root / "pyzcrx/ring.py").touch()
     (root / "pyzcrx/__pycache__/ring.pyc").touch()
     (root / "csrc/shim.c").touch()
     monkeypatch.setattr(wheel, "ROOT", root)
@@ -58,12 +58,12 @@ def test_no_wheel(tmp_path: Path, name: str) -> None:
 
 def test_sources(checkout: Path) -> None:
     names = {str(path.relative_to(checkout)) for path in wheel.sources(checkout)}
-    assert names == {"pyproject.toml", "pyzcrx/_ring/core.py", "csrc/shim.c"}
+    assert names == {"pyproject.toml", "pyzcrx/ring.py", "csrc/shim.c"}
 
 
 @pytest.mark.parametrize(
     ("change", "builds"),
-    [("pyzcrx/_ring/core.py", 2), ("csrc/new.h", 2), ("pyproject.toml", 2), ("README.txt", 1)],
+    [("pyzcrx/ring.py", 2), ("csrc/new.h", 2), ("pyproject.toml", 2), ("README.txt", 1)],
 )
 def test_built_anew_when_a_source_changes(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, change: str, builds: int
