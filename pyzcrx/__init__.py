@@ -20,6 +20,7 @@ from pyzcrx.errors import (
     PeerReset,
     ZcrxError,
 )
+from pyzcrx.forwarding.relay import relay
 from pyzcrx.ifq import Ifq
 from pyzcrx.probe import probe
 from pyzcrx.ring import Ring
@@ -53,4 +54,5 @@ __all__ = [
     "area_advice",
     "drop_urgent",
     "probe",
+    "relay",
 ]

@@ -39,6 +39,7 @@
     |   +-- SetupFailed                   a setting did not hold
     |   +-- RestoreFailed                 something could not be put back
     |   +-- JournalError                  /run/pyzcrx is not safe, or a journal damaged
+    +-- IncompleteRead (EOFError)  the stream ended before what was asked for
     +-- UrgentDataLost             a stream that ended behind an urgent byte
     +-- CorruptRing                shared memory holds what the kernel never writes
     +-- AccountingError            a reference is in no place, or in two
@@ -260,6 +261,25 @@ class UrgentDataLost(ZcrxError):
             "(MSG_OOB), which zcrx cannot pass; have the peer send without MSG_OOB"
         )
         self.unread_bytes = unread_bytes
+
+
+class IncompleteRead(ZcrxError, EOFError):
+    """The stream ended before what was asked for had come.
+
+    Attributes: ``partial``, the bytes that came; ``expected``, how many were wanted, None
+    where a separator was.
+    """
+
+    def __init__(self, partial: bytes, expected: int | None) -> None:
+        wanted = "the separator" if expected is None else f"the {expected} bytes wanted"
+        super().__init__(
+            f"the stream ended after {len(partial)} bytes, before {wanted}; see 'partial'"
+        )
+        self.partial = partial
+        self.expected = expected
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.partial, self.expected)
 
 
 class CorruptRing(ZcrxError):

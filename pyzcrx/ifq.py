@@ -8,9 +8,10 @@ import sys
 import time
 import weakref
 from contextlib import suppress
+from typing import Any
 
 from pyzcrx._common.caller import caller
-from pyzcrx._common.checked import integer, number_of
+from pyzcrx._common.checked import MOST_BYTES, integer, number_of, seconds
 from pyzcrx._kernel._ffi import check, lib
 from pyzcrx._kernel.descriptor import hold
 from pyzcrx._kernel.meanings import kernel_error
@@ -27,7 +28,9 @@ from pyzcrx._queue.notices import Notices
 from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._queue.refill import RefillQueue
 from pyzcrx._receive import debug
-from pyzcrx._receive.events import Data, Event
+from pyzcrx._receive.delivery import Delivery
+from pyzcrx._receive.events import Data
+from pyzcrx._receive.reading import Reading
 from pyzcrx._receive.request import Request, State, checked_limit
 from pyzcrx._receive.waiting import SHORT_NS, Waiting
 from pyzcrx._ring.core import TOKEN_RECEIVE, TOKEN_SLOT_SHIFT, RingCore
@@ -37,6 +40,7 @@ from pyzcrx.errors import (
     KernelError,
     NotPermitted,
 )
+from pyzcrx.stream import Stream
 from pyzcrx.uapi import EventType
 from pyzcrx.urgent import drop_urgent
 
@@ -54,6 +58,7 @@ class Ifq:
         ring: RingCore,
         slot: int,
         queue: InterfaceQueue,
+        delivery: Delivery,
         pressure: Pressure | None = None,
     ) -> None:
         """Use :meth:`pyzcrx.Ring.register_ifq`."""
@@ -62,17 +67,20 @@ class Ifq:
         self.token = TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT
         """What the tokens of its requests have in common."""
         self.queue = queue
+        self._delivery = delivery
         self.account = Account()
         self.account.poison = ring.debug
         self.account.rq = queue.rq.shared
         self._buffer_type = debug.DebugBuffer if ring.debug else Buffer
         self._make_data = debug.data if ring.debug else Data
+        self._make_bare = debug.mark if ring.debug else None
         self.notices = Notices(queue.arm_notice)
         """ALLOC_FAIL and COPY of the kernel, counted in ``notices.counts``."""
         ring.watch(self.notices, queue.registered.notice_token)
         # Half a queue or a quarter of the area, whatever fills first: NODEV
         # drains nothing by itself.
         buffers = self.area.size_bytes // self.rx_buf_len
+        self._half = buffers // 2
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self._act_at = self.flush_at or self.rq_entries + 1
         """Entries in the refill queue that something is to be done about."""
@@ -153,6 +161,7 @@ class Ifq:
         """
         self._check_usable()
         self.queue.add_area(area)
+        self._half += area.size_bytes // self.rx_buf_len // 2
         self.relief.area_added()
 
     # -- receiving ----------------------------------------------------------
@@ -172,6 +181,58 @@ class Ifq:
         NotConnected (ENOTCONN, EBADF), InterfaceGone (ENODEV), WrongThread,
         ClosedError. What fails later comes as a Failed event.
         """
+        request = self._request(sock, limit, context)
+        request.arm()
+        self._stats.connections += 1
+        return request
+
+    def stream(
+        self,
+        sock: socket.socket | int,
+        *,
+        room_bytes: int | None = None,
+        timeout: float | None = None,
+    ) -> Stream:
+        """A connected TCP socket as a blocking byte stream and binary file (:class:`Stream`).
+
+        room_bytes: the most of the area that bytes take which were not read, half of them in
+        the stream, half in the socket: on a NIC its receive buffer (SO_RCVBUF) is bounded. None:
+        an eighth of the area. TCP stops a peer that sends more. timeout: how many seconds a
+        call waits while nothing arrives; None: for ever.
+
+        The first read arms the request. Keep *sock* open until :meth:`Stream.close`, which
+        leaves it open. At most one stream or request a socket. Raises BadArgument, and what
+        :meth:`receive` raises.
+
+        ::
+
+            with ifq.stream(sock) as stream:
+                header = stream.readexactly(8)
+                for chunk in stream:
+                    with chunk:
+                        consume(bytes(chunk))
+
+        Kernel: ``io_uring/net.c:io_recvzc()`` (6.15).
+        """
+        checked = None if timeout is None else seconds("timeout", timeout)
+        return Stream(self._delivery, self._reading(sock, room_bytes), sock, checked)
+
+    def _reading(self, sock: socket.socket | int, room_bytes: int | None) -> Reading:
+        """A connection for a reader, as :meth:`stream` describes."""
+        least = 2 * self.rx_buf_len
+        room = max(least, self.area.size_bytes // 8)
+        if room_bytes is not None:
+            room = integer("room_bytes", room_bytes, least, MOST_BYTES)
+        request = self._request(sock, None, None)
+        reading = Reading(self._delivery.inboxes, request, room, self.rx_buf_len)
+        if not self.nodev:  # else what lies in the socket does not lie in the area
+            request.bound(room // 2)
+        request.put_off()
+        self._stats.connections += 1
+        return reading
+
+    def _request(self, sock: socket.socket | int, limit: int | None, context: object) -> Request:
+        """A request that is not armed yet. Raises what :meth:`receive` does."""
         self.check_receives()
         checked_limit(limit)
         fd = number_of(sock)
@@ -182,8 +243,6 @@ class Ifq:
                 drop_urgent(held.number)
         request = Request(self, fd, held, limit, context)
         self._requests[request.token] = request
-        request.arm()
-        self._stats.connections += 1
         return request
 
     def lease(self, off: int, length: int, token: int = 0) -> Buffer:
@@ -195,13 +254,18 @@ class Ifq:
             buffer.leased_at = caller()
         return buffer
 
-    def lease_run(self, into: list[Event], request: Request, start: int, stop: int) -> None:
-        """Lease one run of the ring's columns, each as a Data event at the end of *into*."""
+    def lease_run(
+        self, into: list[Any], request: Request, start: int, stop: int, *, bare: bool = False
+    ) -> None:
+        """Lease one run of the ring's columns, each at the end of *into*.
+
+        As a Data event, or as the Buffer itself (*bare*).
+        """
         columns = self.ring.columns
         self.relief.measure(request)
         done = self.account.lease_run(
             into,
-            self._make_data,
+            self._make_bare if bare else self._make_data,
             request,
             self._buffer_type,
             self.queue.memories,
@@ -217,6 +281,11 @@ class Ifq:
     def request(self, token: int) -> Request | None:
         """The request of that token, while anybody knows it."""
         return self._requests.get(token)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of its buffers are out."""
+        return self.account.leased > self._half
 
     # -- giving back ----------------------------------------------------------
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from pyzcrx._common.checked import seconds
 from pyzcrx._common.leaving import leave
@@ -16,8 +17,8 @@ from pyzcrx._kernel import fork
 from pyzcrx._kernel.interface import find
 from pyzcrx._pressure.policy import Policy, Pressure
 from pyzcrx._pressure.rx_buf_len import worth_trying
+from pyzcrx._queue import bound
 from pyzcrx._queue.area import Area
-from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.links import Links
 from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._queue.registration import RqMemory, Wanted
@@ -28,7 +29,11 @@ from pyzcrx._receive.events import Event
 from pyzcrx._ring import napi
 from pyzcrx._ring.core import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx._ring.pace import MOST_US
-from pyzcrx._send.operations import Accept, Send
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.pieces import Piece
+from pyzcrx._send.send import Send
+from pyzcrx._send.stats import SendStats
+from pyzcrx._send.traffic import Traffic
 from pyzcrx.errors import BadArgument, InvalidRequest, NotSupported, OutOfRange, QueueBound
 from pyzcrx.ifq import Ifq
 
@@ -36,8 +41,41 @@ _BOUND_RETRY_S = 0.02
 _MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
 
 
+class PreparedNic(Protocol):
+    """What :meth:`Ring.register_ifq` asks of what :func:`pyzcrx.nic.prepare` gave."""
+
+    @property
+    def ifindex(self) -> int: ...
+    @property
+    def queues(self) -> tuple[int, ...]: ...
+
+
+def _queue_of(
+    nic: PreparedNic, interface: str | int | None, rx_queue: int | None
+) -> tuple[int, int]:
+    """The interface's index and the queue to bind."""
+    try:
+        ifindex, queues = nic.ifindex, nic.queues
+    except AttributeError:
+        what = f"nic must be what nic.prepare() gave, not {nic!r}; or give interface="
+        raise BadArgument(what) from None
+    if interface is not None:
+        raise BadArgument("give a prepared NIC or interface=, not both")
+    if rx_queue is None:
+        free = (queue for queue in queues if not bound.holds(ifindex, (queue,)))
+        rx_queue = next(free, queues[0])
+    elif rx_queue not in queues:
+        prepared = ", ".join(map(str, queues))
+        raise BadArgument(f"rx_queue {rx_queue} was not prepared; these were: {prepared}")
+    return ifindex, rx_queue
+
+
 def _nanoseconds(timeout: float | None) -> int:
     return -1 if timeout is None else int(seconds("timeout", timeout) * 1e9)
+
+
+def _area_bytes(ifqs: list[Ifq]) -> int:
+    return sum(area.size_bytes for ifq in ifqs for area in ifq.areas)
 
 
 class Ring:
@@ -85,12 +123,14 @@ class Ring:
         self.ifqs: list[Ifq] = []
         """Those registered, in this order."""
         self._delivery = Delivery(core, self.ifqs)
+        self._traffic = Traffic(core, partial(_area_bytes, self.ifqs))
         self._links: Links | None = None
         fork.guard(self, type(self)._die_in_child)
 
     def register_ifq(
         self,
         area: Area,
+        nic: PreparedNic | None = None,
         *,
         interface: str | int | None = None,
         rx_queue: int | None = None,
@@ -100,9 +140,11 @@ class Ring:
         pressure: Pressure | Policy | None = None,
         timeout: float = 0,
     ) -> Ifq:
-        """Bind *area* to one rx queue of *interface*, or, without one, to none (NODEV).
+        """Bind *area* to one rx queue of a NIC, or, without one, to none (NODEV).
 
-        With NODEV the kernel copies what any socket receives into the area: the
+        nic: what :func:`pyzcrx.nic.prepare` gave. Of its queues it is *rx_queue*, or the first
+        that this process has not bound. A NIC that was set up otherwise: *interface* and
+        *rx_queue*. With NODEV the kernel copies what any socket receives into the area: the
         whole interface without a NIC, and without its gain.
 
         interface: its name, an alternative name, or its index.
@@ -125,6 +167,8 @@ class Ring:
         Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
         """
         self._core.check_usable()
+        if nic is not None:
+            interface, rx_queue = _queue_of(nic, interface, rx_queue)
         if len(self.ifqs) > _MAX_SLOTS:
             raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
         relief = Pressure.of(pressure)
@@ -157,7 +201,7 @@ class Ring:
         while True:
             try:
                 queue = InterfaceQueue(self._core, area, wanted)
-                return Ifq(self._core, len(self.ifqs), queue, relief)
+                return Ifq(self._core, len(self.ifqs), queue, self._delivery, relief)
             except QueueBound:
                 if time.monotonic() >= until:
                     raise
@@ -191,16 +235,33 @@ class Ring:
     def send(
         self,
         sock: socket.socket | int,
-        buffers: Sequence[Buffer | bytes | bytearray | memoryview],
+        data: Piece | Sequence[Piece],
         *,
+        zero_copy: bool | None = None,
         context: object = None,
     ) -> Send:
-        """Send up to 1024 buffers in order; a Sent event says that they are yours again.
+        """Send a Buffer, a Chunk, a view, bytes, or up to 1024 of them; ends with Sent or Failed.
 
-        One send a socket at a time, or their bytes may mix.
+        Buffers and Chunks are taken over: they go back to the kernel by themselves once nothing
+        reads them any more. Send one to several sockets within the same turn. Sends on
+        one socket go one after the other.
+
+        zero_copy: True leaves the bytes where they lie until the peer has acknowledged them;
+        False has the kernel copy them; None does what costs less (:mod:`pyzcrx._send.policy`).
+        Copied in any case is what can change meanwhile (a bytearray, a view of a batch), what
+        does not leave this machine, and what would leave more than half of the area waiting
+        for its peers. :meth:`send_stats` counts each.
+
+        Owner thread only. Raises BadArgument, NotConnected (EBADF: no such descriptor),
+        WrongThread, ClosedError. What fails later comes as a Failed event.
+        Kernel: ``io_uring/net.c:io_sendmsg_zc()`` (6.1).
         """
         self._core.check_usable()
-        return Send(self._core, sock, buffers, context)
+        return Send(self._core, self._traffic, sock, data, zero_copy, context)
+
+    def send_stats(self) -> SendStats:
+        """What was sent so far, and how. From any thread, also after close."""
+        return replace(self._traffic.stats, copied=dict(self._traffic.stats.copied))
 
     # -- events -------------------------------------------------------------
 
@@ -304,7 +365,9 @@ class Ring:
     def close(self) -> None:
         """Cancel everything, give every buffer back, close ifqs and ring. Idempotent.
 
-        Connections accepted and not yet told of are closed.
+        Connections accepted and not yet told of are closed. Bytes sent by zero copy are waited
+        for, at most 2 s; then their connections are reset. To give peers more time, take
+        turns until each Send is ``done``.
         """
         try:
             if not self._core.closed:
@@ -316,7 +379,12 @@ class Ring:
             self._end()
 
     def _end(self) -> None:
-        self._core.close()
+        self._delivery.closing()
+        try:
+            self._core.close()
+        finally:
+            if self._core.closed:  # not where the wrong thread asked for it
+                self._traffic.closed_by_ring()
         if self._links is not None:
             self._links.close()
         self._delivery.close()

@@ -10,18 +10,27 @@ from pyzcrx._pressure.holders import Held, Holder
 from pyzcrx._pressure.policy import AreaAdvice
 from pyzcrx._pressure.stats import ReceiverStats
 from pyzcrx._queue.refill import RefillQueue
-from pyzcrx._send.operations import Accept, Send
+from pyzcrx._receive.chunk import Chunk
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.send import Send
+from pyzcrx._send.stats import SendStats
+from pyzcrx.forwarding.stats import RelayStats
 from pyzcrx.probe import Presence, Probe
+from pyzcrx.stream import Stream
 
 __all__ = [
     "Accept",
     "AreaAdvice",
     "Audit",
+    "Chunk",
     "Held",
     "Holder",
     "Presence",
     "Probe",
     "ReceiverStats",
     "RefillQueue",
+    "RelayStats",
     "Send",
+    "SendStats",
+    "Stream",
 ]

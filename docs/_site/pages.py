@@ -43,9 +43,9 @@ def _escaped(text: str) -> str:
 # -- the API --------------------------------------------------------------------
 
 GROUPS = (
-    ("The ring and its requests", ("Ring", "Request", "Accept", "Send")),
+    ("The ring and its requests", ("Ring", "Request", "Stream", "Accept", "Send")),
     ("The interface queue and its memory", ("Ifq", "Area", "RefillQueue")),
-    ("Received data", ("Buffer", "Batch", "Run")),
+    ("Received data", ("Buffer", "Batch", "Run", "Chunk")),
     ("Events", ("Event", "Data", "End", "Limit", "Failed", "Accepted", "Sent")),
     ("Pressure", ("Pressure", "AreaAdvice", "area_advice", "Holder")),
     ("Figures and checks", ("ReceiverStats", "Audit", "Probe", "Presence", "probe")),

@@ -22,9 +22,17 @@ import click
 
 from pyzcrx import errors, placement
 from pyzcrx._pressure import stats
+from pyzcrx._send.stats import SendStats
+from pyzcrx.forwarding.stats import RelayStats
 
 ROOT = Path(__file__).resolve().parents[2]
-FURTHER = ("pyzcrx.doctor", "pyzcrx.placement", "pyzcrx.privilege", "pyzcrx.supervisor")
+FURTHER = (
+    "pyzcrx.aio",
+    "pyzcrx.doctor",
+    "pyzcrx.placement",
+    "pyzcrx.privilege",
+    "pyzcrx.supervisor",
+)
 """Modules that a program imports by name when it needs them."""
 MODULES = ("pyzcrx", "pyzcrx.errors", "pyzcrx.types", "pyzcrx.nic", "pyzcrx.testing", *FURTHER)
 """Public by their names; ``__all__`` says what of them, or what they define if they have none."""
@@ -37,6 +45,7 @@ EVERY_COMMAND = {
 }
 EXIT_STATUSES: dict[str, dict[int, str]] = {
     "zcrx-echo": {0: "ended by SIGINT or SIGTERM, or with --once after its connection"},
+    "zcrx-relay": {0: "ended by SIGINT or SIGTERM"},
     "zcrx-doctor": {0: "ready: no finding is a problem", 1: "not ready, or an error"},
 }
 """Where a command's statuses say more than those of :data:`EVERY_COMMAND`."""
@@ -108,13 +117,20 @@ def statistics_keys() -> dict[str, list[str]]:
     """The keys of a receiver's figures in ``--json``, and those of the members within them."""
     return {
         "": [field.name for field in fields(stats.ReceiverStats)],
+        "sent": [field.name for field in fields(SendStats)],
+        "relay": [field.name for field in fields(RelayStats)],
         "placement": list(placement.Tally().as_dict()),
     }
 
 
 def statistics_types() -> dict[str, type]:
     """The types behind those keys."""
-    return {"": stats.ReceiverStats, "placement": placement.Tally}
+    return {
+        "": stats.ReceiverStats,
+        "sent": SendStats,
+        "relay": RelayStats,
+        "placement": placement.Tally,
+    }
 
 
 def commands() -> dict[str, tuple[str, click.Command]]:

@@ -66,6 +66,17 @@ def interface(value: Any) -> str | int:
     return integer("interface index", value, 1, MOST_IFINDEX)
 
 
+def writable(memory: Any) -> memoryview:
+    """Its bytes, to be written. Raises BadArgument."""
+    try:
+        view = memoryview(memory)
+        if view.readonly:
+            raise TypeError("read-only")
+        return view.cast("B")
+    except TypeError as error:
+        raise BadArgument(f"{type(memory).__name__} is no memory to write to: {error}") from None
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 999:
         return f"of {value.bit_length()} bits"

@@ -26,7 +26,7 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
         _errno.EINVAL: (
             InvalidRequest,
             "the NIC does not take this ring size",
-            "see ethtool -g for the largest",
+            "try a larger one, a power of two; see ethtool -g for the largest",
         ),
     },
     "set tcp-data-split": {

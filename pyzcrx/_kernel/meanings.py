@@ -94,8 +94,9 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
         ),
         _errno.ERANGE: (
             OutOfRange,
-            "the rx queue does not exist, or the area is not contiguous enough for rx_buf_len",
-            "see ethtool -l for the queues; use huge pages for rx_buf_len above a page",
+            "the rx queue does not exist or its driver never restarts it (gve: queue 0), or the "
+            "area is not contiguous enough for rx_buf_len",
+            "choose another queue (ethtool -l); use huge pages for rx_buf_len above a page",
         ),
         _errno.ENODEV: (
             NoSuchInterface,
@@ -251,6 +252,20 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "the system has no descriptor left",
             "raise fs.file-max or close connections, then accept again",
         ),
+    },
+    "connect": {
+        _errno.ECONNREFUSED: (
+            KernelError,
+            "nothing listens there",
+            "start the server, or give the address that it listens on",
+        ),
+        _errno.ETIMEDOUT: (
+            KernelError,
+            "no answer came in time",
+            "see whether the host is up and no firewall drops what is sent to it",
+        ),
+        _errno.EHOSTUNREACH: (KernelError, "the host cannot be reached", "see ip route get"),
+        _errno.ENETUNREACH: (KernelError, "there is no route to the host", "see ip route get"),
     },
     "listen": {
         _errno.EADDRINUSE: (

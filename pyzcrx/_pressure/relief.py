@@ -140,8 +140,9 @@ class Relief:
         if self._ifq.area.size_bytes < advice.least_bytes:
             warn(
                 f"the area has {self._ifq.area.size_bytes} bytes and the NIC may keep "
-                f"{advice.least_bytes} posted: packets will be lost, and the connections slow; "
-                f"give it {advice.size_bytes}, or shrink the ring (ethtool -G IF rx N)",
+                f"{advice.least_bytes} posted: packets will be lost, the connections slow, and "
+                f"what must be copied finds no room (AreaExhausted); give it {advice.size_bytes}, "
+                "or shrink the ring (ethtool -G IF rx N)",
                 PressureWarning,
             )
 

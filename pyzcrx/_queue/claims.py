@@ -21,6 +21,21 @@ _claims: list[Claim] = []
 """In the order in which they were made: of two, the first has the memory."""
 
 
+_abandoned: list[Abandoned] = []
+"""What the kernel may still send, while nothing will say when it is done."""
+
+
+class Abandoned(Protocol):
+    """Views of memory."""
+
+    def lies_in(self, start: int, stop: int) -> bool: ...
+
+
+def abandon(views: Abandoned) -> None:
+    """Never let what *views* show be unmapped, or written by a registration."""
+    _abandoned.append(views)
+
+
 class Closable(Protocol):
     """A ring, as a claim sees it."""
 
@@ -54,6 +69,10 @@ class Claim:
         ring, span = self._ring(), self._span()
         if ring is not None and not ring.closed:
             return f"serves another ifq, of {ring!r}; close that ring, or make an area for each"
+        if span is not None and any(
+            views.lies_in(span.address, span.address + len(span)) for views in _abandoned
+        ):
+            return "may still be read by the NIC, for a ring that was closed; make another area"
         if span is not None and span.leases:
             return (
                 f"has {span.leases} Buffers out whose ring was closed; release them and drop "

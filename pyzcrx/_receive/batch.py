@@ -28,6 +28,22 @@ class Run(NamedTuple):
     start: int
     stop: int
     size_bytes: int
+    batch: Batch
+
+    def views(self) -> list[memoryview]:
+        """The bytes of each entry, as :meth:`Batch.view` gives them: yours only until release.
+
+        Raises DoubleRelease where one was taken as a Buffer.
+        """
+        batch, request = self.batch, self.request
+        return [batch.view(request, i) for i in range(self.start, self.stop)]
+
+    def buffers(self) -> list[Buffer]:
+        """A Buffer for each entry that was not taken before; they outlive the batch.
+
+        Raises ClosedError after its release, WrongThread.
+        """
+        return self.batch._take(self)
 
 
 class Batch:
@@ -91,7 +107,8 @@ class Batch:
         starts = columns.run_starts
         for i, receiver in enumerate(receivers):
             self._check_open()  # it may be resumed at any time
-            yield Run(cast("Request", receiver), starts[i], starts[i + 1], columns.run_bytes[i])
+            request = cast("Request", receiver)
+            yield Run(request, starts[i], starts[i + 1], columns.run_bytes[i], self)
 
     def view(self, request: Request, i: int) -> memoryview:
         """The bytes of entry *i*, which is of *request*: fast, and yours only until release.
@@ -121,6 +138,14 @@ class Batch:
         buffer = request.ifq.lease(off, columns.lengths[i], request.token)
         columns.offs[i] = TAKEN
         return buffer
+
+    def _take(self, run: Run) -> list[Buffer]:
+        """What :meth:`Run.buffers` gives."""
+        self._ring.check_usable()
+        self._check_open()
+        taken: list[Buffer] = []
+        run.request.ifq.lease_run(taken, run.request, run.start, run.stop, bare=True)
+        return taken
 
     def release(self) -> None:
         """Give every entry back that was not taken as a Buffer.

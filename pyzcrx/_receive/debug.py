@@ -60,11 +60,16 @@ class DebugBuffer(Buffer):
             )
 
 
-def data(request: R, buffer: Buffer) -> Data[R, Buffer]:
-    """A Data event, its buffer marked with the line that asked for it."""
+def mark(_request: object, buffer: Buffer) -> Buffer:
+    """The buffer itself, marked with the line that asked for it."""
     assert isinstance(buffer, DebugBuffer)
     buffer.leased_at = caller()
-    return Data(request, buffer)
+    return buffer
+
+
+def data(request: R, buffer: Buffer) -> Data[R, Buffer]:
+    """A Data event, its buffer marked with the line that asked for it."""
+    return Data(request, mark(request, buffer))
 
 
 def report_leaks(account: Account, known: set[int]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
@@ -16,6 +16,7 @@ from pyzcrx._lease import Feed, Queue
 from pyzcrx._receive.batch import Batch
 from pyzcrx._receive.debug import report_leaks
 from pyzcrx._receive.events import Accepted, Data, Event
+from pyzcrx._receive.inboxes import Inboxes
 from pyzcrx._receive.request import Attachment, Request
 from pyzcrx._ring.columns import COUNTED, FRESH
 from pyzcrx._ring.core import RingCore
@@ -41,14 +42,20 @@ class Delivery:
     """Turns *core* when it has nothing left. Owner thread only."""
 
     def __init__(self, core: RingCore, ifqs: Sequence[Attachment]) -> None:
-        self._core = core
+        self.core = core
         self._ifqs = ifqs
         self._fresh: list[Event] = []
         """Made of the last turn's data, and not handed on yet."""
         self._undelivered = Queue()
         """Events that :meth:`events` gives next."""
+        self.watchers: list[Callable[[], None]] = []
+        """Called once, before the ring is closed."""
+        self.attached: object = None
+        """What takes the turns for an event loop."""
         self._unseen: Batch | None = None
         """A batch that was drained and not handed on."""
+        self.inboxes = Inboxes()
+        """Those requests whose data and events are for streams."""
 
     # -- events -----------------------------------------------------------------
 
@@ -58,48 +65,49 @@ class Delivery:
 
     def _find(self, wait_ns: int) -> bool:
         """Whether :meth:`events` goes on: there are some now."""
-        core, queue = self._core, self._undelivered
+        core, queue = self.core, self._undelivered
         core.check_usable()
         deadline = _Deadline(wait_ns)
         while not queue:
-            if not self._busy:
+            if not self.busy:
                 if core.watched:
-                    self._collect(0)  # or the descriptor would stay readable for nothing
+                    self.collect(0)  # or the descriptor would stay readable for nothing
                 return bool(queue)
-            self._collect(deadline.left_ns())
+            self.collect(deadline.left_ns())
             if deadline.passed and not queue:
                 return False
         return True
 
     @property
-    def _busy(self) -> bool:
-        """Whether anything can still happen."""
-        core = self._core
-        return bool(
-            core.armed
-            or core.posted
-            or self._undelivered
-            or core.columns.counts[FRESH]
-            or core.in_flight
-        )
+    def busy(self) -> bool:
+        """Whether anything can still happen, but for streams: they take turns of their own."""
+        core = self.core
+        if core.posted or self._undelivered or core.columns.counts[FRESH]:
+            return True
+        return self.inboxes.abandoned or core.in_flight > self.inboxes.in_flight
 
     def _reopen(self) -> None:
         """A batch that nobody saw is taken back, to be handed on as events."""
         if self._unseen is not None:
-            core = self._core
+            core = self.core
             events = [*self._unseen.events, *core.posted]
             core.looked_at = self._unseen = None
             core.posted = events
             core.columns.counts[FRESH] = COUNTED
 
-    def _collect(self, wait_ns: int) -> None:
+    def collect(self, wait_ns: int) -> None:
+        """One turn: what it brought is in the inboxes of streams, or waits for :meth:`events`."""
         self._reopen()
-        core = self._core
+        core = self.core
         core.turn(wait_ns)
         starts = core.columns.run_starts
         for i, receiver in enumerate(core.receivers):
             request = cast("Request", receiver)
-            request.ifq.lease_run(self._fresh, request, starts[i], starts[i + 1])
+            bare = request.inbox is not None
+            into = self._fresh if request.inbox is None else request.inbox.incoming
+            request.ifq.lease_run(into, request, starts[i], starts[i + 1], bare=bare)
+        if self.inboxes:
+            self._fill_inboxes()
         for ifq in self._ifqs:
             if ifq.account.count:
                 ifq.give_back()  # what was copied, before the user takes his time over the rest
@@ -110,6 +118,14 @@ class Delivery:
         core.posted = []
         core.columns.counts[FRESH] = 0
 
+    def _fill_inboxes(self) -> None:
+        core, inboxes = self.core, self.inboxes
+        inboxes.sort(core.posted, self._fresh)
+        inboxes.relieve(core.receivers)
+        for ifq in self._ifqs:
+            if ifq.crowded:
+                inboxes.spill(ifq)
+
     # -- batches ----------------------------------------------------------------
 
     def wait(self, wait_ns: int) -> Batch:
@@ -119,11 +135,13 @@ class Delivery:
         return batch
 
     def _wait(self, wait_ns: int) -> Batch:
-        core = self._core
+        core = self.core
         core.check_usable()
         if self._unseen is not None:
             return self._unseen
-        if self._undelivered:
+        if self.inboxes and not self._undelivered:
+            self.collect(wait_ns)
+        if self.inboxes or self._undelivered:
             # What events() left behind comes first, as the events it was made into.
             core.end_look()
             core.columns.forget()
@@ -141,9 +159,9 @@ class Delivery:
 
     def batches(self, wait_ns: int) -> Iterator[Batch]:
         """:meth:`wait` until no request is in flight; empty batches are left out."""
-        core = self._core
+        core = self.core
         deadline = _Deadline(wait_ns)
-        while core.armed or self._busy or self._unseen is not None:
+        while self.busy or self._unseen is not None:
             batch = self._wait(deadline.left_ns() if wait_ns >= 0 else -1)
             self._unseen = None
             if batch.size_bytes or batch.events:
@@ -156,7 +174,17 @@ class Delivery:
             elif deadline.passed:
                 return
 
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`events` would give one without a turn."""
+        return len(self._undelivered) > 0
+
     # -- the end ----------------------------------------------------------------
+
+    def closing(self) -> None:
+        """The ring is about to be closed: tell those that watch it."""
+        while self.watchers:
+            self.watchers.pop()()
 
     def report_leaks(self) -> None:
         """Warn of the buffers that the user has, where debug mode knows their lines."""
@@ -166,7 +194,8 @@ class Delivery:
 
     def close(self) -> None:
         """The ring was closed. Connections accepted and not yet told of are closed."""
-        core = self._core
+        core = self.core
+        self.inboxes.close()
         unseen = self._unseen.events if self._unseen is not None else ()
         for event in (*self._undelivered, *self._fresh, *core.posted, *unseen):
             if isinstance(event, Accepted):

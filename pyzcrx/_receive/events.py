@@ -17,7 +17,8 @@ from pyzcrx._lease import Data
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.request import Request
 from pyzcrx._ring.outcomes import Accepted, End, Failed, Limit, Sent
-from pyzcrx._send.operations import Accept, Send
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.send import Send
 
 __all__ = ["Accepted", "Data", "End", "Event", "Failed", "Limit", "Sent"]
 

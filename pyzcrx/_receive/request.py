@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
@@ -13,11 +14,15 @@ from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._lease import Account, Descriptor, Receiver
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.queue import InterfaceQueue
+from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.protocol import ReceiveProtocol, Step
 from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.outcomes import End, Failed, Limit
 from pyzcrx.errors import BadArgument, KernelError, UrgentDataLost, ZcrxError
 
+_RCVBUF_LOCK = 2
+"""SOCK_RCVBUF_LOCK: its owner set it, and TCP does not."""
+_MOST_RCVBUF = 1 << 30
 _NARROW_BYTES = 128 << 10
 """As SO_RCVBUF counts: a few segments of any size, whatever memory they lie in."""
 
@@ -48,13 +53,17 @@ class Attachment(Protocol):
     @property
     def ring(self) -> RingCore: ...
     @property
+    def crowded(self) -> bool: ...
+    @property
     def zcrx_id(self) -> int: ...
 
     def lease(self, off: int, length: int, token: int, /) -> Buffer:
         """The buffer of one completion."""
 
-    def lease_run(self, into: list[Any], request: Request, start: int, stop: int, /) -> None:
-        """Lease one run of the ring's columns."""
+    def lease_run(
+        self, into: list[Any], request: Request, start: int, stop: int, /, *, bare: bool
+    ) -> None:
+        """Lease one run of the ring's columns: *bare* buffers, or their events."""
 
     def give_back(self) -> None:
         """Hand what was released to the kernel, as far as there is room."""
@@ -82,10 +91,12 @@ class Request(Receiver):
         "_over",
         "_rcvbuf",
         "_stopping",
+        "_unbounded",
         "context",
         "fd",
         "greedy",
         "ifq",
+        "inbox",
         "pause_at",
         "state",
         "token",
@@ -105,6 +116,8 @@ class Request(Receiver):
         self.token = ifq.ring.new_token(slot=ifq.slot)
         self.greedy = False
         """Whether it is among those that hold most of the area, which is short."""
+        self.inbox: Chunks | None = None
+        """Whose its events are; None: the ring's."""
         self._over: type[object] | None = None  # End, Limit or Failed
         self._failure: ZcrxError | None = None
         self._stopping = False
@@ -113,6 +126,7 @@ class Request(Receiver):
         """Bytes held, up to which it is not armed again after a pause; None: no pause is due."""
         self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
         self._drained_at = 0
+        self._unbounded: Any = None  # struct pz_rcvbuf, as it was before bound()
 
     @property
     def received(self) -> int:
@@ -143,9 +157,19 @@ class Request(Receiver):
         self._cookie.check(held, self.fd)
         self._held = held
         self.protocol.extend(limit)
-        self._over = None
-        self._stopping = False
-        self.arm()
+        try:
+            self._over = None
+            self._stopping = False
+            self.arm()
+        except BaseException:
+            self.arm()  # interrupted, it would be neither over nor armed
+            raise
+
+    def put_off(self) -> None:
+        """Begin as after Limit: nothing is received until :meth:`resume`."""
+        self._cookie = Cookie(self._held.number)
+        self._over = Limit
+        self._let_go()
 
     def cancel(self) -> None:
         """End it early: what has arrived is still delivered, then Failed(Cancelled).
@@ -190,6 +214,25 @@ class Request(Receiver):
             lib.pz_rcvbuf_restore(self._held.number, self._rcvbuf)
             self._rcvbuf = None
 
+    def bound(self, most_bytes: int) -> None:
+        """Let its socket hold no more than *most_bytes* unread, until :meth:`unbound`."""
+        rcvbuf = ffi.new("struct pz_rcvbuf *")
+        if lib.pz_rcvbuf_get(self._held.number, rcvbuf):
+            return
+        if not rcvbuf.locks & _RCVBUF_LOCK or rcvbuf.bytes > most_bytes:
+            self._unbounded = rcvbuf
+            lib.pz_rcvbuf_narrow(self._held.number, min(most_bytes, _MOST_RCVBUF))
+
+    def unbound(self) -> None:
+        """Undo :meth:`bound`, if its socket is open."""
+        if self._unbounded is not None and self._cookie is not None:
+            with suppress(ZcrxError):
+                held = hold(self.fd, "receive")
+                self._cookie.check(held, self.fd)
+                lib.pz_rcvbuf_restore(held.number, self._unbounded)
+                held.close()
+        self._unbounded = None
+
     def arm(self) -> None:
         """Hand it to the kernel."""
         ifq, ring = self.ifq, self.ifq.ring
@@ -199,6 +242,7 @@ class Request(Receiver):
             ring.raw, self._held.number, ifq.zcrx_id, self.protocol.arm(), self.token
         )
         ring.submit(self, self.token, result, "receive")
+        self.state = State.ARMED
 
     def drop(self, res: int) -> None:
         """Nothing to undo: the kernel takes its buffers back with the ring."""

@@ -25,6 +25,7 @@ import os
 import time
 import warnings
 import weakref
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
@@ -111,6 +112,8 @@ class RingCore:
         self._finishing: Operation | None = None
         self._ended: list[Operation] = []
         """Those whose last completion came while the ring was being closed."""
+        self.reset_sends: Callable[[], bool] = lambda: False
+        """Has the notifications come that were not given in time; whether any is out."""
         self._children: list[Child] = []
         self.accounts: list[Account] = []
         """Of the children, by slot."""
@@ -447,6 +450,11 @@ class RingCore:
         if not self._operations:
             return
         check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")
+        self._drop_all()
+        if self._operations and self.reset_sends():
+            self._drop_all()
+
+    def _drop_all(self) -> None:
         until = time.monotonic_ns() + _CLOSE_TIMEOUT_NS
         while self._operations and (left := until - time.monotonic_ns()) > 0:
             n = lib.pz_ring_turn(self.raw, left, 0, 0, self.columns.raw)

@@ -21,7 +21,7 @@ from pyzcrx._receive.batch import Batch, Run
 from pyzcrx._receive.events import Accepted, End, Failed, Limit
 from pyzcrx._receive.events import Event as RingEvent
 from pyzcrx._receive.request import Request
-from pyzcrx._send.operations import Accept
+from pyzcrx._send.accept import Accept
 from pyzcrx.bench.iperf3 import (
     COOKIE_BYTES,
     MAX_STREAMS,

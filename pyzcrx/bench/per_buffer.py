@@ -66,7 +66,7 @@ def columns_sliced(work: Work) -> None:
 def batch_views(work: Work) -> None:
     """the same, and batch.view() of each"""
     for batch in work.replay.ring.batches():
-        for request, start, stop, _ in batch.runs():
+        for request, start, stop, *_ in batch.runs():
             for i in range(start, stop):
                 batch.view(request, i)
         batch.release()

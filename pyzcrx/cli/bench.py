@@ -310,7 +310,7 @@ def main(
             plan,
             host=ports.host,
             ports=ports.numbers,
-            queues=card.for_ports(ports.host, ports.numbers, stack),
+            queues=card.for_ports(ports.host, ports.numbers, stack, area_bytes=area_bytes),
         )
         # A killed receiver's queue restarts a moment later, and the NIC may not be ours to set.
         stack.enter_context(freed(plan))

@@ -48,7 +48,7 @@ def serve(
         interface, queue = card.interface, card.queue
         if interface is not None:
             pyzcrx.drop_urgent(listener)
-        setup = card.for_listener(listener, ring, stack)
+        setup = card.for_listener(listener, ring, stack, area_bytes=area_bytes)
         if setup is not None:
             queue = setup.queue
         ifq = ring.register_ifq(

@@ -32,6 +32,10 @@ def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
                 "an interface that is down has none",
                 f"ip link set {facts.card.state.interface} up",
             )
+        fixed = next((finding for finding in findings if finding.id == "queue.fixed"), None)
+        if fixed is not None:
+            # The kernel warns of a restart that a driver refuses.
+            return Finding("trial", Severity.UNKNOWN, f"not tried: {fixed.what}", hint=fixed.hint)
         where = f"{facts.card.state.interface}, queue {facts.queue}"
     try:
         _register(facts, facts.wanted.rx_buf_len)

@@ -18,8 +18,8 @@ MESSAGE = "for messages; what is used is a Descriptor"
 OWNS = "ours alone: nobody else is told of the number"
 KEPT = {
     "_ring.outcomes:Accepted.fd": "the user's own from the event on",
-    "_send.operations:Accept.fd": MESSAGE,
-    "_send.operations:Send.fd": MESSAGE,
+    "_send.accept:Accept.fd": MESSAGE,
+    "_send.send:Send.fd": MESSAGE,
     "_receive.request:Request.fd": MESSAGE,
     "cli.acceptor:Acceptor._reserve": OWNS,
     "cli.server:Connection.fd": "accepted by the server, and closed only by it",

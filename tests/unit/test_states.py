@@ -205,10 +205,12 @@ def test_what_was_never_initialised_crashes_nothing(kind: Any) -> None:
 
 COUNTS = {
     *("closed", "debug", "ifqs", "in_flight", "armed", "operations", "operation", "parked"),
+    "send_stats",
     *(
         "account",
         "accounts",
         "columns",
+        "delivery",
         "lends",
         "pace",
         "receivers",
@@ -240,6 +242,7 @@ def ring_uses(world: World) -> dict[str, Callable[[], object]]:
         "register_napi": (5,),
         "send": (sock.fileno(), [b"x"]),
         "turn": (0,),
+        "deliver": (0,),
         "wait": (0,),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import re
 from pathlib import Path
@@ -27,7 +28,7 @@ OBJECTS = {
     "setup": nic.Setup,
 }
 """What an object of this name is, in the pages."""
-NOT_OURS = {"None", "True", "Documentation", "SystemCallFilter"}
+NOT_OURS = {"Documentation", "SystemCallFilter"}
 
 
 def has(kind: type, name: str) -> bool:
@@ -50,7 +51,7 @@ def wrong(span: str) -> list[str]:
     """The names in a span of code that the package has not."""
     bad = []
     for name in re.findall(r"(?<![\w./-])[A-Z][a-z]+(?:[A-Z][a-z]+)*\b(?![\w-])", span):
-        if name in NOT_OURS:
+        if name in NOT_OURS or hasattr(builtins, name):
             continue
         if not any(hasattr(module, name) for module in MODULES):
             bad.append(name)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Account.lease_run(): a run of the columns as leases, each in the event that brings it. */
+/* Account.lease_run(): a run of the columns as leases, each in its event or by itself. */
 #include "lease.h"
 
 #include "shim.h"
@@ -19,7 +19,7 @@ static int place(PyObject *memories, uint64_t off, uint32_t length, struct span 
 	return *at + length > (uint64_t)(*memory)->length ? -1 : 0;
 }
 
-/* One entry as a lease, wrapped by make() and appended to into. */
+/* One entry as a lease, wrapped by make() unless that is None, and appended to into. */
 static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject *request,
 		     PyTypeObject *type, struct span *memory, uint64_t at, uint32_t length,
 		     uint64_t *off, uint64_t token)
@@ -32,7 +32,9 @@ static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject
 	if (!l)
 		return -1;
 	/* make() may raise: then nothing has happened yet. */
-	if (make == (PyObject *)data_type)
+	if (make == Py_None)
+		event = Py_NewRef((PyObject *)l);
+	else if (make == (PyObject *)data_type)
 		event = data_make(request, (PyObject *)l);
 	else
 		event = PyObject_CallFunctionObjArgs(make, request, (PyObject *)l, NULL);

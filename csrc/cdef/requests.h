@@ -2,23 +2,11 @@
  * Requests.  Each takes one SQE (submitting what is queued when the SQ is
  * full) and returns 0 or -errno; the completion carries `token`.
  */
-struct pz_iov {			/* struct iovec */
-	uint64_t base;
-	uint64_t len;
-};
-
-struct pz_msg {			/* room for a struct msghdr */
-	uint64_t space[7];
-};
-
 /* Multishot RECV_ZC; len 0: until the end of the stream. */
 int pz_prep_recv_zc(struct pz_ring *ring, int fd, uint32_t zcrx_id, uint32_t len,
 		    uint64_t token);
 /* Multishot accept, close-on-exec. */
 int pz_prep_accept(struct pz_ring *ring, int fd, uint64_t token);
-/* Of iov in order as much as the socket takes (MSG_WAITALL, MSG_NOSIGNAL). */
-int pz_prep_send(struct pz_ring *ring, int fd, struct pz_msg *msg, struct pz_iov *iov,
-		 uint32_t n, uint64_t token);
 /* Poll: multishot, or one completion only. */
 int pz_prep_poll(struct pz_ring *ring, int fd, uint32_t events, int multishot,
 		 uint64_t token);

@@ -1,50 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include <assert.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stdint.h>
-#include <string.h>
 #include <linux/filter.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "internal.h"
-
-static_assert(sizeof(struct pz_iov) == sizeof(struct iovec), "pz_iov");
-static_assert(sizeof(struct pz_msg) >= sizeof(struct msghdr), "pz_msg");
-
-/*
- * Whether the SQE prepared last is this very request and was not submitted yet.
- * A signal handler may raise between a call of the shim and the note in Python
- * that it was made; the call is then repeated, and must count once.
- */
-static bool prepared(const struct pz_ring *ring, uint8_t opcode, uint64_t token)
-{
-	const struct io_uring_sq *sq = &ring->uring.sq;
-	const struct io_uring_sqe *last = &sq->sqes[(sq->sqe_tail - 1) & sq->ring_mask];
-
-	return sq->sqe_head != sq->sqe_tail && last->opcode == opcode && last->user_data == token;
-}
-
-/* An SQE, if need be after submitting those that fill the SQ. */
-static int get_sqe(struct pz_ring *ring, struct io_uring_sqe **sqe)
-{
-	int ret;
-
-	if (!usable(ring))
-		return -EBADF;
-	*sqe = io_uring_get_sqe(&ring->uring);
-	if (*sqe)
-		return 0;
-	ret = io_uring_submit(&ring->uring);
-	if (ret < 0)
-		return ret;
-	*sqe = io_uring_get_sqe(&ring->uring);
-	return *sqe ? 0 : -EAGAIN;
-}
 
 int pz_prep_recv_zc(struct pz_ring *ring, int fd, uint32_t zcrx_id, uint32_t len,
 		    uint64_t token)
@@ -75,26 +38,6 @@ int pz_prep_accept(struct pz_ring *ring, int fd, uint64_t token)
 	if (ret)
 		return ret;
 	io_uring_prep_multishot_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
-	sqe->user_data = token;
-	return 0;
-}
-
-int pz_prep_send(struct pz_ring *ring, int fd, struct pz_msg *msg, struct pz_iov *iov,
-		 uint32_t n, uint64_t token)
-{
-	struct msghdr *hdr = (struct msghdr *)msg;
-	struct io_uring_sqe *sqe;
-	int ret;
-
-	if (prepared(ring, IORING_OP_SENDMSG, token))
-		return 0;
-	ret = get_sqe(ring, &sqe);
-	if (ret)
-		return ret;
-	memset(hdr, 0, sizeof(*hdr));
-	hdr->msg_iov = (struct iovec *)iov;
-	hdr->msg_iovlen = n;
-	io_uring_prep_sendmsg(sqe, fd, hdr, MSG_WAITALL | MSG_NOSIGNAL);
 	sqe->user_data = token;
 	return 0;
 }
@@ -183,6 +126,14 @@ static int set_int(int fd, int name, int value)
 	return setsockopt(fd, SOL_SOCKET, name, &value, sizeof(value)) ? -errno : 0;
 }
 
+/* The kernel doubles it. SO_RCVBUFFORCE passes rmem_max, and needs CAP_NET_ADMIN. */
+static int set_rcvbuf(int fd, int bytes)
+{
+	int ret = set_int(fd, SO_RCVBUFFORCE, bytes / 2);
+
+	return ret ? set_int(fd, SO_RCVBUF, bytes / 2) : 0;
+}
+
 int pz_rcvbuf_get(int fd, struct pz_rcvbuf *rcvbuf)
 {
 	int ret = get_int(fd, SO_RCVBUF, &rcvbuf->bytes);
@@ -192,16 +143,13 @@ int pz_rcvbuf_get(int fd, struct pz_rcvbuf *rcvbuf)
 
 int pz_rcvbuf_narrow(int fd, int bytes)
 {
-	return set_int(fd, SO_RCVBUF, bytes / 2); /* the kernel doubles it */
+	return set_rcvbuf(fd, bytes);
 }
 
 int pz_rcvbuf_restore(int fd, const struct pz_rcvbuf *rcvbuf)
 {
-	/* More than rmem_max, as TCP may have made it, needs CAP_NET_ADMIN. */
-	int ret = set_int(fd, SO_RCVBUFFORCE, rcvbuf->bytes / 2);
+	int ret = set_rcvbuf(fd, rcvbuf->bytes);
 
-	if (ret)
-		ret = set_int(fd, SO_RCVBUF, rcvbuf->bytes / 2);
 	return ret ? ret : set_int(fd, SO_BUF_LOCK, rcvbuf->locks);
 }
 
