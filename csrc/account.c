@@ -103,13 +103,13 @@ static void give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned l
 	for (; off < end; off++) {
 		const uint64_t place = *off;
 
-		if (place == UINT64_MAX)
+		if (place == PZ_TAKEN)
 			continue;
 		if (pushed < room)
 			rqes[(tail + pushed++) & last] = (struct pz_rqe){ .off = place };
 		else
 			*to++ = place;
-		*off = UINT64_MAX;
+		*off = PZ_TAKEN;
 	}
 	if (pushed)
 		pz_rq_publish(a->rq, pushed);
@@ -130,7 +130,7 @@ int account_give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned l
 }
 
 PyDoc_STRVAR(take_doc, "take(n)\n--\n\n"
-"n references are out, as take() of this module counts them for a whole turn.");
+"n references are out, as Core.count() counts them for a whole turn.");
 
 static PyObject *account_take(PyObject *self, PyObject *arg)
 {
@@ -228,22 +228,22 @@ static PyObject *account_push(PyObject *self, PyObject *unused)
 	return PyLong_FromUnsignedLong(push_returned((struct account *)self));
 }
 
+int account_settled(struct account *a)
+{
+	uint32_t pending = push_returned(a);
+
+	return !a->count && pending < a->act_at && a->leased <= a->most && !a->copies_bytes;
+}
+
 PyDoc_STRVAR(settle_doc,
-"settle(act_at, most)\n--\n\n"
+"settle()\n--\n\n"
 "As push; gives whether nothing else is to be done: nothing is held back, fewer than\n"
 "act_at entries wait, no more than most references are out, and there are no copies.");
 
-static PyObject *account_settle(PyObject *self, PyObject *args)
+static PyObject *account_settle(PyObject *self, PyObject *unused)
 {
-	struct account *a = (struct account *)self;
-	Py_ssize_t act_at, most;
-	uint32_t pending;
-
-	if (!PyArg_ParseTuple(args, "nn", &act_at, &most))
-		return NULL;
-	pending = push_returned(a);
-	return PyBool_FromLong(!a->count && pending < act_at && a->leased <= most &&
-			       !a->copies_bytes);
+	(void)unused;
+	return PyBool_FromLong(account_settled((struct account *)self));
 }
 
 PyDoc_STRVAR(returned_doc,
@@ -344,7 +344,7 @@ static PyMethodDef account_methods[] = {
 	{"take", account_take, METH_O, take_doc},
 	{"push", account_push, METH_NOARGS, push_doc},
 	{"returned", account_returned, METH_NOARGS, returned_doc},
-	{"settle", account_settle, METH_VARARGS, settle_doc},
+	{"settle", account_settle, METH_NOARGS, settle_doc},
 	{NULL, NULL, 0, NULL},
 };
 
@@ -366,6 +366,8 @@ static PyMemberDef account_members[] = {
 	FIELD(copies_bytes, T_PYSSIZET, READONLY, "what those take"),
 	FIELD(copied, T_ULONGLONG, READONLY, "leases on copies ever made"),
 	FIELD(copied_bytes, T_ULONGLONG, READONLY, "bytes ever copied for leases"),
+	FIELD(act_at, T_PYSSIZET, 0, "so many entries in the refill queue want policy"),
+	FIELD(most, T_PYSSIZET, 0, "and more references out than this do"),
 	FIELD(copy_above, T_PYSSIZET, 0, "with more references out than this, leases are copies"),
 	FIELD(copies_limit, T_PYSSIZET, 0, "but copies take no more bytes than this"),
 	FIELD(orphaned, T_BOOL, 0, "this is a forked child, which has not the memory"),
@@ -392,7 +394,7 @@ static PyObject *account_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 	(void)kwargs;
 	a = (struct account *)alloc(type, 0);
 	if (a)
-		a->copy_above = a->copies_limit = PY_SSIZE_T_MAX;
+		a->copy_above = a->copies_limit = a->act_at = a->most = PY_SSIZE_T_MAX;
 	return (PyObject *)a;
 }
 

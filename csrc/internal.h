@@ -28,4 +28,7 @@ static inline bool usable(const struct pz_ring *ring)
 	return ring->uring.sq.sqes;
 }
 
+/* Before it is initialised, and once it has ended. */
+void ring_forget(struct pz_ring *ring);
+
 #endif

@@ -13,6 +13,7 @@
 
 struct pz_rq;
 struct pz_columns;
+struct roster;
 
 struct descriptor {
 	PyObject_HEAD
@@ -39,11 +40,26 @@ struct account {
 	unsigned long long bytes;	/* of what was taken */
 	unsigned long long copied, copied_bytes;	/* ever */
 	unsigned long long now_ns, held_max_ns;
+	Py_ssize_t act_at;		/* so many entries in the refill queue want policy */
+	Py_ssize_t most;		/* and more references out than this */
 	unsigned long long histogram[HISTOGRAM];
 	struct lease *oldest, *newest;	/* every lease that lives, by age */
 	struct descriptor *signal;	/* an eventfd to add to when one comes back, or NULL */
 	char poison;
 	char orphaned;			/* this is a forked child, which has not the memory */
+};
+
+struct receiver {
+	PyObject_HEAD
+	PyObject *protocol;		/* its Progress */
+	struct roster *roster;		/* which its token is of, or NULL */
+	uint64_t token;
+};
+
+struct pace {
+	PyObject_HEAD
+	unsigned int us, enough;	/* how long the next turn gathers, and how much */
+	unsigned int most_us, first_us, busy, busy_bytes;
 };
 
 struct span {
@@ -71,10 +87,11 @@ struct lease {
 };
 
 extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
-		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec;
+		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec,
+		   pace_spec, core_spec, batch_spec, batches_spec;
 extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 		    *progress_type, *receiver_type, *descriptor_type, *refill_ring_type,
-		    *turn_type;
+		    *turn_type, *pace_type, *core_type, *batch_type;
 
 /* Whether length bytes from start on lie in those of whole; sets an exception if not. */
 int span_fits(Py_ssize_t whole, Py_ssize_t start, Py_ssize_t length);
@@ -105,9 +122,32 @@ int lease_getbuffer(PyObject *self, Py_buffer *view, int flags);
 /* Account.lease_run() */
 PyObject *account_lease_run(PyObject *self, PyObject *args);
 
-/* take(), give_back() */
-PyObject *turn_take(PyObject *module, PyObject *args);
-PyObject *turn_give_back(PyObject *module, PyObject *args);
+/* Puts what came back into the refill queue; whether nothing else is to be done about it. */
+int account_settled(struct account *a);
+
+/* The runs of a turn, counted once: 1; 0 where one is nobody's; -1 with an exception. */
+int turn_count(struct pz_columns *c, const struct roster *roster, PyObject *accounts);
+/* Fill the list with whose each run is. -1 with an exception. */
+int turn_name(const struct pz_columns *c, const struct roster *roster, PyObject *receivers);
+/* All that was not taken goes back, once. -1 with an exception. */
+int turn_give_back(const struct pz_columns *c, PyObject *accounts);
+/* A turn brought so much. */
+void pace_brought(struct pace *p, unsigned long long buffers, unsigned long long bytes);
+
+/* With one user; NULL with an exception. */
+struct roster *roster_new(void);
+/* One user less. */
+void roster_put(struct roster *r);
+/* Nothing is armed any more. */
+void roster_clear(struct roster *r);
+int roster_traverse(struct roster *r, visitproc visit, void *arg);
+/* Give it a token. Each of these two: 0, or -1 with an exception. */
+int roster_enlist(struct roster *r, struct receiver *receiver, int ifq);
+int roster_set_armed(struct roster *r, struct receiver *receiver, int armed);
+/* It dies, with its token. */
+void roster_leave(struct receiver *receiver);
+/* Borrowed; NULL if no request that is armed has that token. */
+struct receiver *roster_find(const struct roster *r, uint64_t token);
 
 /* gather(), gather_into() */
 PyObject *gather_bytes(PyObject *module, PyObject *args);

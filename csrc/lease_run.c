@@ -41,7 +41,7 @@ static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject
 	if (event && !PyList_Append(into, event)) {
 		ret = lease_commit(l, a);
 		if (!ret)
-			*off = UINT64_MAX;
+			*off = PZ_TAKEN;
 		else
 			PyList_SetSlice(into, PyList_Size(into) - 1, PyList_Size(into), NULL);
 	}
@@ -75,7 +75,7 @@ PyObject *account_lease_run(PyObject *self, PyObject *args)
 		struct span *memory;
 		uint64_t at;
 
-		if (off[i] == UINT64_MAX)
+		if (off[i] == PZ_TAKEN)
 			continue;
 		if (place(memories, off[i], length, &memory, &at))
 			break;

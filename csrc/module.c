@@ -2,8 +2,11 @@
 /* pyzcrx._lease: its types, put together.  What they are: lease.c. */
 #include "lease.h"
 
+#include "shim.h"
+
 PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
-	     *progress_type, *receiver_type, *descriptor_type, *refill_ring_type, *turn_type;
+	     *progress_type, *receiver_type, *descriptor_type, *refill_ring_type, *turn_type,
+	     *pace_type, *core_type, *batch_type;
 
 static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
 			      PyTypeObject *base)
@@ -32,25 +35,17 @@ static int add_types(PyObject *m)
 	refill_ring_type = descriptor_type ? add_type(m, "RefillRing", &refill_ring_spec, NULL) :
 					     NULL;
 	turn_type = refill_ring_type ? add_type(m, "Turn", &turn_spec, NULL) : NULL;
-	if (!turn_type || !add_type(m, "Feed", &feed_spec, NULL))
+	pace_type = turn_type ? add_type(m, "Pace", &pace_spec, NULL) : NULL;
+	core_type = pace_type ? add_type(m, "Core", &core_spec, NULL) : NULL;
+	batch_type = core_type ? add_type(m, "Batch", &batch_spec, NULL) : NULL;
+	if (!batch_type || !add_type(m, "Feed", &feed_spec, NULL) ||
+	    !add_type(m, "Batches", &batches_spec, NULL))
 		return -1;
 	names = Py_BuildValue("(ss)", "request", "buffer");
 	ret = names ? PyObject_SetAttrString((PyObject *)data_type, "__match_args__", names) : -1;
 	Py_XDECREF(names);
 	return ret;
 }
-
-PyDoc_STRVAR(take_doc,
-"take(turn, operations, accounts, receivers)\n--\n\n"
-"Count the runs of a Turn, once: for the Receiver that\n"
-"operations has under each run's token, and the Account at its slot. Fills the list\n"
-"receivers with the former. Gives False, having counted nothing, where a run is\n"
-"nobody's.");
-
-PyDoc_STRVAR(give_back_doc,
-"give_back(turn, accounts)\n--\n\n"
-"Return every offset of a turn's runs, except all ones, which they become. They go to\n"
-"the refill queue of their Account at once, unless older ones wait for room in it.");
 
 PyDoc_STRVAR(gather_doc,
 "gather(pieces, n)\n--\n\nThe first n bytes of a list of buffers, as bytes.");
@@ -62,8 +57,6 @@ PyDoc_STRVAR(close_descriptors_doc,
 "close_descriptors()\n--\n\nClose every Descriptor: for a forked child, which uses none.");
 
 static PyMethodDef functions[] = {
-	{"take", turn_take, METH_VARARGS, take_doc},
-	{"give_back", turn_give_back, METH_VARARGS, give_back_doc},
 	{"gather", gather_bytes, METH_VARARGS, gather_doc},
 	{"gather_into", gather_into, METH_VARARGS, gather_into_doc},
 	{"close_descriptors", descriptors_close, METH_NOARGS, close_descriptors_doc},
@@ -84,7 +77,8 @@ PyMODINIT_FUNC PyInit__lease(void)
 {
 	PyObject *m = PyModule_Create(&module);
 
-	if (m && add_types(m)) {
+	if (m && (add_types(m) ||
+		  PyModule_AddObject(m, "TAKEN", PyLong_FromUnsignedLongLong(PZ_TAKEN)))) {
 		Py_DECREF(m);
 		return NULL;
 	}

@@ -13,7 +13,7 @@
 #define FOR_EVER_NS	(INT64_MAX / 4)
 
 /* Nothing of its memory is known any more: see usable(). */
-static void forget(struct pz_ring *ring)
+void ring_forget(struct pz_ring *ring)
 {
 	memset(&ring->uring, 0, sizeof(ring->uring));
 	ring->uring.ring_fd = ring->uring.enter_ring_fd = -1;
@@ -24,7 +24,7 @@ struct pz_ring *pz_ring_new(void)
 	struct pz_ring *ring = calloc(1, sizeof(*ring));
 
 	if (ring)
-		forget(ring);
+		ring_forget(ring);
 	return ring;
 }
 
@@ -72,7 +72,7 @@ int pz_ring_init(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
 	ret = io_uring_queue_init_mem(sq_entries, &ring->uring, &params,
 				      (void *)memory, bytes);
 	if (ret < 0) {
-		forget(ring);
+		ring_forget(ring);
 		return ret;
 	}
 	return 0;
@@ -82,7 +82,7 @@ void pz_ring_exit(struct pz_ring *ring)
 {
 	if (ring->uring.ring_fd >= 0)
 		io_uring_queue_exit(&ring->uring);
-	forget(ring);
+	ring_forget(ring);
 }
 
 int pz_ring_fd(const struct pz_ring *ring)

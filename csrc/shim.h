@@ -19,11 +19,9 @@
 #include "refill.h"
 #include "cdef/privilege.h"
 
-/* Tokens with this bit belong to RECV_ZC requests. */
-#define PZ_TOKEN_RECEIVE	((uint64_t)1 << 63)
-/* Behind that: of which ifq of its ring. */
-#define PZ_TOKEN_SLOT_SHIFT	48
-#define PZ_TOKEN_SLOT_MASK	0x7FFF
+#define PZ_TOKEN_RECEIVE	((uint64_t)1 << PZ_TOKEN_RECEIVE_BIT)
+/* In the place of an offset: the entry was taken, and does not go back. */
+#define PZ_TAKEN		UINT64_MAX
 
 /* For who writes the entries behind the tail himself: how many, and once it is done. */
 uint32_t pz_rq_room(const struct pz_rq *rq);

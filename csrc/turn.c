@@ -17,11 +17,6 @@ struct progress {
 	Py_ssize_t fruitless;		/* flushes since bytes came last */
 };
 
-struct receiver {
-	PyObject_HEAD
-	PyObject *protocol;	/* its Progress, which refers to nothing: no cycle to collect */
-};
-
 static void dealloc(PyObject *self)
 {
 	PyTypeObject *type = Py_TYPE(self);
@@ -84,22 +79,62 @@ PyType_Spec progress_spec = {
 
 /* ---- Receiver --------------------------------------------------------- */
 
+/*
+ * It is no container for the garbage collector: its protocol refers to nothing, and what the
+ * roster refers to are the ring's references (core.c).
+ */
 static void receiver_dealloc(PyObject *self)
 {
-	Py_CLEAR(((struct receiver *)self)->protocol);
+	struct receiver *r = (struct receiver *)self;
+
+	if (r->roster)
+		roster_leave(r);
+	Py_CLEAR(r->protocol);
 	dealloc(self);
 }
 
+static PyObject *receiver_protocol(PyObject *self, void *unused)
+{
+	PyObject *protocol = ((struct receiver *)self)->protocol;
+
+	(void)unused;
+	if (!protocol)
+		PyErr_SetString(PyExc_AttributeError, "protocol");
+	return Py_XNewRef(protocol);
+}
+
+static int receiver_set_protocol(PyObject *self, PyObject *value, void *unused)
+{
+	struct receiver *r = (struct receiver *)self;
+	PyObject *before = r->protocol;
+
+	(void)unused;
+	if (!value || !PyObject_TypeCheck(value, progress_type)) {
+		PyErr_SetString(PyExc_TypeError, "protocol is a Progress");
+		return -1;
+	}
+	r->protocol = Py_NewRef(value);
+	Py_XDECREF(before);
+	return 0;
+}
+
+static PyGetSetDef receiver_getset[] = {
+	{"protocol", receiver_protocol, receiver_set_protocol,
+	 "its Progress, or what is made of that", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
 static PyMemberDef receiver_members[] = {
-	{"protocol", T_OBJECT_EX, offsetof(struct receiver, protocol), 0,
-	 "its Progress, or what is made of that"},
+	{"token", T_ULONGLONG, offsetof(struct receiver, token), READONLY,
+	 "what its completions carry; 0 before Core.enlist()"},
 	{NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot receiver_slots[] = {
-	{Py_tp_doc, "A request whose data take() counts."},
+	{Py_tp_doc, "A request whose data a Core counts."},
 	{Py_tp_dealloc, receiver_dealloc},
 	{Py_tp_members, receiver_members},
+	{Py_tp_getset, receiver_getset},
 	{0, NULL},
 };
 
@@ -112,30 +147,28 @@ PyType_Spec receiver_spec = {
 
 /* ---- a turn ----------------------------------------------------------- */
 
-/* Borrowed; NULL if no ifq has that slot. */
-static struct account *account_of(PyObject *accounts, uint64_t token)
+/* The Account of a run's ifq, which is mostly that of the run before. */
+struct accounts {
+	PyObject *list;
+	uint64_t ifq;		/* of found; NO_IFQ before there is one */
+	struct account *found;	/* borrowed; NULL if no ifq has that slot */
+};
+
+#define NO_IFQ		UINT64_MAX
+
+static struct account *account_of(struct accounts *accounts, uint64_t token)
 {
-	Py_ssize_t slot = (token >> PZ_TOKEN_SLOT_SHIFT) & PZ_TOKEN_SLOT_MASK;
-	PyObject *account = slot < PyList_Size(accounts) ? PyList_GetItem(accounts, slot) : NULL;
+	const uint64_t ifq = (token >> PZ_TOKEN_IFQ_SHIFT) & PZ_TOKEN_IFQ_MASK;
+	PyObject *account;
 
-	return account && PyObject_TypeCheck(account, account_type) ? (void *)account : NULL;
-}
-
-/* Borrowed; NULL if nobody receives under that token, or with an exception. */
-static struct receiver *receiver_of(PyObject *operations, uint64_t token)
-{
-	PyObject *key = PyLong_FromUnsignedLongLong(token), *operation;
-	struct receiver *receiver;
-
-	if (!key)
-		return NULL;
-	operation = PyDict_GetItemWithError(operations, key);
-	Py_DECREF(key);
-	if (!operation || !PyObject_TypeCheck(operation, receiver_type))
-		return NULL;
-	receiver = (struct receiver *)operation;
-	return receiver->protocol && PyObject_TypeCheck(receiver->protocol, progress_type) ?
-	       receiver : NULL;
+	if (ifq == accounts->ifq)
+		return accounts->found;
+	account = ifq < (uint64_t)PyList_Size(accounts->list) ?
+		  PyList_GetItem(accounts->list, (Py_ssize_t)ifq) : NULL;
+	accounts->ifq = ifq;
+	accounts->found = account && PyObject_TypeCheck(account, account_type) ?
+			  (struct account *)account : NULL;
+	return accounts->found;
 }
 
 /* Whether the runs lie in the columns, whoever wrote them. */
@@ -151,55 +184,41 @@ static int runs_fit(const struct pz_columns *c)
 	return !c->n_runs || c->run_start[c->n_runs] <= c->capacity;
 }
 
-static PyObject *bad_runs(void)
+static int bad_runs(void)
 {
 	PyErr_SetString(PyExc_ValueError, "the turn has runs outside its columns");
-	return NULL;
+	return -1;
 }
 
-/* Whose each run is; gives 0 where one is nobody's, -1 with an exception. */
-static int find_receivers(const struct pz_columns *c, PyObject *operations, PyObject *accounts,
-			  PyObject *receivers)
+/* Whether each run is of a request that is armed, on an ifq. */
+static int runs_known(const struct pz_columns *c, const struct roster *roster,
+		      struct accounts *accounts)
 {
 	uint64_t run;
 
-	if (PyList_SetSlice(receivers, 0, PyList_Size(receivers), NULL))
-		return -1;
 	for (run = 0; run < c->n_runs; run++) {
-		struct receiver *receiver = receiver_of(operations, c->run_token[run]);
+		const struct receiver *r = roster_find(roster, c->run_token[run]);
 
-		if (!receiver || !account_of(accounts, c->run_token[run]))
-			return PyErr_Occurred() ? -1 : 0;
-		if (PyList_Append(receivers, (PyObject *)receiver))
-			return -1;
+		if (!r || !r->protocol || !account_of(accounts, c->run_token[run]))
+			return 0;
 	}
 	return 1;
 }
 
-PyObject *turn_take(PyObject *module, PyObject *args)
+int turn_count(struct pz_columns *c, const struct roster *roster, PyObject *list)
 {
-	PyObject *turn, *operations, *accounts, *receivers;
-	struct pz_columns *c;
+	struct accounts accounts = { .list = list, .ifq = NO_IFQ };
 	uint64_t run;
-	int found;
 
-	(void)module;
-	if (!PyArg_ParseTuple(args, "O!O!O!O!", turn_type, &turn, &PyDict_Type, &operations,
-			      &PyList_Type, &accounts, &PyList_Type, &receivers))
-		return NULL;
-	c = turn_columns(turn);
 	if (c->fresh == PZ_COUNTED)
-		Py_RETURN_TRUE;
+		return 1;
 	if (!runs_fit(c))
 		return bad_runs();
-	found = find_receivers(c, operations, accounts, receivers);
-	if (found < 0)
-		return NULL;
-	if (!found)
-		Py_RETURN_FALSE;
+	if (!runs_known(c, roster, &accounts))
+		return 0;
 	for (run = 0; run < c->n_runs; run++) {
-		struct account *a = account_of(accounts, c->run_token[run]);
-		struct receiver *r = (struct receiver *)PyList_GetItem(receivers, (Py_ssize_t)run);
+		struct account *a = account_of(&accounts, c->run_token[run]);
+		struct receiver *r = roster_find(roster, c->run_token[run]);
 		uint32_t n = c->run_start[run + 1] - c->run_start[run];
 
 		a->leased += n;
@@ -209,31 +228,49 @@ PyObject *turn_take(PyObject *module, PyObject *args)
 		progress_add((struct progress *)r->protocol, c->run_bytes[run]);
 	}
 	c->fresh = PZ_COUNTED;
-	Py_RETURN_TRUE;
+	return 1;
 }
 
-PyObject *turn_give_back(PyObject *module, PyObject *args)
+int turn_name(const struct pz_columns *c, const struct roster *roster, PyObject *receivers)
 {
-	const struct pz_columns *c;
-	PyObject *turn, *accounts;
+	uint64_t run;
+
+	if (PyList_SetSlice(receivers, 0, PyList_Size(receivers), NULL))
+		return -1;
+	if (!runs_fit(c))
+		return bad_runs();
+	for (run = 0; run < c->n_runs; run++) {
+		struct receiver *receiver = roster_find(roster, c->run_token[run]);
+
+		if (!receiver) {
+			PyErr_SetString(PyExc_ValueError, "the turn has a run that is nobody's");
+			return -1;
+		}
+		if (PyList_Append(receivers, (PyObject *)receiver))
+			return -1;
+	}
+	return 0;
+}
+
+int turn_give_back(const struct pz_columns *c, PyObject *list)
+{
+	struct accounts accounts = { .list = list, .ifq = NO_IFQ };
 	uint64_t run, next;
 
-	(void)module;
-	if (!PyArg_ParseTuple(args, "O!O!", turn_type, &turn, &PyList_Type, &accounts))
-		return NULL;
-	c = turn_columns(turn);
 	if (!runs_fit(c))
 		return bad_runs();
 	for (run = 0; run < c->n_runs; run = next) {
-		struct account *a = account_of(accounts, c->run_token[run]);
+		struct account *a = account_of(&accounts, c->run_token[run]);
 		uint32_t start = c->run_start[run];
 
 		for (next = run + 1; next < c->n_runs; next++)
-			if (account_of(accounts, c->run_token[next]) != a)
+			if (account_of(&accounts, c->run_token[next]) != a)
 				break;
 		if (a && account_give_back(a, c->off + start, c->run_start[next] - start,
-					   c->now_ns))
-			return PyErr_NoMemory();
+					   c->now_ns)) {
+			PyErr_NoMemory();
+			return -1;
+		}
 	}
-	Py_RETURN_NONE;
+	return 0;
 }

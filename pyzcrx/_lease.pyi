@@ -1,7 +1,10 @@
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sized
 from typing import Any, Generic, Self, TypeVar
 
 from typing_extensions import Buffer as _Readable
+
+TAKEN: int
+"""What stands in ``offs`` for an entry that was taken as a Buffer."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -20,6 +23,8 @@ class Account:
     def copies_bytes(self) -> int: ...
     @property
     def pushed(self) -> int: ...
+    act_at: int
+    most: int
     copy_above: int
     copies_limit: int
     poison: bool
@@ -60,7 +65,7 @@ class Account:
     ) -> int: ...
     def oldest(self, n: int, /) -> list[Lease]: ...
     def snapshot(self) -> tuple[int, int, int, int, int, int]: ...
-    def settle(self, act_at: int, most: int, /) -> bool: ...
+    def settle(self) -> bool: ...
     def take(self, n: int, /) -> None: ...
     def push(self) -> int: ...
     def returned(self) -> list[int]: ...
@@ -155,15 +160,72 @@ def gather_into(pieces: list[Any], memory: _Readable, /) -> None: ...
 
 class Receiver:
     protocol: Any
+    @property
+    def token(self) -> int: ...
 
-def take(
-    turn: Turn,
-    operations: Mapping[int, object],
-    accounts: list[Account],
-    receivers: list[Any],
-    /,
-) -> bool: ...
-def give_back(turn: Turn, accounts: list[Account], /) -> None: ...
+class Pace:
+    us: int
+    enough: int
+    most_us: int
+    first_us: int
+    busy: int
+    busy_bytes: int
+    def brought(self, buffers: int, size_bytes: int, /) -> None: ...
+
+class Core:
+    quiet: bool
+    others_done: int
+    posted: list[Any]
+    looked_at: Any
+    @property
+    def _operations(self) -> dict[int, Any]: ...
+    @property
+    def accounts(self) -> list[Account]: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def receivers(self) -> list[Receiver]: ...
+    @property
+    def unrest(self) -> list[Sized]: ...
+    def count(self) -> bool: ...
+    def enlist(self, receiver: Receiver, ifq: int, /) -> None: ...
+    def give_back(self) -> None: ...
+    def set_armed(self, operation: object, armed: bool, /) -> None: ...
+    def turn_quietly(self, timeout_ns: int, /) -> bool: ...
+    def use(
+        self,
+        turn: Turn,
+        pace: Pace,
+        functions: dict[str, Any],
+        direct: object,
+        raw: object,
+        columns: object,
+        /,
+    ) -> None: ...
+
+class Batch:
+    _seen: bool
+    events: list[Any]
+    _n: int
+    _open: bool
+    _expired: bool
+    _watch: Any
+    def __new__(cls, ring: Core, events: list[Any], /) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def size_bytes(self) -> int: ...
+    def release(self) -> None: ...
+
+class Batches(Iterator[Any]):
+    def __new__(
+        cls,
+        ring: Core,
+        kind: type[Batch],
+        pending: tuple[Sized, ...],
+        more: Callable[[], Batch | None],
+        /,
+    ) -> Self: ...
+    def __next__(self) -> Any: ...
 
 class Feed(Iterator[Any]):
     def __new__(cls, queue: Queue, more: Callable[[], bool], /) -> Self: ...

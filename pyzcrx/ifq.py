@@ -33,7 +33,7 @@ from pyzcrx._receive.events import Data
 from pyzcrx._receive.reading import Reading
 from pyzcrx._receive.request import Request, State, checked_limit
 from pyzcrx._receive.waiting import SHORT_NS, Waiting
-from pyzcrx._ring.core import TOKEN_RECEIVE, TOKEN_SLOT_SHIFT, RingCore
+from pyzcrx._ring.core import TOKEN_IFQ_SHIFT, TOKEN_RECEIVE, RingCore
 from pyzcrx.errors import (
     ClosedError,
     CorruptRing,
@@ -64,7 +64,7 @@ class Ifq:
         """Use :meth:`pyzcrx.Ring.register_ifq`."""
         self.ring = ring
         self.slot = slot
-        self.token = TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT
+        self.token = TOKEN_RECEIVE | slot << TOKEN_IFQ_SHIFT
         """What the tokens of its requests have in common."""
         self.queue = queue
         self._delivery = delivery
@@ -82,8 +82,7 @@ class Ifq:
         buffers = self.area.size_bytes // self.rx_buf_len
         self._half = buffers // 2
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
-        self._act_at = self.flush_at or self.rq_entries + 1
-        """Entries in the refill queue that something is to be done about."""
+        self.account.act_at = self.flush_at or self.rq_entries + 1
         self.waiting = Waiting(ring, self.account)
         self._closed = False
         self.gone: KernelError | None = None
@@ -91,6 +90,12 @@ class Ifq:
         self._stats = ReceiverStats()
         self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
         self.relief = Relief(self, pressure)
+        waiting = self.waiting
+        self.unrest = (
+            self.notices.fired,
+            *(waiting.starved, waiting.postponed, waiting.paused),
+            self.relief.narrowed,
+        )
         bound.add(self)
 
     # -- the queue --------------------------------------------------------------
@@ -342,8 +347,8 @@ class Ifq:
         account, relief, waiting = self.account, self.relief, self.waiting
         # Read first: what other threads give while we push is for the next turn.
         given = account.given if waiting.starved else 0
-        if account.settle(self._act_at, relief.most):
-            if not (self.notices.fired or waiting or relief.narrowed):
+        if account.settle():
+            if not any(self.unrest):
                 return -1
         else:
             self.give_back()
@@ -351,7 +356,7 @@ class Ifq:
             if EventType.ALLOC_FAIL in self.notices.fired:
                 relief.card_starved()
             self.notices.settle()
-        if account.leased > relief.most or account.copies_bytes or relief.slowed:
+        if account.leased > account.most or account.copies_bytes or relief.slowed:
             relief.settle()
         if waiting.starved:
             self.flush()

@@ -27,7 +27,7 @@ from pyzcrx._receive.debug import wanted as debug_wanted
 from pyzcrx._receive.delivery import Delivery
 from pyzcrx._receive.events import Event
 from pyzcrx._ring import napi
-from pyzcrx._ring.core import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
+from pyzcrx._ring.core import TOKEN_IFQ_MASK, TOKEN_IFQ_SHIFT, RingCore
 from pyzcrx._ring.pace import MOST_US
 from pyzcrx._send.accept import Accept
 from pyzcrx._send.pieces import Piece
@@ -38,7 +38,7 @@ from pyzcrx.errors import BadArgument, InvalidRequest, NotSupported, OutOfRange,
 from pyzcrx.ifq import Ifq
 
 _BOUND_RETRY_S = 0.02
-_MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
+_MAX_SLOTS = TOKEN_IFQ_MASK >> TOKEN_IFQ_SHIFT
 
 
 class PreparedNic(Protocol):
@@ -372,7 +372,7 @@ class Ring:
         try:
             if not self._core.closed:
                 self._core.check_usable()
-                self._core.end_look()
+                self._delivery.end_look()
                 if self._core.debug:
                     self._delivery.report_leaks()
         finally:  # also when a warning is made an error

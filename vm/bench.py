@@ -27,8 +27,8 @@ ROOT = Path(__file__).parent.parent
 MIB = 1 << 20
 C_FOLDER = "/run/pyzcrx/bench"
 C_RECEIVER = "zcrx-c-receiver"
-EXAMPLE = "zcrx"
-"""liburing's own, where its package has the source."""
+EXAMPLES = ("zcrx", "zcrx-gather")
+"""liburing's own, where its package has the source: as it is, and gathering."""
 QUEUE = 1
 PATIENCE_S = 3000.0
 SIM = ("-i", "zcrx0", "--host", "192.0.2.1", "--sender-netns", "peer")
@@ -85,7 +85,7 @@ def c_receivers() -> cache.Entry:
                 what="configuring the C receiver",
                 env={"PKG_CONFIG_PATH": pkg_config},
             )
-            for name in (C_RECEIVER, *([EXAMPLE] if example else [])):
+            for name in (C_RECEIVER, *(EXAMPLES if example else ())):
                 host.run(["cmake", "--build", build, "--target", name], what=f"building {name}")
                 (Path(build) / name).rename(folder / name)
 
@@ -166,8 +166,9 @@ def measure(guest: Guest, options: Options, arguments: Sequence[str], folder: Pa
         *options.card,
         *arguments,
     ]
-    if guest.run(["test", "-x", f"{C_FOLDER}/{EXAMPLE}"]).returncode == 0:
-        argv[1:1] = ["--example", f"{C_FOLDER}/{EXAMPLE}"]
+    example = f"{C_FOLDER}/{EXAMPLES[0]}"
+    if guest.run(["test", "-x", example]).returncode == 0:
+        argv[1:1] = ["--example", example]
     if not options.no_counting:
         argv += ["--mark-from", "1"]
     if options.touches:
@@ -204,11 +205,11 @@ def instructions(measured: Measured) -> Iterator[str]:
         for name in names
     }
     yield (
-        f"{'instructions':14} {'user':>9} {'system':>9} {'steps':>9} {'sum':>9} {'of':>6} "
+        f"{'instructions':14} {'user':>9} {'system':>9} {'steps':>9} {'sum':>9} {'of':>8} "
         f"{'':13} {'a chunk':>8} {'softirq':>7} {'irq':>7}"
     )
     yield (
-        f"{'receiver':14} {'k/MiB':>9} {'k/MiB':>9} {'k/MiB':>9} {'k/MiB':>9} {reference[:6]:>6} "
+        f"{'receiver':14} {'k/MiB':>9} {'k/MiB':>9} {'k/MiB':>9} {'k/MiB':>9} {reference[:8]:>8} "
         f"{'(least-most)':13} {'':8} {'k/MiB':>7} {'k/MiB':>7}"
     )
     for name in names:
@@ -225,7 +226,7 @@ def instructions(measured: Measured) -> Iterator[str]:
         yield (
             f"{name:14} {median('user') / 1e3:9.1f} {median('system') / 1e3:9.1f} "
             f"{median('user_steps', 'system_steps') / 1e3:9.1f} {totals[name] / 1e3:9.1f} "
-            f"{totals[name] / totals[reference]:6.3f} {spread:13} {chunk:8.0f} "
+            f"{totals[name] / totals[reference]:8.3f} {spread:13} {chunk:8.0f} "
             f"{median('softirq', 'softirq_steps') / 1e3:7.1f} "
             f"{median('irq', 'irq_steps') / 1e3:7.1f}"
         )

@@ -18,18 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vm import bench, external, qemu
+from vm import bench, external, qemu, starting
 from vm.errors import VmError
 
 RECORDED = Path(__file__).parent.parent / "tests" / "perf" / "recorded.json"
 TOLERANCE = 0.40
 TOUCH_TOLERANCE = 0.03
 HERE_TOLERANCE = 0.25
+START_TOLERANCE = 0.10
 HERE = "instructions a buffer, here"
-RATIOS = (("columns", "c"), ("buffers", "c"), ("columns", "recv_into-1M"))
+RATIOS = (("columns", "c-gather"), ("buffers", "c-gather"), ("columns", "recv_into-1M"))
 ARGUMENTS = (
     "-r",
-    "c",
+    "c-gather",
     "-r",
     "columns",
     "-r",
@@ -115,7 +116,7 @@ def count() -> tuple[dict[str, float], dict[str, str]]:
     counted = _measured(bench.Options(), "--rounds", "3", "--size", "16M")
     ratios = instructions(counted)
     ratios |= touches(_measured(bench.Options(touches=True), "--rounds", "1", "--size", "4M"))
-    ratios |= per_buffer()
+    ratios |= per_buffer() | starting.ratios()
     setup = counted.report["setup"]
     versions = {
         "kernel": setup["kernel"],
@@ -138,6 +139,8 @@ def record(path: Path = RECORDED) -> dict[str, float]:
 def _tolerance(name: str) -> float:
     if name.startswith("touches"):
         return TOUCH_TOLERANCE
+    if name.startswith(starting.START):
+        return START_TOLERANCE
     return HERE_TOLERANCE if name.startswith(HERE) else TOLERANCE
 
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What liburing's examples/zcrx.c wants of the helpers.h beside it, which Debian's
- * liburing-dev leaves out.
+ * liburing-dev leaves out. With BENCH_GATHER its wait gathers for $GATHER_US microseconds.
  */
 #ifndef PYZCRX_BENCH_HELPERS_H
 #define PYZCRX_BENCH_HELPERS_H
@@ -27,5 +27,20 @@ void t_error(int status, int err, const char *format, ...)
 	fprintf(stderr, err ? ": %s\n" : "\n", strerror(err));
 	exit(status);
 }
+
+#ifdef BENCH_GATHER
+#include "gather.h"
+
+static inline int bench_wait(struct io_uring *ring)
+{
+	static unsigned int us;
+
+	if (!us)
+		us = atoi(getenv("GATHER_US"));
+	return submit_and_gather(ring, us);
+}
+
+#define io_uring_submit_and_wait(ring, n)	bench_wait(ring)
+#endif
 
 #endif

@@ -4,9 +4,11 @@
  * one ring, one ifq, multishot RECV_ZC, each buffer given back at once.
  *
  *   zcrx-c-receiver -p PORT [-a ADDRESS] [-i INTERFACE -q QUEUE]   (without: NODEV)
- *       [-c CONNECTIONS] [-l RX_BUF_LEN] [-A AREA_BYTES] [-r] [-e] [-m MARK] [-F FD]...
+ *       [-c CONNECTIONS] [-l RX_BUF_LEN] [-A AREA_BYTES] [-g GATHER_US] [-r] [-e] [-m MARK]
+ *       [-F FD]...
  *
- * -r reads every byte, -e sends it back, -m marks the run for an emulator. -F names
+ * -g gathers up to GATHER_NR completions for so many microseconds, else it returns with the
+ * first. -r reads every byte, -e sends it back, -m marks the run for an emulator. -F names
  * connections that were inherited, then there are no others. Says "listening", or
  * "ready", on standard error, then prints one line of JSON.
  */
@@ -29,6 +31,7 @@
 #include <liburing.h>
 #include <liburing/barrier.h>
 
+#include "gather.h"
 #include "mark.h"
 
 #define CQ_ENTRIES	4096
@@ -44,7 +47,7 @@ struct ctrl {
 
 struct options {
 	const char *address, *port, *interface;
-	unsigned int queue, connections, rx_buf_len, mark;
+	unsigned int queue, connections, rx_buf_len, gather_us, mark;
 	size_t area_bytes;
 	int read, echo;
 	unsigned int inherited;
@@ -172,7 +175,8 @@ static int listen_at(const struct options *o)
 	}
 	listener = socket(found->ai_family, SOCK_STREAM, 0);
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(listener, found->ai_addr, found->ai_addrlen) || listen(listener, 128))
+	if (bind(listener, found->ai_addr, found->ai_addrlen) ||
+	    listen(listener, o->connections > 128 ? o->connections : 128))
 		die("listen", errno);
 	if (getsockname(listener, found->ai_addr, &found->ai_addrlen))
 		die("getsockname", errno);
@@ -261,7 +265,7 @@ static struct options parse(int argc, char **argv)
 	struct options o = { .address = "::", .connections = 1, .area_bytes = 64UL << 20 };
 	int option;
 
-	while ((option = getopt(argc, argv, "p:a:i:q:c:l:A:rem:F:")) != -1) {
+	while ((option = getopt(argc, argv, "p:a:i:q:c:l:A:g:rem:F:")) != -1) {
 		switch (option) {
 		case 'p': o.port = optarg; break;
 		case 'a': o.address = optarg; break;
@@ -270,6 +274,7 @@ static struct options parse(int argc, char **argv)
 		case 'c': o.connections = atoi(optarg); break;
 		case 'l': o.rx_buf_len = atoi(optarg); break;
 		case 'A': o.area_bytes = strtoul(optarg, NULL, 0); break;
+		case 'g': o.gather_us = atoi(optarg); break;
 		case 'r': o.read = 1; break;
 		case 'e': o.echo = 1; break;
 		case 'm': o.mark = atoi(optarg); break;
@@ -317,10 +322,10 @@ int main(int argc, char **argv)
 	while (live) {
 		struct io_uring_cqe *cqe;
 		unsigned int head, n = 0;
-		int again = 0, ret = io_uring_submit_and_wait(&q.ring, 1);
+		int again = 0, ret = submit_and_gather(&q.ring, o.gather_us);
 
 		if (ret < 0 && ret != -EINTR)
-			die("io_uring_submit_and_wait", ret);
+			die("io_uring_enter", ret);
 		turns++;
 		io_uring_for_each_cqe(&q.ring, head, cqe) {
 			const struct io_uring_zcrx_cqe *zc = (const void *)(cqe + 1);

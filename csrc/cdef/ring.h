@@ -43,6 +43,22 @@ struct pz_columns {
 	uint64_t fresh;		/* how far one got with what was drained; 0: it is done */
 };
 
+/*
+ * The token of a RECV_ZC request, from the top: the bit, which of its ring's ifqs, how many
+ * requests had its slot before, the slot.  Others have a number instead.
+ */
+enum {
+	PZ_TOKEN_RECEIVE_BIT = 63,
+	PZ_TOKEN_IFQ_SHIFT = 48,
+	PZ_TOKEN_IFQ_MASK = 0x7FFF,
+	PZ_TOKEN_REQUEST_BITS = 22,
+};
+
+/* A signal in the moment before the kernel is entered ends no wait: look again so often. */
+enum {
+	PZ_SIGNAL_TIMEOUT_NS = 1000000000,
+};
+
 /* Values of fresh. */
 enum {
 	PZ_DRAINED = 1,

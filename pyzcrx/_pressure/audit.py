@@ -16,7 +16,7 @@ from typing import Protocol
 from pyzcrx._lease import Account
 from pyzcrx._queue.refill import RefillQueue
 from pyzcrx._ring.columns import TAKEN
-from pyzcrx._ring.core import TOKEN_RECEIVE, TOKEN_SLOT_MASK, RingCore
+from pyzcrx._ring.core import TOKEN_IFQ_MASK, TOKEN_RECEIVE, RingCore
 from pyzcrx.errors import AccountingError
 from pyzcrx.uapi import CqeFlag
 
@@ -97,13 +97,13 @@ def _in_cq(ifq: Audited) -> int:
     for i in range(min((tail - head) % _MODULO, len(cq))):
         at = (head + i) % len(cq)
         res, flags = cq[at, 1] & 0xFFFFFFFF, cq[at, 1] >> 32
-        is_mine = cq[at, 0] & (TOKEN_RECEIVE | TOKEN_SLOT_MASK) == ifq.token
+        is_mine = cq[at, 0] & (TOKEN_RECEIVE | TOKEN_IFQ_MASK) == ifq.token
         n += is_mine and bool(flags & CqeFlag.MORE) and 0 < res < 1 << 31
     return n
 
 
 def _in_batch(ifq: Audited) -> int:
     columns = ifq.ring.columns
-    mask = TOKEN_RECEIVE | TOKEN_SLOT_MASK
+    mask = TOKEN_RECEIVE | TOKEN_IFQ_MASK
     pairs = zip(columns.tokens[: columns.n_data], columns.offs[: columns.n_data], strict=True)
     return sum(token & mask == ifq.token and off != TAKEN for token, off in pairs)

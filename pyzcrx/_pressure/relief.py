@@ -100,8 +100,7 @@ class Relief:
         kept = self._kept()
         # What sockets hold unread lies in a NIC's area as well: to them, half of it.
         self._low = kept if self._exact else max(kept, self._total // 2)
-        self.most = self._total - self._low
-        """References that may be out before anything is done."""
+        account.most = self._total - self._low
         self._most_of_all = self._total - max(kept, self._low // 2)
         """And before what fair requests bring is copied, too."""
         if self._policy == "copy":
@@ -130,7 +129,7 @@ class Relief:
         """What *request* brought is about to be leased: say from where on to copy it."""
         if self._policy == "copy":
             fair = request is not None and not request.greedy
-            self._ifq.account.copy_above = self._most_of_all if fair else self.most
+            self._ifq.account.copy_above = self._most_of_all if fair else self._ifq.account.most
 
     def warn_if_small(self) -> None:
         """Say so if the NIC keeps more posted than the area has."""
@@ -165,7 +164,7 @@ class Relief:
             with self._look("resume"):
                 self._resume()
                 self._widen()
-        if account.leased > self.most:
+        if account.leased > account.most:
             self._relieve()
         if account.copies_bytes:
             self._slow("copies", account.copies_bytes, self._limit_bytes, self._limit_bytes)
@@ -200,7 +199,7 @@ class Relief:
         found = held_by_request(self._ifq, copies=False)
         rest = sum(held.buffers for held in found)
         for request, buffers, _ in found:
-            request.greedy = 2 * rest > self.most
+            request.greedy = 2 * rest > self._ifq.account.most
             rest -= buffers
 
     def _slow(self, what: str, used: int, whole: int, spare: int) -> None:
@@ -296,7 +295,7 @@ class Relief:
         gives the connections up. Only more memory helps.
         """
         account, now = self._ifq.account, self._ifq.ring.now_ns
-        if account.taken != self._stuck_taken or account.leased > self.most:
+        if account.taken != self._stuck_taken or account.leased > account.most:
             self._stuck_taken, self._stuck_since_ns = account.taken, now
             self._stuck_notices = 0
         self._stuck_notices += 1

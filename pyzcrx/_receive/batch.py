@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from pyzcrx._lease import Span, give_back
+from pyzcrx import _lease
+from pyzcrx._lease import Span
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.debug import BatchWatch, poison
 from pyzcrx._receive.events import Event
@@ -46,7 +47,7 @@ class Run(NamedTuple):
         return self.batch._take(self)
 
 
-class Batch:
+class Batch(_lease.Batch):
     """The data completions of one turn, ``len(batch)`` of them, and its other events.
 
     ``offs`` (uint64, area token included) and ``lengths`` (uint32, bytes) are
@@ -59,31 +60,15 @@ class Batch:
     it that still live are warned of.
     """
 
-    __slots__ = (
-        "_expired",
-        "_n",
-        "_open",
-        "_ring",
-        "_watch",
-        "events",
-        "size_bytes",
-    )
+    __slots__ = ()
+    _ring: RingCore
+    _watch: BatchWatch | None
+    events: list[Event]
 
-    def __init__(self, ring: RingCore, events: list[Event]) -> None:
+    def __init__(self, ring: RingCore, events: list[Event]) -> None:  # noqa: ARG002
         """Use :meth:`pyzcrx.Ring.wait`."""
-        columns = ring.columns
-        self._ring = ring
-        self._n = columns.n_data
-        self._open = True
-        self._expired = False
-        self._watch = BatchWatch() if ring.debug else None
-        self.size_bytes = columns.n_bytes
-        """Sum of the lengths."""
-        self.events = events
-        """What else happened; End, Limit and Failed come after the data of their request."""
-
-    def __len__(self) -> int:
-        return self._n
+        if ring.debug:
+            self._watch = BatchWatch()
 
     @property
     def offs(self) -> memoryview:
@@ -147,11 +132,8 @@ class Batch:
         run.request.ifq.lease_run(taken, run.request, run.start, run.stop, bare=True)
         return taken
 
-    def release(self) -> None:
-        """Give every entry back that was not taken as a Buffer.
-
-        Raises DoubleRelease the second time, ClosedError after the next turn, WrongThread.
-        """
+    def _release(self) -> None:
+        """What release() does where there is more to it than giving back."""
         ring = self._ring
         ring.check_usable()
         if not self._open:
@@ -163,7 +145,7 @@ class Batch:
             self._poison()
         columns = ring.columns
         if self._n:
-            give_back(columns.turn, ring.accounts)
+            ring.give_back()
         self._open = False
         columns.forget()
         ring.looked_at = None

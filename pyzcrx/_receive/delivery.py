@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
-from pyzcrx._lease import Feed, Queue
+from pyzcrx._lease import Batches, Feed, Queue
 from pyzcrx._receive.batch import Batch
 from pyzcrx._receive.debug import report_leaks
 from pyzcrx._receive.events import Accepted, Data, Event
@@ -52,10 +52,14 @@ class Delivery:
         """Called once, before the ring is closed."""
         self.attached: object = None
         """What takes the turns for an event loop."""
-        self._unseen: Batch | None = None
-        """A batch that was drained and not handed on."""
         self.inboxes = Inboxes()
         """Those requests whose data and events are for streams."""
+
+    @property
+    def _unseen(self) -> Batch | None:
+        """A batch that was drained and not handed on."""
+        batch = self.core.looked_at
+        return batch if isinstance(batch, Batch) and not batch._seen else None
 
     # -- events -----------------------------------------------------------------
 
@@ -88,10 +92,11 @@ class Delivery:
 
     def _reopen(self) -> None:
         """A batch that nobody saw is taken back, to be handed on as events."""
-        if self._unseen is not None:
+        unseen = self._unseen
+        if unseen is not None:
             core = self.core
-            events = [*self._unseen.events, *core.posted]
-            core.looked_at = self._unseen = None
+            events = [*unseen.events, *core.posted]
+            core.looked_at = None
             core.posted = events
             core.columns.counts[FRESH] = COUNTED
 
@@ -131,48 +136,56 @@ class Delivery:
     def wait(self, wait_ns: int) -> Batch:
         """The batch of one turn, or of what :meth:`events` left behind."""
         batch = self._wait(wait_ns)
-        self._unseen = None
+        batch._seen = True
         return batch
 
     def _wait(self, wait_ns: int) -> Batch:
         core = self.core
         core.check_usable()
-        if self._unseen is not None:
-            return self._unseen
+        unseen = self._unseen
+        if unseen is not None:
+            return unseen
         if self.inboxes and not self._undelivered:
             self.collect(wait_ns)
         if self.inboxes or self._undelivered:
             # What events() left behind comes first, as the events it was made into.
             core.end_look()
             core.columns.forget()
-            core.receivers = []
+            core.receivers.clear()
             batch = Batch(core, list(self._undelivered))
-            core.looked_at = self._unseen = batch
+            core.looked_at = batch
             self._undelivered.clear()
         else:
             core.turn(wait_ns)
             batch = Batch(core, core.posted)
-            core.looked_at = self._unseen = batch
+            core.looked_at = batch
             core.posted = []
             core.columns.counts[FRESH] = 0
         return batch
 
     def batches(self, wait_ns: int) -> Iterator[Batch]:
         """:meth:`wait` until no request is in flight; empty batches are left out."""
+        more = partial(self._next, wait_ns)
+        if wait_ns < 0:
+            pending = (self._undelivered, self.inboxes.ever)
+            return Batches(self.core, Batch, pending, more)
+        return iter(more, None)
+
+    def _next(self, wait_ns: int) -> Batch | None:
+        """The next batch that has something; None at the end, or where *wait_ns* bring none."""
         core = self.core
+        core.check_usable()
+        if core.looked_at is not None and self._unseen is None:
+            core.end_look()
         deadline = _Deadline(wait_ns)
         while self.busy or self._unseen is not None:
-            batch = self._wait(deadline.left_ns() if wait_ns >= 0 else -1)
-            self._unseen = None
+            batch = self._wait(deadline.left_ns())
+            batch._seen = True
             if batch.size_bytes or batch.events:
-                yield batch
-                core.check_usable()
-                if core.looked_at is not None:
-                    core.end_look()
-                if wait_ns >= 0:
-                    deadline = _Deadline(wait_ns)
-            elif deadline.passed:
-                return
+                return batch
+            if deadline.passed:
+                break
+        return None
 
     @property
     def waiting(self) -> bool:
@@ -180,6 +193,15 @@ class Delivery:
         return len(self._undelivered) > 0
 
     # -- the end ----------------------------------------------------------------
+
+    def end_look(self) -> None:
+        """The last batch ends; the events of one that nobody saw wait for :meth:`close`."""
+        core, unseen = self.core, self._unseen
+        if unseen is not None:
+            events = [*unseen.events, *core.posted]
+            unseen.events = []
+            core.posted = events
+        core.end_look()
 
     def closing(self) -> None:
         """The ring is about to be closed: tell those that watch it."""
@@ -196,15 +218,15 @@ class Delivery:
         """The ring was closed. Connections accepted and not yet told of are closed."""
         core = self.core
         self.inboxes.close()
-        unseen = self._unseen.events if self._unseen is not None else ()
-        for event in (*self._undelivered, *self._fresh, *core.posted, *unseen):
+        unseen = self._unseen
+        events = unseen.events if unseen is not None else ()
+        for event in (*self._undelivered, *self._fresh, *core.posted, *events):
             if isinstance(event, Accepted):
                 os.close(event.fd)
         self._undelivered.shut()
         self._undelivered.clear()
         self._fresh.clear()
         core.posted.clear()
-        self._unseen = None
 
     def die(self) -> None:
         """This is a forked child: hand nothing on."""

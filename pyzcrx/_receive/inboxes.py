@@ -24,6 +24,8 @@ class Inboxes:
     def __init__(self) -> None:
         self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
         self._abandoned: list[Request] = []
+        self.ever: list[bool] = []
+        """Not empty from the first stream on: then every turn may have something for one."""
         self.changed: list[Request] | None = None
         """Requests whose inboxes turns filled, for an event loop to wake their readers, which
         empties it; None: no loop does."""
@@ -34,6 +36,7 @@ class Inboxes:
     def add(self, request: Request, inbox: Chunks) -> None:
         """What *request* brings goes to *inbox*."""
         request.inbox = inbox
+        self.ever += (True,)
         self._requests.add(request)
 
     def discard(self, request: Request) -> None:

@@ -99,7 +99,6 @@ class Request(Receiver):
         "inbox",
         "pause_at",
         "state",
-        "token",
     )
 
     def __init__(
@@ -113,7 +112,7 @@ class Request(Receiver):
         self._cookie: Cookie | None = None
         self.protocol: ReceiveProtocol = ReceiveProtocol(checked_limit(limit))
         self.context = context
-        self.token = ifq.ring.new_token(slot=ifq.slot)
+        ifq.ring.enlist(self, ifq.slot)
         self.greedy = False
         """Whether it is among those that hold most of the area, which is short."""
         self.inbox: Chunks | None = None

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx._lease import TAKEN as TAKEN
 from pyzcrx._lease import Turn
 
-FRESH = 6
-"""Where :attr:`Columns.counts` says how far a turn got that was drained; 0: it is dealt with."""
 DRAINED = int(lib.PZ_DRAINED)
 COUNTED = int(lib.PZ_COUNTED)
 """Its data counts already in the accounts of ifqs and requests."""
@@ -17,8 +16,15 @@ _COUNTS_AT = ffi.offsetof("struct pz_columns", "n_data")
 _COUNTS_BYTES = ffi.sizeof("struct pz_columns") - _COUNTS_AT
 
 
-TAKEN = (1 << 64) - 1
-"""What stands in ``offs`` for an entry that was taken as a Buffer."""
+def _count(name: str) -> int:
+    """Where :attr:`Columns.counts` has it."""
+    return int(ffi.offsetof("struct pz_columns", name) - _COUNTS_AT) // 8
+
+
+_N_DATA, _N_RUNS, _N_OTHER, _BYTES = map(_count, ("n_data", "n_runs", "n_other", "bytes"))
+_OVERFLOW, _NOW_NS = map(_count, ("overflow", "now_ns"))
+FRESH = _count("fresh")
+"""Where :attr:`Columns.counts` says how far a turn got that was drained; 0: it is dealt with."""
 
 
 class Columns:
@@ -45,8 +51,6 @@ class Columns:
             self._column("other_res", "i"),
             self._column("other_flags", "I"),
         )
-        self.n_data = self.n_runs = self.n_other = self.n_bytes = 0
-        self.overflow = self.now_ns = 0
 
     def _column(self, name: str, form: Literal["Q", "I", "i"], n: int | None = None) -> memoryview:
         memory = memoryview(self.turn)
@@ -55,21 +59,36 @@ class Columns:
         unit = ffi.sizeof(getattr(self.raw, name)[0:1])
         return memory[at : at + (n or self.capacity) * unit].cast(form)
 
-    def refresh(self) -> None:
-        """Take over the counts of a turn."""
-        (
-            self.n_data,
-            self.n_runs,
-            self.n_other,
-            self.n_bytes,
-            self.overflow,
-            self.now_ns,
-            _,
-        ) = self.counts.tolist()
+    @property
+    def n_data(self) -> int:
+        return self.counts[_N_DATA]
+
+    @property
+    def n_other(self) -> int:
+        return self.counts[_N_OTHER]
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all that is data."""
+        return self.counts[_BYTES]
+
+    @property
+    def overflow(self) -> bool:
+        """Whether completions wait on the kernel's overflow list."""
+        return self.counts[_OVERFLOW] != 0
+
+    @property
+    def now_ns(self) -> int:
+        """The clock as the turn ended."""
+        return self.counts[_NOW_NS]
+
+    @now_ns.setter
+    def now_ns(self, ns: int) -> None:
+        self.counts[_NOW_NS] = ns
 
     def forget(self) -> None:
         """As after a turn that brought no data."""
-        self.n_data = self.n_runs = self.n_bytes = 0
+        self.counts[_N_DATA] = self.counts[_N_RUNS] = self.counts[_BYTES] = 0
 
     def other(self, i: int) -> tuple[int, int, int]:
         """(token, res, flags) of completion *i* of those that are not data."""

@@ -6,8 +6,11 @@ ours (IORING_SETUP_NO_MMAP): a mapping of the ring's file, kept after close,
 would keep the rx queue bound for ever.
 
 A request is known by its *token*, the ``user_data`` of its SQE and of every
-CQE: bit 63 marks a RECV_ZC, the next 15 bits its ifq, the rest counts up and is
-never used twice.
+CQE. That of a RECV_ZC says which ifq it is on and which slot it has
+(csrc/roster.c), others count up. None is used twice.
+
+A turn that brings nothing but data, while nothing runs low, is one call of C
+(csrc/core.c). All else is decided here.
 
 A turn can be interrupted (KeyboardInterrupt, any signal handler that raises) and
 must lose nothing by it. Python runs handlers when a function begins, after a C
@@ -27,25 +30,24 @@ import warnings
 import weakref
 from collections.abc import Callable
 from threading import get_ident
-from typing import Any
 
 from pyzcrx._common.checked import integer
 from pyzcrx._kernel import fork
-from pyzcrx._kernel._ffi import check, ffi, lib
+from pyzcrx._kernel._ffi import FUNCTIONS, check, ffi, lib
 from pyzcrx._kernel.memory import Mapping
-from pyzcrx._lease import Account, Receiver, take
+from pyzcrx._lease import Core
 from pyzcrx._ring.columns import FRESH, Columns
 from pyzcrx._ring.pace import MOST_US, Pace
 from pyzcrx._ring.readiness import Readiness
-from pyzcrx._ring.roles import Child, Expiring, Operation, Watcher
+from pyzcrx._ring.roles import Child, Operation, Watcher
 from pyzcrx._ring.wakeup import Wakeup
 from pyzcrx.errors import ClosedError, CorruptRing, ForkedChild, WrongThread
 from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
 
-TOKEN_RECEIVE = 1 << 63
-TOKEN_SLOT_SHIFT = 48
-TOKEN_SLOT_MASK = 0x7FFF << TOKEN_SLOT_SHIFT
-_SERIAL_MASK = (1 << TOKEN_SLOT_SHIFT) - 1
+TOKEN_RECEIVE = 1 << lib.PZ_TOKEN_RECEIVE_BIT
+TOKEN_IFQ_SHIFT = int(lib.PZ_TOKEN_IFQ_SHIFT)
+TOKEN_IFQ_MASK = lib.PZ_TOKEN_IFQ_MASK << TOKEN_IFQ_SHIFT
+_SERIAL_MASK = TOKEN_RECEIVE - 1
 
 MAX_ENTRIES = 32768
 """The largest SQ; a CQ may have twice that (io_uring/io_uring.h, IORING_MAX_ENTRIES)."""
@@ -54,9 +56,8 @@ MAX_GATHER_US = 1_000_000
 
 _FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
 _CLOSE_TIMEOUT_NS = 2_000_000_000
-_SIGNAL_TIMEOUT_NS = 1_000_000_000
+_SIGNAL_TIMEOUT_NS = int(lib.PZ_SIGNAL_TIMEOUT_NS)
 _MOST_NS = (1 << 63) - 1
-"""A signal in the moment before the kernel is entered ends no wait: look again so often."""
 
 
 def _dropped(ring_fd: int) -> None:
@@ -64,7 +65,7 @@ def _dropped(ring_fd: int) -> None:
     os.close(ring_fd)
 
 
-class RingCore:
+class RingCore(Core):
     """One io_uring; :class:`pyzcrx.Ring`, which users hold, is made of it.
 
     Belongs to the thread that makes it; any other gets WrongThread, a forked
@@ -91,7 +92,7 @@ class RingCore:
         self._owner = get_ident()
         size_bytes = lib.pz_ring_bytes(sq_entries, cq_entries)
         self._mapping = Mapping.anonymous(size_bytes)
-        self.raw = ffi.gc(lib.pz_ring_new(), lib.pz_ring_free)
+        self.raw = ffi.cast("struct pz_ring *", self.address)
         check(
             lib.pz_ring_init(
                 self.raw, sq_entries, cq_entries, _FLAGS, self._mapping.address, size_bytes
@@ -103,33 +104,29 @@ class RingCore:
         lib.pz_ring_cq(self.raw, self._cq)
         self.columns = Columns(min(int(self._cq.entries), 4096))
         self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0, int(self._cq.entries))
+        self.use(
+            self.columns.turn,
+            self.pace,
+            vars(lib),
+            FUNCTIONS["pz_ring_turn"],
+            self.raw,
+            self.columns.raw,
+        )
         self._serial = 0
-        self._operations: dict[int, Operation] = {}
-        self.looked_at: Expiring | None = None
-        """Who still looks at the columns."""
         self._own: dict[int, Watcher] = {}
-        self._others_done = 0
         self._finishing: Operation | None = None
         self._ended: list[Operation] = []
         """Those whose last completion came while the ring was being closed."""
         self.reset_sends: Callable[[], bool] = lambda: False
         """Has the notifications come that were not given in time; whether any is out."""
         self._children: list[Child] = []
-        self.accounts: list[Account] = []
-        """Of the children, by slot."""
-        self.posted: list[Any] = []
-        """Events that no data goes with, until they are handed on."""
         self._readiness: Readiness | None = None
         """Once somebody asked for the descriptor."""
         self._turning = False
         self._wakeup: Wakeup | None = None
         """Once somebody asked for it."""
-        self.receivers: list[Receiver] = []
-        """Whose each run of the last turn is."""
-        self.overflowed = False
-        """Whether completions wait on the kernel's overflow list."""
         self.now_ns = time.monotonic_ns()
-        """The clock, read once a turn."""
+        self.quiet = not debug
         # A finaliser only warns, and frees what would keep an rx queue bound.
         self._finalizer = weakref.finalize(self, _dropped, int(lib.pz_ring_fd(self.raw)))
         self._finalizer.atexit = False
@@ -161,6 +158,20 @@ class RingCore:
         return int(lib.pz_ring_fd(self.raw))
 
     @property
+    def overflowed(self) -> bool:
+        """Whether completions wait on the kernel's overflow list."""
+        return self.columns.overflow
+
+    @property
+    def now_ns(self) -> int:
+        """The clock, read once a turn."""
+        return self.columns.now_ns
+
+    @now_ns.setter
+    def now_ns(self, ns: int) -> None:
+        self.columns.now_ns = ns
+
+    @property
     def watched(self) -> bool:
         """Whether somebody asked for :meth:`fileno`."""
         return self._readiness is not None
@@ -173,6 +184,7 @@ class RingCore:
             for account in self.accounts:
                 account.signal = readiness.signal
             self._readiness = readiness
+            self.quiet = False
             self._submit_now()
         if self._state is not None:
             self.check_usable()
@@ -185,6 +197,7 @@ class RingCore:
 
     def _die_in_child(self) -> None:
         if self._state is None:
+            self.quiet = False
             self._state = ForkedChild
             self._finalizer.detach()
             for child in self._children:
@@ -222,16 +235,15 @@ class RingCore:
 
     # -- requests -----------------------------------------------------------
 
-    def new_token(self, *, slot: int | None = None) -> int:
-        """A token never used before; with *slot* it is a RECV_ZC on the ifq in that slot."""
+    def new_token(self) -> int:
+        """A token never used before, of anything but a RECV_ZC."""
         self._serial = (self._serial + 1) & _SERIAL_MASK
-        if slot is None:
-            return self._serial
-        return TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT | self._serial
+        return self._serial
 
     def submit(self, operation: Operation, token: int, result: int, name: str) -> None:
         """*operation* was prepared under *token*, with *result* from the shim."""
         check(result, name)
+        self.set_armed(operation, True)
         self._operations[token] = operation
         self._submit_now()
 
@@ -276,6 +288,7 @@ class RingCore:
         """Settle *child* before every turn, close it before the ring."""
         self._children.append(child)
         self.accounts.append(child.account)
+        self.unrest.extend(child.unrest)
         if self._readiness is not None:
             child.account.signal = self._readiness.signal
 
@@ -295,6 +308,8 @@ class RingCore:
             self.check_usable()
         if self._readiness is not None:
             self._watched_turn(self._readiness, timeout_ns)
+            return
+        if self.turn_quietly(timeout_ns):
             return
         if not self.columns.counts[FRESH]:
             self._enter(timeout_ns)
@@ -359,7 +374,7 @@ class RingCore:
         gather_us = pace.us
         if 0 <= timeout_ns < 1000 * gather_us:
             gather_us = 0
-        self._others_done = 0
+        self.others_done = 0
         n = lib.pz_ring_turn(self.raw, timeout_ns, pace.enough, gather_us, self.columns.raw)
         if n < 0 and n != -errno.EINTR:  # Python runs the handlers once we are back
             self.columns.counts[FRESH] = 0
@@ -368,15 +383,12 @@ class RingCore:
     def _process(self) -> None:
         """What was drained, from wherever an interrupted turn got to."""
         columns = self.columns
-        columns.refresh()
-        self.now_ns = columns.now_ns
-        self.overflowed = columns.overflow != 0
         self.pace.brought(columns.n_data, columns.n_bytes)
         # Data first: a request's last completion may be of the same turn.
-        if not take(columns.turn, self._operations, self.accounts, self.receivers):
+        if not self.count():
             raise CorruptRing("a completion carries data for a request that does not exist")
-        while self._others_done < columns.n_other:
-            self._complete(*columns.other(self._others_done))
+        while self.others_done < columns.n_other:
+            self._complete(*columns.other(self.others_done))
 
     def _complete(self, token: int, res: int, flags: int) -> None:
         """One completion. Told again from the start if interrupted."""
@@ -386,13 +398,14 @@ class RingCore:
             if operation is not None and not flags & CqeFlag.MORE:
                 self._finishing = operation
                 del self._operations[token]
+                self.set_armed(operation, False)
         if operation is None:
             operation = self._own.get(token)
         event = operation.complete(res, flags) if operation is not None else None
         if event is not None:
             self.posted += (event,)
         self._finishing = None
-        self._others_done += 1
+        self.others_done += 1
 
     # -- waking -------------------------------------------------------------
 
@@ -431,10 +444,12 @@ class RingCore:
             self._close_now()
 
     def _close_now(self) -> None:
+        self.quiet = False
         for child in self._children:
             child.closed_by_ring()
         for operation in (*self._operations.values(), *self._ended):
             operation.closed_by_ring()
+            self.set_armed(operation, False)
         self._ended.clear()
         self._children.clear()
         self._operations.clear()
@@ -451,7 +466,7 @@ class RingCore:
     def _cancel_all(self) -> None:
         """End what is in flight, so that nothing the kernel still does touches our memory."""
         if self.columns.counts[FRESH]:  # an interrupted turn
-            self._drop(self._others_done)
+            self._drop(self.others_done)
         if not self._operations:
             return
         check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")

@@ -1,4 +1,4 @@
-"""How long a turn gathers completions before it returns.
+"""How long a turn gathers completions before it returns: the numbers; csrc/pace.c reckons.
 
 Waking for every packet costs more than the packet. While much arrives, a turn waits until
 there is a batch worth it, or a short time is over; while little arrives, it returns with
@@ -8,6 +8,8 @@ Kernel: ``io_uring/wait.c:io_cqring_min_timer_wakeup()``, ``min_wait_usec`` (6.1
 """
 
 from __future__ import annotations
+
+from pyzcrx import _lease
 
 BUSY = 16
 """Buffers of a turn from which on the next one gathers."""
@@ -21,31 +23,21 @@ MOST_US = 1000
 _FIRST_US = 25
 
 
-class Pace:
+class Pace(_lease.Pace):
     """How much to gather and for how long, from what the turns before brought.
 
     At most *most_us*, and no more than half of a completion queue of *cq_entries*.
     """
 
-    __slots__ = ("_most_us", "enough", "us")
+    __slots__ = ()
 
     def __init__(self, most_us: int, cq_entries: int) -> None:
-        self._most_us = most_us
+        self.most_us = most_us
+        self.first_us = _FIRST_US
+        self.busy = BUSY
+        self.busy_bytes = BUSY_BYTES
         self.enough = max(1, min(ENOUGH, cq_entries // 2))
-        """Buffers that the next turn waits for, while it gathers."""
-        self.us = 0
-        """How many microseconds the next turn gathers; 0: not at all."""
 
     def fit(self, buffers: int) -> None:
         """An area of so many buffers is among those to keep from running out."""
         self.enough = max(1, min(self.enough, buffers // 16))
-
-    def brought(self, buffers: int, size_bytes: int) -> None:
-        """A turn brought so much."""
-        if buffers < self.enough:
-            if buffers < BUSY and size_bytes < BUSY_BYTES:
-                self.us = 0
-                return
-            self.us = min(self._most_us, 2 * self.us or _FIRST_US)
-        elif buffers > 2 * self.enough:
-            self.us //= 2

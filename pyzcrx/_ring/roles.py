@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Protocol
 
 from pyzcrx._lease import Account
@@ -38,6 +39,10 @@ class Child(Protocol):
     """An ifq, as its ring sees it; the first has slot 0."""
 
     account: Account
+
+    @property
+    def unrest(self) -> tuple[Sized, ...]:
+        """Containers, always the same: while one has something, settle() has to do with it."""
 
     @property
     def parked(self) -> int:

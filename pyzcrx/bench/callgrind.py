@@ -101,7 +101,7 @@ def program() -> str:
     return found
 
 
-def count(per_turn: int, lengths: Sequence[int]) -> dict[str, Counts]:
+def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[str, Counts]:
     """Every way of :data:`pyzcrx.bench.per_buffer.WAYS`, in turns of so many."""
     valgrind = program()
     with tempfile.TemporaryDirectory() as folder:
@@ -119,6 +119,7 @@ def count(per_turn: int, lengths: Sequence[int]) -> dict[str, Counts]:
                     __name__,
                     str(per_turn),
                     json.dumps(list(lengths)),
+                    str(connections),
                 ],
                 capture_output=True,
                 text=True,
@@ -170,9 +171,9 @@ def _unmarked(function: Callable[[], None]) -> int:
     return 0
 
 
-def _child(per_turn: int, lengths: Sequence[int]) -> None:
+def _child(per_turn: int, lengths: Sequence[int], connections: int) -> None:
     """What runs under valgrind."""
-    with per_buffer.replay_of(per_turn, lengths) as replay:
+    with per_buffer.replay_of(per_turn, lengths, connections) as replay:
         work = Work.of(replay)
         for name in WAYS:
             for _ in range(_WARM):
@@ -182,4 +183,4 @@ def _child(per_turn: int, lengths: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    _child(int(sys.argv[1]), json.loads(sys.argv[2]))
+    _child(int(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3]))

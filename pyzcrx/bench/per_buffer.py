@@ -160,11 +160,15 @@ def _rounds(work: Work, rounds: int) -> Iterator[dict[str, float]]:
 
 
 def time_all(
-    per_turn: int, rounds: int, lengths: Sequence[int], tell: Callable[[], None]
+    per_turn: int,
+    rounds: int,
+    lengths: Sequence[int],
+    connections: int,
+    tell: Callable[[], None],
 ) -> dict[str, Cost]:
     """Every way in turn, round by round; *tell* is called after each round."""
     costs = {name: Cost([], []) for name in WAYS}
-    with replay_of(per_turn, lengths) as replay:
+    with replay_of(per_turn, lengths, connections) as replay:
         for took in _rounds(Work.of(replay), rounds):
             for name, cost in costs.items():
                 cost.ns.append(took[name])
@@ -174,9 +178,11 @@ def time_all(
     return costs
 
 
-def replay_of(per_turn: int, lengths: Sequence[int]) -> Replay:
+def replay_of(per_turn: int, lengths: Sequence[int], connections: int = 1) -> Replay:
     """As large as it can be in turns of so many, as its begin and end are no buffer's cost."""
-    return Replay(per_turn=per_turn, turns=MOST // per_turn, lengths=lengths)
+    return Replay(
+        per_turn=per_turn, turns=MOST // per_turn, lengths=lengths, connections=connections
+    )
 
 
 def described() -> Iterable[tuple[str, str]]:

@@ -10,6 +10,7 @@ from typing import Any
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx.bench.figures import Report, Run, Spread, cpu, rate
 from pyzcrx.bench.plan import BenchError
+from pyzcrx.bench.receivers.catalogue import REFERENCE
 
 AXES = {
     "rx_buf_len": "size of a buffer, KiB",
@@ -17,7 +18,6 @@ AXES = {
     "queues": "queues, a process each",
 }
 ROWS = {"rate, MiB/s (more is better)": rate, "receiver CPU, s/GiB (less is better)": cpu}
-REFERENCE = "c"
 MARKERS = "osD^vPX*h<>d"
 Curve = list[tuple[float, Spread]]
 
@@ -151,7 +151,7 @@ def heading(report: Report, axes: Sequence[str]) -> str:
 
 def title(name: str) -> str:
     """A receiver as the picture names it."""
-    return "C (reference)" if name == REFERENCE else name
+    return "C, gathering" if name == REFERENCE else name
 
 
 def number(value: float) -> str:

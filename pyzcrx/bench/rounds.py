@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +19,9 @@ from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning
 from pyzcrx.bench.plan import BenchError, Plan, SenderFailed
-from pyzcrx.bench.receivers.catalogue import EXAMPLE, RECEIVERS, missing
+from pyzcrx.bench.receivers.catalogue import EXAMPLES, C, gathers, missing
 
-C = "c"
 TIMEOUT_S = 300.0
-ALL = (C, *RECEIVERS)
 
 
 def unavailable(plan: Plan) -> dict[str, str]:
@@ -30,18 +29,27 @@ def unavailable(plan: Plan) -> dict[str, str]:
     found = {}
     for name in plan.receivers:
         why = missing(name)
-        if name == C and not plan.c_receiver:
+        if name in C and not plan.c_receiver:
             why = "no zcrx-c-receiver (cmake -DPYZCRX_BENCH=ON csrc; --c-receiver)"
-        if name == EXAMPLE:
-            why = _no_example(plan)
+        if name in EXAMPLES:
+            why = _no_example(plan, name)
         if why:
             found[name] = why
     return found
 
 
-def _no_example(plan: Plan) -> str:
+def _example(plan: Plan, name: str) -> str | None:
+    """The program: all lie in one folder."""
+    if not plan.example or not gathers(name):
+        return plan.example
+    return shutil.which(str(Path(plan.example).absolute().with_name(EXAMPLES[name])))
+
+
+def _no_example(plan: Plan, name: str) -> str:
     if not plan.example:
         return "liburing's examples/zcrx.c is not installed (zcrx in PATH; --example)"
+    if not _example(plan, name):
+        return f"there is no {EXAMPLES[name]} beside {plan.example}"
     if plan.interface is None:
         return "liburing's example needs a NIC"
     if plan.connections != 1 or plan.rx_buf_len or plan.read or plan.how == IPERF3:
@@ -122,7 +130,8 @@ class Rounds:
             for receiver in receivers:
                 receiver.kill()
             for receiver in receivers:
-                receiver.wait()
+                with receiver:  # waits, and closes its pipes
+                    pass
         if failed:
             errors = " ".join(err.strip() for _, err in said if err.strip())
             raise BenchError(f"{name}: {failed} {errors}".rstrip())
@@ -176,7 +185,7 @@ class Rounds:
         plan = self._plan
         queue, port = plan.queues[number], plan.ports[number]
         connections = 1 if echo else plan.connections
-        if name != C:
+        if name not in C:
             job = ReceiveJob(
                 name,
                 plan.host,
@@ -191,12 +200,13 @@ class Rounds:
                 echo=echo,
                 fds=[*fds],
                 mark=mark,
-                program=plan.example if name == EXAMPLE else None,
+                program=_example(plan, name) if name in EXAMPLES else None,
             )
             return [sys.executable, "-P", "-m", "pyzcrx.bench.receive", job.to_json()]
         assert plan.c_receiver
         argv = [plan.c_receiver, "-p", str(port), "-a", plan.host, "-c", str(connections)]
         argv += ["-A", str(plan.area_bytes), "-m", str(mark)]
+        argv += ["-g", str(plan.gather_us)] if gathers(name) else []
         if plan.interface:
             argv += ["-i", plan.interface, "-q", str(queue), "-l", str(plan.rx_buf_len)]
         for fd in fds:

@@ -26,7 +26,7 @@ def _median(runs: Sequence[Run], figure: Callable[[Run], float]) -> float:
 
 
 def _ratio(value: float | None) -> str:
-    return f"{value:5.2f}" if value is not None else "    -"
+    return f"{value:8.2f}" if value is not None else f"{'-':>8}"
 
 
 def heading(report: Report) -> Iterator[str]:
@@ -55,12 +55,12 @@ def rates(report: Report) -> Iterator[str]:
     first = next(iter(report.runs))
     reference = report.runs[first]
     yield (
-        f"{'':14} {'rate':>7} {'':13} {'of':>5}  {'CPU s/GiB':^20} {'of':>5} "
+        f"{'':14} {'rate':>7} {'':13} {'of':>8}  {'CPU s/GiB':^20} {'of':>8} "
         f"{'waits':>6} {'chunk':>7} {'CPU':>6}"
     )
     yield (
-        f"{'receiver':14} {'MiB/s':>7} {'(least-most)':13} {first[:5]:>5}  "
-        f"{'user':>6} {'system':>6} {'softi.':>6} {first[:5]:>5} "
+        f"{'receiver':14} {'MiB/s':>7} {'(least-most)':13} {first[:8]:>8}  "
+        f"{'user':>6} {'system':>6} {'softi.':>6} {first[:8]:>8} "
         f"{'/MiB':>6} {'KiB':>7} {'copied':>6}"
     )
     for name, runs in report.runs.items():

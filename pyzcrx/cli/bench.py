@@ -24,8 +24,8 @@ from pyzcrx.bench.iperf3_server import TIMEOUT_S
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.ports import Ports
-from pyzcrx.bench.receivers.catalogue import EXAMPLE, RECEIVERS
-from pyzcrx.bench.rounds import ALL, C, Rounds, unavailable
+from pyzcrx.bench.receivers.catalogue import ALL, EXAMPLES, RECEIVERS, C, gathers
+from pyzcrx.bench.rounds import Rounds, unavailable
 from pyzcrx.bench.send import WAYS
 from pyzcrx.cli import per_buffer
 from pyzcrx.cli.card import CardOptions, card_options, interruptible
@@ -45,8 +45,8 @@ from pyzcrx.cli.values import (
     ReportFile,
 )
 
-ABOUT = {C: "our receiver in C, csrc/bench"} | {name: r.about for name, r in RECEIVERS.items()}
-EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about in ABOUT.items())
+ABOUT = C | {name: r.about for name, r in RECEIVERS.items()}
+EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:15} {about}" for name, about in ABOUT.items())
 
 
 @click.group(
@@ -121,7 +121,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about i
     default=MOST_US,
     show_default=True,
     type=Number(0, MAX_GATHER_US),
-    help="How long a turn of pyzcrx may gather while much arrives.",
+    help="How long a turn of pyzcrx may gather while much arrives; c-gather always does.",
 )
 @click.option(
     "--sender",
@@ -373,7 +373,7 @@ def _measure(
                 of_round = {}
     if plan.echo_rounds:
         for name in names:
-            if name != EXAMPLE:
+            if name not in EXAMPLES and not gathers(name):
                 report.echo_ns[name] = rounds.echo(name)
 
 

@@ -46,6 +46,13 @@ def _lengths(text: str) -> tuple[int, ...]:
     metavar="BYTES[,BYTES...]",
     help="Bytes of the buffers, over and over.",
 )
+@click.option(
+    "--connections",
+    default=1,
+    show_default=True,
+    type=Number(1, MOST_PER_TURN),
+    help="That the buffers come from in turn: so many, or as many as a turn brings buffers.",
+)
 @click.option("--rounds", default=25, show_default=True, type=Number(1, 10000))
 @click.option(
     "--instructions",
@@ -62,6 +69,7 @@ def _lengths(text: str) -> tuple[int, ...]:
 def command(
     turns: tuple[int, ...],
     lengths: tuple[int, ...],
+    connections: int,
     rounds: int,
     instructions: bool,
     profiled: str | None,
@@ -86,6 +94,7 @@ def command(
             "pyzcrx": pyzcrx.__version__,
             "rounds": rounds,
             "lengths": list(lengths),
+            "connections": connections,
         },
         "goals": per_buffer.GOALS,
         "costs": {},
@@ -94,13 +103,14 @@ def command(
         length=rounds * len(turns), label="zcrx-bench", file=sys.stderr
     ) as progress:
         for n in turns:
-            costs = per_buffer.time_all(n, rounds, lengths, lambda: progress.update(1))
+            of = min(n, connections)
+            costs = per_buffer.time_all(n, rounds, lengths, of, lambda: progress.update(1))
             report["costs"][str(n)] = {name: cost.as_dict() for name, cost in costs.items()}
     profile: list[str] = []
     if instructions:
         report["instructions"] = {}
         for n in turns:
-            counted = callgrind.count(n, lengths)
+            counted = callgrind.count(n, lengths, min(n, connections))
             report["instructions"][str(n)] = {
                 name: counts.as_dict() for name, counts in counted.items()
             }
@@ -115,7 +125,8 @@ def _text(report: dict[str, Any]) -> list[str]:
     lines = [
         f"{setup['cpu']}, Linux {setup['kernel']}, Python {setup['python']}, "
         f"pyzcrx {setup['pyzcrx']}",
-        f"{setup['rounds']} rounds; buffers of {lengths} bytes, in turns of so many:",
+        f"{setup['rounds']} rounds; buffers of {lengths} bytes, {setup['connections']} "
+        "connection(s), in turns of so many:",
         "",
         f"{'':17} {'ns a buffer, CPU time (median)':^{8 * len(costs)}}  "
         f"{'in slices (median)':^{7 * len(costs)}}   goal",

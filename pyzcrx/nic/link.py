@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETLINK
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
+from pyzcrx.nic import tables
 from pyzcrx.nic.netlink import NETLINK_ROUTE, Netlink
 
 IFF_UP = 1
@@ -39,9 +36,9 @@ def netns() -> int:
 
 def read(netlink: Netlink, ifindex: int) -> Link:
     """Raises NoSuchInterface."""
-    query = ifinfmsg()
+    query = tables.ifinfmsg()
     query["index"] = ifindex
-    (found,) = netlink.request(RTM_GETLINK, query, "read link", f"interface {ifindex}")
+    (found,) = netlink.request(tables.RTM_GETLINK, query, "read link", f"interface {ifindex}")
     xdp = found.get_attr("IFLA_XDP")
     attached = xdp and xdp.get_attr("IFLA_XDP_ATTACHED")
     return Link(
@@ -56,9 +53,11 @@ def read(netlink: Netlink, ifindex: int) -> Link:
 
 def addresses(netlink: Netlink, ifindex: int) -> tuple[str, ...]:
     """Its IPv4 and IPv6 addresses."""
-    query = ifaddrmsg()
+    query = tables.ifaddrmsg()
     query["index"] = ifindex
-    found = netlink.request(RTM_GETADDR, query, "read addresses", f"interface {ifindex}", dump=True)
+    found = netlink.request(
+        tables.RTM_GETADDR, query, "read addresses", f"interface {ifindex}", dump=True
+    )
     texts = {
         message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
         for message in found

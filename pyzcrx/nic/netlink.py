@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pyroute2.netlink import GENL_ID_CTRL, ctrlmsg
-
 from pyzcrx._common.leaving import leave
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import KernelError
+from pyzcrx.nic import tables
 
 NETLINK_ROUTE = 0
 NETLINK_GENERIC = 16
@@ -182,7 +181,7 @@ class Netlink:
             at += _align(size)
             if port != self._port:
                 # A notification: those count their own sequence.
-                if self._note_class is not None and kind >= GENL_ID_CTRL:
+                if self._note_class is not None and kind >= tables.GENL_ID_CTRL:
                     self.notes.append(_decoded(self._note_class, whole))
                 continue
             if number_of != sequence:
@@ -213,10 +212,10 @@ class Family(Netlink):
     def __init__(self, name: str) -> None:
         super().__init__(NETLINK_GENERIC)
         try:
-            query = ctrlmsg()
+            query = tables.ctrlmsg()
             query["cmd"], query["version"] = _CTRL_GETFAMILY, 1
             query["attrs"] = [("CTRL_ATTR_FAMILY_NAME", name)]
-            (found,) = self.request(GENL_ID_CTRL, query, "netlink family", name)
+            (found,) = self.request(tables.GENL_ID_CTRL, query, "netlink family", name)
         except BaseException:
             self.close()
             raise

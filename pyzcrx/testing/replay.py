@@ -46,17 +46,24 @@ _MODULO = 1 << 32
 
 
 class Replay:
-    """One request on one ifq, whose completions are written by :meth:`fill`.
+    """Requests on one ifq, whose completions are written by :meth:`fill`.
 
-    per_turn: how many completions a turn brings. turns: how many turns a fill takes; its
-    very last completion is no data, but says that the limit is reached. lengths: bytes of
-    the buffers, over and over; a page at most each.
+    per_turn: how many completions a turn brings. turns: how many turns a fill takes.
+    lengths: bytes of the buffers, over and over; a page at most each. connections: how many
+    requests there are, at most per_turn; each buffer is of the next one, over and over. The
+    last completions of a fill, one for each request, are no data, but say that its limit is
+    reached.
 
     Raises BadArgument.
     """
 
     def __init__(
-        self, *, per_turn: int = 256, turns: int = 1, lengths: Sequence[int] = (PAGE,)
+        self,
+        *,
+        per_turn: int = 256,
+        turns: int = 1,
+        lengths: Sequence[int] = (PAGE,),
+        connections: int = 1,
     ) -> None:
         per_turn = integer("per_turn", per_turn, 1, MOST_PER_TURN)
         turns = integer("turns", turns, 1, MOST)
@@ -65,11 +72,14 @@ class Replay:
                 f"{turns} turns of {per_turn} are not 2 to {MOST} completions, "
                 f"{MOST_PER_TURN} a turn"
             )
+        self._connections = integer("connections", connections, 1, per_turn)
+        if per_turn * turns < 2 * connections:
+            raise BadArgument(f"{connections} connections have no buffer each")
         lengths = [integer("length", length, 1, PAGE) for length in lengths]
         if not lengths:
             raise BadArgument("there are no lengths")
         self.per_turn = per_turn
-        self.buffers = buffers = per_turn * turns - 1
+        self.buffers = buffers = per_turn * turns - connections
         """Of a fill."""
         self.lengths = [lengths[i % len(lengths)] for i in range(buffers)]
         """Of the completions of a fill."""
@@ -93,18 +103,31 @@ class Replay:
         try:
             self.ring = Ring(cq_entries=_CQ_ENTRIES, debug=False)
             self.ifq: Ifq = self.ring.register_ifq(self.area, rq_entries=_RQ_ENTRIES)
-            self.request: Request = self.ifq.receive(self._sock, limit=self.size_bytes)
+            self.requests: list[Request] = [
+                self.ifq.receive(self._sock, limit=self._limit(i)) for i in range(self._connections)
+            ]
         finally:
             set_up.take_back()
         # Of all that waits a turn drains no more than there is room for.
         self.ring._core.columns.raw.capacity = self.per_turn
         words: list[int] = []
-        for off, length in zip(self.offs, self.lengths, strict=True):
-            words += (self.request.token, length | CqeFlag.MORE << 32, off, 0)
-        words += (self.request.token, 0, 0, 0)
+        for i, (off, length) in enumerate(zip(self.offs, self.lengths, strict=True)):
+            token = self.requests[i % self._connections].token
+            words += (token, length | CqeFlag.MORE << 32, off, 0)
+        for request in self.requests:
+            words += (request.token, 0, 0, 0)
         self._recorded = ffi.new("uint64_t[]", words)
         self._in_order = b"".join(struct.pack("=QQ", off, 0) for off in self.offs)
         return self
+
+    @property
+    def request(self) -> Request:
+        """The first of them."""
+        return self.requests[0]
+
+    def _limit(self, i: int) -> int:
+        """Bytes that request *i* gets in a fill."""
+        return sum(self.lengths[i :: self._connections])
 
     def __exit__(
         self,
@@ -123,16 +146,18 @@ class Replay:
     # -- the kernel's side ------------------------------------------------------
 
     def fill(self) -> None:
-        """Post the completions, and the last one, which says that the limit is reached."""
-        if self.request.over:
-            self.request.resume(self.size_bytes)
-        tail, left = int(self._cq.tail[0]), self.buffers + 1
+        """Post the completions, and the last ones, which say that the limit is reached."""
+        for i, request in enumerate(self.requests):
+            if request.over:
+                request.resume(self._limit(i))
+        all_of_it = self.buffers + self._connections
+        tail, left = int(self._cq.tail[0]), all_of_it
         while left:
             slot = tail % _CQ_ENTRIES
             n = min(left, _CQ_ENTRIES - slot)
             ffi.memmove(
                 self._cq.entries + slot * CQ_WORDS,
-                self._recorded + (self.buffers + 1 - left) * CQ_WORDS,
+                self._recorded + (all_of_it - left) * CQ_WORDS,
                 n * CQ_WORDS * 8,
             )
             tail, left = (tail + n) % _MODULO, left - n

@@ -194,6 +194,44 @@ def test_a_signal_ends_the_wait() -> None:
     assert seen == [signal.SIGALRM]
 
 
+def test_a_handler_ends_batches_that_wait_without_python() -> None:
+    struck: list[int] = []
+
+    def handler(*_: object) -> None:
+        struck.append(1)
+        if len(struck) == 3:
+            raise InterruptedError("enough")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    with pyzcrx.Ring() as ring, socket.create_server(("127.0.0.1", 0)) as listener:
+        ring.accept(listener)
+        turns = ring.batches()
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        try:
+            with pytest.raises(InterruptedError, match="enough"):
+                next(turns)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        with socket.create_connection(listener.getsockname()):
+            [event] = next(turns).events
+            assert isinstance(event, pyzcrx.Accepted)
+            os.close(event.fd)
+
+
+def test_other_threads_run_while_batches_wait() -> None:
+    with pyzcrx.Ring() as ring, socket.create_server(("127.0.0.1", 0)) as listener:
+        ring.accept(listener)
+        thread = threading.Thread(
+            target=lambda: socket.create_connection(listener.getsockname()).close()
+        )
+        thread.start()
+        [event] = next(ring.batches()).events
+        thread.join()
+        assert isinstance(event, pyzcrx.Accepted)
+        os.close(event.fd)
+
+
 def test_events_end_when_nothing_is_in_flight() -> None:
     with pyzcrx.Ring() as ring:
         assert list(ring.events()) == []

@@ -27,7 +27,8 @@ from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning, interrupts
 from pyzcrx.bench.plan import MIB, BenchError, Plan
 from pyzcrx.bench.ports import Ports
-from pyzcrx.bench.rounds import unavailable
+from pyzcrx.bench.receivers.catalogue import ALL, EXAMPLES, REFERENCE, gathers
+from pyzcrx.bench.rounds import Rounds, unavailable
 from pyzcrx.cli.bench import main
 from pyzcrx.cli.card import CardOptions, interruptible
 from pyzcrx.errors import BadArgument, ZcrxError
@@ -364,6 +365,36 @@ def test_a_receiver_that_cannot_run_has_a_reason() -> None:
     assert unavailable(example) == {}
     assert "one connection" in unavailable(dataclasses.replace(example, read=True))["liburing"]
     assert unavailable(dataclasses.replace(PLAN, c_receiver="/bin/true")) == {}
+
+
+def test_the_gathering_example_lies_beside_the_other(tmp_path: Path) -> None:
+    for name in EXAMPLES.values():
+        (tmp_path / name).touch(0o755)
+    plan = dataclasses.replace(
+        PLAN, receivers=tuple(EXAMPLES), example=str(tmp_path / "zcrx"), interface="eth0"
+    )
+    assert unavailable(plan) == {}
+    (tmp_path / "zcrx-gather").unlink()
+    assert "no zcrx-gather beside" in unavailable(plan).pop("liburing-gather")
+
+
+@pytest.mark.parametrize(("name", "gathers"), [("c", False), ("c-gather", True)])
+def test_c_gathers_as_long_as_the_plan_says(name: str, gathers: bool, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    receiver = tmp_path / "receiver"
+    receiver.write_text(f'#!/bin/sh\necho "$@" > {said}\nexit 1\n')
+    receiver.chmod(0o755)
+    plan = dataclasses.replace(
+        PLAN, receivers=(name,), c_receiver=str(receiver), gather_us=77, rounds=1
+    )
+    with pytest.raises(BenchError):
+        Rounds(plan, Pinning.choose(None, None, None, 1)).run(name)
+    assert ("-g 77" in said.read_text()) is gathers
+
+
+def test_what_gathers_is_the_reference_and_does_not_echo() -> None:
+    assert [name for name in ALL if gathers(name)] == ["c-gather", "liburing-gather"]
+    assert ALL[0] == REFERENCE
 
 
 def test_only_receivers_that_cannot_run_is_an_error() -> None:

@@ -123,7 +123,7 @@ def test_copies_keep_nothing(kernel: ModelKernel) -> None:
         with pyzcrx.Ring() as ring:
             ifq = ring.register_ifq(area, pressure=pyzcrx.Pressure("copy"))
             ifq.receive(filled(kernel, 100).fileno()).greedy = True
-            ifq.relief.most = 0
+            ifq.account.most = 0
             (buffer,) = (e.buffer for e in ring.events(timeout=0) if isinstance(e, pyzcrx.Data))
             assert buffer.copied
         assert is_free(area)

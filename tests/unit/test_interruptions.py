@@ -6,13 +6,16 @@ a profile function is called, and it may raise there: so every single place is t
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 
 import pyzcrx
+from pyzcrx._kernel._ffi import lib
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import receiving, settled
@@ -83,12 +86,12 @@ def by_events(ring: pyzcrx.Ring, received: dict[int, bytearray]) -> int:
         sys.setprofile(left)
 
 
-def by_batches(ring: pyzcrx.Ring, received: dict[int, bytearray]) -> int:
+def by_batches(ring: pyzcrx.Ring, received: dict[int, bytearray], timeout: float | None = 0) -> int:
     ends = 0
     iterator = None
     while True:
         try:
-            iterator = iterator or ring.batches(timeout=0)
+            iterator = iterator or ring.batches(timeout)
             batch = next(iterator)
         except StopIteration:
             return ends
@@ -105,7 +108,12 @@ def by_batches(ring: pyzcrx.Ring, received: dict[int, bytearray]) -> int:
         sys.setprofile(left)
 
 
-@pytest.mark.parametrize("receive", [by_events, by_batches])
+def by_quiet_batches(ring: pyzcrx.Ring, received: dict[int, bytearray]) -> int:
+    """The same without a timeout: turns that bring only data do not go through Python."""
+    return by_batches(ring, received, None)
+
+
+@pytest.mark.parametrize("receive", [by_events, by_batches, by_quiet_batches])
 @pytest.mark.parametrize("cq_entries", [64, 2])
 def test_nothing_is_lost_wherever_it_strikes(receive: Any, cq_entries: int) -> None:
     nth = 0
@@ -134,3 +142,52 @@ def test_nothing_is_lost_wherever_it_strikes(receive: Any, cq_entries: int) -> N
             ifq.audit()
             settled(kernel, ring, ifq)
     assert nth > 100
+
+
+@pytest.mark.parametrize("how", ["batches", "events", "wait"])
+def test_what_the_kernel_in_memory_raises_comes_through(how: str) -> None:
+    """As a signal handler does that strikes in there."""
+    kernel = ModelKernel()
+    with receiving(kernel) as (ring, ifq):
+        sock = kernel.socket()
+        ifq.receive(sock.fileno())
+        sock.send(b"x")
+
+        def strike(*_: object) -> int:
+            lib.replace(before)
+            raise Interrupted
+
+        before = lib.replace({"pz_ring_turn": strike})
+        take: Callable[[], int] = {
+            "batches": lambda: next(ring.batches()).size_bytes,
+            "events": lambda: len(next(ring.events()).buffer),  # type: ignore[union-attr]
+            "wait": lambda: ring.wait().size_bytes,
+        }[how]
+        with pytest.raises(Interrupted):
+            take()
+        assert take() == 1
+
+
+def test_a_signal_ends_no_wait_and_its_handler_runs() -> None:
+    """While batches are quiet no Python runs, so C asks for handlers itself."""
+    struck: list[int] = []
+
+    def handler(*_: object) -> None:
+        struck.append(1)
+        if len(struck) == 2:
+            raise Interrupted
+
+    kernel = ModelKernel()
+    with receiving(kernel) as (ring, ifq):
+        sock = kernel.socket()
+        ifq.receive(sock.fileno())
+        before = signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        try:
+            with pytest.raises(Interrupted):
+                next(ring.batches())
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        sock.send(b"after")
+        assert next(ring.batches()).size_bytes == 5

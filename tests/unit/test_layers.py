@@ -85,6 +85,7 @@ LAYERS = [
     ["aio.connection"],
     ["aio.reader", "aio.writer"],
     ["aio.attach"],
+    ["nic.messages"],
     ["ring"],
     ["ifq", "supervisor"],
     ["stream"],

@@ -206,24 +206,31 @@ def test_settling_says_whether_something_is_left_to_do(mapping: Mapping) -> None
     account, rq = Account(), queue_of(4)
     account.rq = rq.shared
     buffers = [lease(account, mapping, at=i) for i in range(6)]
-    assert account.settle(3, 6)
-    assert not account.settle(3, 5)  # too many are out
+    account.act_at, account.most = 3, 6
+    assert account.settle()
+    account.act_at, account.most = 3, 5
+    assert not account.settle()  # too many are out
     for buffer in buffers[:2]:
         buffer.release()
-    assert account.settle(3, 6)
+    account.act_at, account.most = 3, 6
+    assert account.settle()
     assert rq.pending == 2
     buffers[2].release()
-    assert not account.settle(3, 6)  # so many wait in the refill queue
+    account.act_at, account.most = 3, 6
+    assert not account.settle()  # so many wait in the refill queue
     for buffer in buffers[3:]:
         buffer.release()
-    assert not account.settle(9, 6)  # two found no room
+    account.act_at, account.most = 9, 6
+    assert not account.settle()  # two found no room
     assert (rq.pending, account.count) == (4, 2)
     account.copy_above = 0
     copy = lease(account, mapping)
     ffi.cast("uint32_t *", rq.mapping.address)[0] = rq.tail
-    assert not account.settle(9, 6)  # a copy is out
+    account.act_at, account.most = 9, 6
+    assert not account.settle()  # a copy is out
     copy.release()
-    assert account.settle(9, 6)
+    account.act_at, account.most = 9, 6
+    assert account.settle()
 
 
 def test_returned_offsets_leave_in_order_while_others_come(mapping: Mapping) -> None:

@@ -105,6 +105,9 @@ def test_a_buffer_that_does_not_come_back_is_noticed() -> None:
         {"lengths": ()},
         {"lengths": (0,)},
         {"lengths": (PAGE + 1,)},
+        {"connections": 0},
+        {"per_turn": 8, "connections": 9},
+        {"per_turn": 8, "connections": 5},
     ],
 )
 def test_what_cannot_be_replayed_is_refused(wrong: dict[str, Any]) -> None:
@@ -125,8 +128,9 @@ def test_a_bare_ring_needs_room_and_powers_of_two() -> None:
     mapping.close()
 
 
+@pytest.mark.parametrize("connections", [1, 7])
 @pytest.mark.parametrize("name", per_buffer.WAYS)
-def test_every_way_receives_all_of_it(name: str) -> None:
+def test_every_way_receives_all_of_it(name: str, connections: int) -> None:
     calls = 0
 
     def measure(way: Callable[[], None]) -> int:
@@ -135,7 +139,7 @@ def test_every_way_receives_all_of_it(name: str) -> None:
         way()
         return calls
 
-    with per_buffer.replay_of(100, LENGTHS) as replay:
+    with per_buffer.replay_of(100, LENGTHS, connections) as replay:
         work = per_buffer.Work.of(replay)
         for _ in range(2):
             assert per_buffer.receive(work, name, measure) == calls
@@ -163,7 +167,15 @@ def test_the_command_tells_json() -> None:
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert set(told) == {"setup", "goals", "costs"}
-    assert set(told["setup"]) == {"cpu", "kernel", "python", "pyzcrx", "rounds", "lengths"}
+    assert set(told["setup"]) == {
+        "cpu",
+        "kernel",
+        "python",
+        "pyzcrx",
+        "rounds",
+        "lengths",
+        "connections",
+    }
     assert told["setup"]["lengths"] == [4096, 756]
     assert list(told["costs"]) == ["16", "256"]
     for costs in told["costs"].values():
@@ -280,7 +292,7 @@ def test_what_valgrind_runs_marks_every_way(tmp_path: Path) -> None:
         "import os, sys, runpy\n"
         "calls = []\n"
         "os.getppid = lambda: calls.append(1)\n"
-        "sys.argv = ['x', '256', '[4096]']\n"
+        "sys.argv = ['x', '256', '[4096]', '1']\n"
         "runpy.run_module('pyzcrx.bench.callgrind', run_name='__main__')\n"
         "print(len(calls))\n"
     )

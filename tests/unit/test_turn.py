@@ -1,47 +1,57 @@
-"""take() and give_back(): what a turn brought, counted, and what of it goes back."""
+"""What a turn brought, counted, and what of it goes back; the roster that finds whose it is."""
 
 from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 
-from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx._kernel.memory import Mapping
-from pyzcrx._lease import Account, Receiver, give_back, take
+from pyzcrx._lease import Account, Core, Receiver
 from pyzcrx._queue.refill import RefillQueue, region_bytes
 from pyzcrx._receive.protocol import ReceiveProtocol
 from pyzcrx._ring.columns import COUNTED, DRAINED, FRESH, Columns
-from pyzcrx._ring.core import TOKEN_RECEIVE, TOKEN_SLOT_SHIFT
+from pyzcrx._ring.core import TOKEN_IFQ_MASK, TOKEN_IFQ_SHIFT, TOKEN_RECEIVE
+from pyzcrx._ring.pace import Pace
 
 ALL_ONES = (1 << 64) - 1
 
 
-def token(slot: int, serial: int) -> int:
-    return TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT | serial
+class Turned(Core):
+    """A ring as far as counting needs one, with Receivers and Accounts."""
 
+    kept: Receiver
 
-def receiver() -> Receiver:
-    made = Receiver()
-    made.protocol = ReceiveProtocol()
-    return made
+    def __init__(self, ifqs: int = 1) -> None:
+        self.columns = Columns(64)
+        raw = ffi.cast("struct pz_ring *", self.address)
+        pace = Pace(1000, 64)
+        self.use(self.columns.turn, pace, {}, None, raw, self.columns.raw)
+        self.accounts.extend(Account() for _ in range(ifqs))
 
+    def receiver(self, ifq: int = 0, *, armed: bool = True) -> Receiver:
+        made = Receiver()
+        made.protocol = ReceiveProtocol()
+        self.enlist(made, ifq)
+        self.set_armed(made, armed)
+        return made
 
-def columns_of(*runs: tuple[int, list[int]]) -> Columns:
-    """As a turn leaves them that brought these runs: token, and offs of 100 bytes each."""
-    columns = Columns(64)
-    raw = columns.raw
-    raw.fresh, raw.now_ns = DRAINED, 77
-    for run, (of, offs) in enumerate(runs):
-        raw.run_token[run] = of
-        raw.run_bytes[run] = 100 * len(offs)
-        for off in offs:
-            raw.token[raw.n_data], raw.off[raw.n_data], raw.len[raw.n_data] = of, off, 100
-            raw.n_data += 1
-        raw.n_runs += 1
-        raw.run_start[raw.n_runs] = raw.n_data
-    return columns
+    def brought(self, *runs: tuple[int, list[int]]) -> None:
+        """A turn brought these runs: token, and offs of 100 bytes each."""
+        raw = self.columns.raw
+        raw.n_data = raw.n_runs = 0
+        raw.fresh, raw.now_ns = DRAINED, 77
+        for run, (of, offs) in enumerate(runs):
+            raw.run_token[run] = of
+            raw.run_bytes[run] = 100 * len(offs)
+            for off in offs:
+                raw.token[raw.n_data], raw.off[raw.n_data], raw.len[raw.n_data] = of, off, 100
+                raw.n_data += 1
+            raw.n_runs += 1
+            raw.run_start[raw.n_runs] = raw.n_data
 
 
 def queue_of(account: Account, entries: int) -> RefillQueue:
@@ -51,38 +61,116 @@ def queue_of(account: Account, entries: int) -> RefillQueue:
 
 
 def test_each_run_counts_once_for_its_request_and_its_ifq() -> None:
-    a, b, c = token(0, 1), token(1, 2), token(0, 3)
-    columns = columns_of((a, [0, 1]), (b, [2]), (a, [3]), (c, [4, 5, 6]))
-    requests = {a: receiver(), b: receiver(), c: receiver(), 9: object()}
-    requests[a].protocol.fruitless = 2  # type: ignore[attr-defined]
-    accounts, told = [Account(), Account()], [object()]
+    core = Turned(ifqs=2)
+    a, b, c = core.receiver(), core.receiver(1), core.receiver()
+    a.protocol.fruitless = 2
+    core.brought((a.token, [0, 1]), (b.token, [2]), (a.token, [3]), (c.token, [4, 5, 6]))
     for _ in range(2):  # as after a signal
-        assert take(columns.turn, requests, accounts, told)
-        assert columns.counts[FRESH] == COUNTED
-        assert told == [requests[of] for of in (a, b, a, c)]
-        received = [requests[of].protocol.received for of in (a, b, c)]  # type: ignore[attr-defined]
-        assert received == [300, 100, 300]
-        assert [(each.taken, each.leased, each.bytes) for each in accounts] == [
+        assert core.count()
+        assert core.columns.counts[FRESH] == COUNTED
+        assert core.receivers == [a, b, a, c]
+        assert [each.protocol.received for each in (a, b, c)] == [300, 100, 300]
+        assert [(each.taken, each.leased, each.bytes) for each in core.accounts] == [
             (6, 6, 600),
             (1, 1, 100),
         ]
-    assert requests[a].protocol.fruitless == 0  # type: ignore[attr-defined]
-    assert accounts[0].now_ns == 77
+    assert a.protocol.fruitless == 0
+    assert core.accounts[0].now_ns == 77
 
 
-@pytest.mark.parametrize("other", ["unknown", "no receiver", "no protocol", "no ifq"])
-def test_a_run_that_is_nobodys_counts_for_nobody(other: str) -> None:
-    mine, theirs = token(0, 1), token(7 if other == "no ifq" else 0, 2)
-    requests: dict[int, object] = {mine: receiver()}
-    if other != "unknown":
-        requests[theirs] = {"no receiver": object(), "no protocol": Receiver()}.get(
-            other, receiver()
-        )
-    account = Account()
-    columns = columns_of((mine, [0]), (theirs, [1]))
-    assert not take(columns.turn, requests, [account], [])
-    assert columns.counts[FRESH] == DRAINED
-    assert (account.taken, account.bytes) == (0, 0)
+def unknown(core: Turned, mine: Receiver) -> int:  # noqa: ARG001
+    return mine.token + 1
+
+
+def of_an_earlier_owner(core: Turned, mine: Receiver) -> int:  # noqa: ARG001
+    gone = core.receiver()
+    token = gone.token
+    core.set_armed(gone, False)
+    del gone
+    core.receiver()  # has its slot
+    return token
+
+
+def not_armed(core: Turned, mine: Receiver) -> int:  # noqa: ARG001
+    core.kept = core.receiver(armed=False)
+    return core.kept.token
+
+
+def without_a_protocol(core: Turned, mine: Receiver) -> int:  # noqa: ARG001
+    bare = Receiver()
+    core.enlist(bare, 0)
+    core.set_armed(bare, True)
+    return bare.token
+
+
+def of_no_ifq(core: Turned, mine: Receiver) -> int:  # noqa: ARG001
+    return core.receiver(7).token
+
+
+def of_another_kind(core: Turned, mine: Receiver) -> int:  # noqa: ARG001
+    return int(mine.token & ~TOKEN_RECEIVE)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [unknown, of_an_earlier_owner, not_armed, without_a_protocol, of_no_ifq, of_another_kind],
+)
+def test_a_run_that_is_nobodys_counts_for_nobody(other: Callable[[Turned, Receiver], int]) -> None:
+    core = Turned()
+    mine = core.receiver()
+    core.brought((mine.token, [0]), (other(core, mine), [1]))
+    assert not core.count()
+    assert core.columns.counts[FRESH] == DRAINED
+    assert (core.accounts[0].taken, core.accounts[0].bytes) == (0, 0)
+    assert mine.protocol.received == 0
+
+
+def test_no_token_is_used_twice_and_slots_are() -> None:
+    core = Turned()
+    tokens: set[int] = set()
+    for i in range(1000):
+        made = [core.receiver(i % 3) for _ in range(i % 7)]
+        tokens.update(each.token for each in made)
+        for each in made:
+            core.set_armed(each, False)
+    assert len(tokens) == sum(i % 7 for i in range(1000))
+    slots = {token & (1 << int(lib.PZ_TOKEN_REQUEST_BITS)) - 1 for token in tokens}
+    assert slots <= set(range(12)), "those of one round live while the next are made"
+    assert {(token & TOKEN_IFQ_MASK) >> TOKEN_IFQ_SHIFT for token in tokens} == {0, 1, 2}
+
+
+def test_a_receiver_has_one_token_of_one_ring() -> None:
+    core, other = Turned(), Turned()
+    mine = core.receiver()
+    for receiver, ifq in ((mine, 0), (Receiver(), -1), (Receiver(), 1 << 15)):
+        with pytest.raises(ValueError, match="it has a token"):
+            core.enlist(receiver, ifq)
+    for ring, receiver in ((other, mine), (core, Receiver())):
+        with pytest.raises(ValueError, match="it is of no ring"):
+            ring.set_armed(receiver, True)
+    core.set_armed(object(), True)  # nothing that brings data
+
+
+def test_an_armed_receiver_lives_and_outlives_its_ring() -> None:
+    class Kept(Receiver):
+        __slots__ = ("__weakref__",)
+
+    core = Turned()
+    made = Kept()
+    core.enlist(made, 0)
+    core.set_armed(made, True)
+    alive = weakref.ref(made)
+    token = made.token
+    del made
+    gc.collect()
+    assert alive() is not None
+    last = alive()
+    del core
+    gc.collect()
+    assert last is not None
+    assert last.token == token
+    del last
+    assert alive() is None
 
 
 def test_a_receiver_keeps_its_protocol_and_no_longer() -> None:
@@ -101,13 +189,15 @@ def test_a_receiver_keeps_its_protocol_and_no_longer() -> None:
 
 
 def test_what_was_not_taken_goes_back_to_its_own_refill_queue() -> None:
-    accounts = [Account(), Account()]
+    core = Turned(ifqs=2)
+    accounts, columns = core.accounts, core.columns
     first, second = (queue_of(account, 8) for account in accounts)
     for account in accounts:
         account.take(3)
-    columns = columns_of((token(0, 1), [1, ALL_ONES]), (token(0, 2), [3]), (token(1, 3), [4]))
+    a, b, c = core.receiver(), core.receiver(), core.receiver(1)
+    core.brought((a.token, [1, ALL_ONES]), (b.token, [3]), (c.token, [4]))
     for _ in range(2):  # as after a signal: what went back is marked
-        give_back(columns.turn, accounts)
+        core.give_back()
         assert [first.view[i, 0] for i in range(first.pending)] == [1, 3]
         assert [second.view[i, 0] for i in range(second.pending)] == [4]
         assert list(columns.offs[:4]) == [ALL_ONES] * 4
@@ -119,14 +209,17 @@ def test_what_was_not_taken_goes_back_to_its_own_refill_queue() -> None:
 
 
 def test_it_waits_where_the_refill_queue_is_full_and_none_overtakes() -> None:
-    account = Account()
-    rq = queue_of(account, 4)
+    core = Turned()
+    [account] = core.accounts
+    rq, mine = queue_of(account, 4), core.receiver()
     account.take(8)
-    give_back(columns_of((token(0, 1), [0, 1, 2, 3, 4, 5])).turn, [account])
+    core.brought((mine.token, [0, 1, 2, 3, 4, 5]))
+    core.give_back()
     assert [rq.view[i, 0] for i in range(4)] == [0, 1, 2, 3]
     assert account.returned() == [4, 5]
     ffi.cast("uint32_t *", rq.mapping.address)[0] = 3  # the kernel takes three
-    give_back(columns_of((token(0, 1), [6, 7])).turn, [account])
+    core.brought((mine.token, [6, 7]))
+    core.give_back()
     assert account.returned() == [4, 5, 6, 7]
     assert account.push() == 4
     assert [rq.view[i % 4, 0] for i in range(3, 7)] == [3, 4, 5, 6]
@@ -134,6 +227,7 @@ def test_it_waits_where_the_refill_queue_is_full_and_none_overtakes() -> None:
 
 
 def test_runs_of_no_ifq_go_nowhere() -> None:
-    columns = columns_of((token(3, 1), [7]))
-    give_back(columns.turn, [])
-    assert columns.offs[0] == 7  # not marked as given back
+    core = Turned()
+    core.brought((core.receiver(3).token, [7]))
+    core.give_back()
+    assert core.columns.offs[0] == 7  # not marked as given back

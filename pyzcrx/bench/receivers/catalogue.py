@@ -11,35 +11,59 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pyzcrx.bench.gate import Gate
-from pyzcrx.bench.receivers import example, mapped, sockets, streams, zcrx
 
 
 @dataclass(frozen=True)
 class Receiver:
     """One way to receive in Python."""
 
-    run: Callable[[Gate], None]
+    place: str
+    """The module here, and the function in it."""
     about: str
     zcrx: bool = False
     copies: float | None = 1.0
     """How often the CPU copies each byte; None: it depends, the run tells."""
 
+    @property
+    def run(self) -> Callable[[Gate], None]:
+        """The function, imported by the process that runs it alone: each needs much of its own."""
+        module, name = self.place.split(".")
+        found: Callable[[Gate], None]
+        found = getattr(importlib.import_module(f"pyzcrx.bench.receivers.{module}"), name)
+        return found
+
 
 RECEIVERS = {
-    "columns": Receiver(zcrx.columns, "pyzcrx, batches as columns", zcrx=True, copies=None),
-    "buffers": Receiver(zcrx.buffers, "pyzcrx, a Buffer a chunk", zcrx=True, copies=None),
-    "liburing": Receiver(example.example, "liburing's examples/zcrx.c", zcrx=True, copies=None),
-    "recv_into-64K": Receiver(sockets.recv_into_64k, "socket.recv_into, 64 KiB"),
-    "recv_into-1M": Receiver(sockets.recv_into_1m, "socket.recv_into, 1 MiB"),
-    "epoll": Receiver(sockets.epoll_recv, "select.epoll and recv, 64 KiB"),
-    "asyncio": Receiver(streams.asyncio_streams, "asyncio streams, 64 KiB reads"),
-    "uvloop": Receiver(streams.uvloop_streams, "the same on uvloop"),
-    "mapped": Receiver(mapped.mapped, "TCP_ZEROCOPY_RECEIVE by mmap", copies=None),
+    "columns": Receiver("zcrx.columns", "pyzcrx, batches as columns", zcrx=True, copies=None),
+    "buffers": Receiver("zcrx.buffers", "pyzcrx, a Buffer a chunk", zcrx=True, copies=None),
+    "liburing-gather": Receiver(
+        "example.example", "liburing's examples/zcrx.c, gathering", zcrx=True, copies=None
+    ),
+    "liburing": Receiver("example.example", "liburing's examples/zcrx.c", zcrx=True, copies=None),
+    "recv_into-64K": Receiver("sockets.recv_into_64k", "socket.recv_into, 64 KiB"),
+    "recv_into-1M": Receiver("sockets.recv_into_1m", "socket.recv_into, 1 MiB"),
+    "epoll": Receiver("sockets.epoll_recv", "select.epoll and recv, 64 KiB"),
+    "asyncio": Receiver("streams.asyncio_streams", "asyncio streams, 64 KiB reads"),
+    "uvloop": Receiver("streams.uvloop_streams", "the same on uvloop"),
+    "mapped": Receiver("mapped.mapped", "TCP_ZEROCOPY_RECEIVE by mmap", copies=None),
 }
-"""``c``, the receiver in C, is a program of its own: csrc/bench/receiver.c."""
+"""Those in Python, and liburing's examples, which a process in Python begins and measures."""
+
+REFERENCE = "c-gather"
+"""What receivers are compared with: it gathers as busy turns of pyzcrx do."""
+C = {
+    REFERENCE: "our receiver in C, csrc/bench, gathering",
+    "c": "the same, woken by the first completion",
+}
+"""Those in C: csrc/bench/receiver.c, a program of its own."""
+EXAMPLES = {"liburing-gather": "zcrx-gather", "liburing": "zcrx"}
+"""liburing's examples/zcrx.c as csrc/CMakeLists.txt builds it: the names of the programs."""
+ALL = (*C, *RECEIVERS)
 
 
-EXAMPLE = "liburing"
+def gathers(name: str) -> bool:
+    """Whether it is a C receiver that waits for more, though nobody sends: useless for echoes."""
+    return name.endswith("-gather")
 
 
 def missing(name: str) -> str:

@@ -6,6 +6,7 @@ It takes one connection on an interface's queue, and says when it has it and whe
 from __future__ import annotations
 
 import errno
+import os
 import re
 import signal
 import subprocess
@@ -74,6 +75,7 @@ def _started(gate: Gate) -> subprocess.Popen[str]:
     while True:
         process = subprocess.Popen(
             ["stdbuf", "-oL", *argv],
+            env=os.environ | {"GATHER_US": str(job.gather_us)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyzcrx.nic import tables
+from pyzcrx.nic import messages, tables
 from pyzcrx.nic.netlink import extack, packed_uint, uint
 
 HEADERS = [
@@ -91,8 +91,12 @@ def our_numbers() -> dict[str, int]:
             if nested is not None:
                 add(nested)
 
-    for cls in vars(tables).values():
-        if isinstance(cls, type) and cls.__module__ == tables.__name__ and hasattr(cls, "nla_map"):
+    for cls in vars(messages).values():
+        if (
+            isinstance(cls, type)
+            and cls.__module__ == messages.__name__
+            and hasattr(cls, "nla_map")
+        ):
             add(cls)
     for prefix, enum in (
         ("ETHTOOL_MSG_", tables.EthtoolMsg),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from vm import counting, perf, profile
+from vm import counting, perf, profile, starting
 from vm.errors import BuildFailed, VmError
 
 KALLSYMS = """ffffffff81000000 T _text
@@ -88,8 +89,25 @@ def test_the_record_names_its_versions() -> None:
         "goals": dict.fromkeys(("columns", "buffers"), 1),
         "instructions": {"1024": dict.fromkeys(("slice", "columns", "buffers"), TOTAL)},
     }
-    assert len(recorded["ratios"]) == len(perf.RATIOS) + 1 + len(perf.here(report))
+    starts = [name for name in recorded["ratios"] if name.startswith(starting.START)]
+    expected = len(perf.RATIOS) + 1 + len(perf.here(report)) + len(starts)
+    assert len(recorded["ratios"]) == expected
     assert perf.here(report).keys() <= recorded["ratios"].keys()
+
+
+def test_every_command_starts_within_its_recorded_ratio() -> None:
+    recorded = json.loads(perf.RECORDED.read_text())["ratios"]
+    names = [f"{starting.START}, {name} of import asyncio" for name, _ in starting.programs()]
+    assert {name for name in recorded if name.startswith(starting.START)} == {*names}
+    assert recorded[names[0]] <= 2, "import pyzcrx"
+    [judged] = perf.judge({names[0]: 1.2 * recorded[names[0]]}, {"ratios": recorded})
+    assert not judged.ok
+
+
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="expected: valgrind is not installed")
+def test_a_start_that_fails_is_told() -> None:
+    with pytest.raises(VmError, match="ended with 1"):
+        starting.instructions("raise SystemExit(1)")
 
 
 TOTAL = {"total": 10.0}

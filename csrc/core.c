@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Core: a turn of a ring in one call of C, as long as there is nothing to decide.
+ *
+ * A turn is quiet when the refill queues take what came back, nothing runs low, no request
+ * waits, and the kernel brings nothing but data.  What says otherwise is policy's: the
+ * turn then stops where it is and Python goes on (_ring/core.py).
+ *
+ * Python runs no signal handler within, so each step happens wholly or not at all.
+ */
+#include <errno.h>
+
+#include "core.h"
+
+static PyObject *entry_name;	/* "pz_ring_turn" */
+
+/* ---- a turn ----------------------------------------------------------- */
+
+int core_is_quiet(const struct core *k)
+{
+	return k->quiet && k->turn && k->pace && k->owner == PyThread_get_thread_ident();
+}
+
+int is_empty(PyObject *container)
+{
+	Py_ssize_t n = PyObject_Size(container);
+
+	if (n < 0)
+		PyErr_Clear();
+	return !n;
+}
+
+/* Hands what came back to the kernel; gives whether there is nothing else to do. */
+static int settled(struct core *k)
+{
+	Py_ssize_t i, n = PyList_Size(k->accounts);
+
+	for (i = 0; i < n; i++) {
+		PyObject *account = PyList_GetItem(k->accounts, i);
+
+		if (!PyObject_TypeCheck(account, account_type) ||
+		    !account_settled((struct account *)account))
+			return 0;
+	}
+	n = PyList_Size(k->unrest);
+	for (i = 0; i < n; i++)
+		if (!is_empty(PyList_GetItem(k->unrest, i)))
+			return 0;
+	return 1;
+}
+
+/* Whoever looked at the columns does so no longer; 0 if Python must see to that. */
+static int look_ended(struct core *k)
+{
+	if (k->looked_at && k->looked_at != Py_None) {
+		if (!PyObject_TypeCheck(k->looked_at, batch_type))
+			return 0;
+		if (batch_expire(k->looked_at)) {
+			PyErr_Clear();	/* it is met again */
+			return 0;
+		}
+	}
+	return 1;
+}
+
+/*
+ * A turn begins.  Whose its runs are is named when somebody asks, as long as that is quiet:
+ * no request can end before the next turn.
+ */
+static void forget_names(struct core *k)
+{
+	k->named = 0;
+	if (!is_empty(k->receivers) &&
+	    PyList_SetSlice(k->receivers, 0, PyList_Size(k->receivers), NULL))
+		PyErr_Clear();
+}
+
+/* pz_ring_turn(), or what stands in for it, which may raise. */
+static int enter(struct core *k, long long timeout_ns, uint32_t enough, uint32_t gather_us)
+{
+	struct pz_columns *c = turn_columns(k->turn);
+	PyObject *function = PyDict_GetItemWithError(k->functions, entry_name), *result;
+	int n;
+
+	if (function == k->direct) {
+		Py_BEGIN_ALLOW_THREADS
+		n = pz_ring_turn(&k->ring, timeout_ns, enough, gather_us, c);
+		Py_END_ALLOW_THREADS
+		return n;
+	}
+	result = function ? PyObject_CallFunction(function, "OLIIO", k->raw, timeout_ns, enough,
+						  gather_us, k->raw_columns) : NULL;
+	n = result ? (int)PyLong_AsLong(result) : -EIO;
+	Py_XDECREF(result);
+	return n;
+}
+
+int core_turn(struct core *k, long long timeout_ns)
+{
+	struct pz_columns *c;
+	struct pace *pace;
+	uint32_t gather_us;
+	int n;
+
+	if (!core_is_quiet(k))
+		return 0;
+	c = turn_columns(k->turn);
+	pace = (struct pace *)k->pace;
+	if (c->fresh || !is_empty(k->posted) || is_empty(k->operations) || !look_ended(k) ||
+	    !settled(k))
+		return 0;
+	if (timeout_ns < 0)
+		timeout_ns = PZ_SIGNAL_TIMEOUT_NS;
+	gather_us = timeout_ns < 1000LL * pace->us ? 0 : pace->us;
+	k->others_done = 0;
+	forget_names(k);
+	n = enter(k, timeout_ns, pace->enough, gather_us);
+	if (PyErr_Occurred())
+		return -1;
+	if (n < 0 && n != -EINTR) {
+		c->fresh = 0;	/* the error is met again */
+		return 0;
+	}
+	if (c->n_other || turn_count(c, k->roster, k->accounts) != 1) {
+		PyErr_Clear();
+		return 0;
+	}
+	pace_brought(pace, c->n_data, c->bytes);
+	return 1;
+}
+
+void core_forget(struct core *k)
+{
+	struct pz_columns *c = turn_columns(k->turn);
+
+	c->n_data = c->n_runs = c->bytes = 0;
+	Py_CLEAR(k->looked_at);
+}
+
+/* ---- the type --------------------------------------------------------- */
+
+static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	struct core *k = (struct core *)PyType_GenericAlloc(type, 0);
+
+	(void)args;
+	(void)kwargs;
+	if (!k)
+		return NULL;
+	if (!entry_name)
+		entry_name = PyUnicode_InternFromString("pz_ring_turn");
+	ring_forget(&k->ring);
+	k->roster = roster_new();
+	k->accounts = PyList_New(0);
+	k->unrest = PyList_New(0);
+	k->operations = PyDict_New();
+	k->receivers = PyList_New(0);
+	k->posted = PyList_New(0);
+	k->functions = PyDict_New();
+	k->owner = PyThread_get_thread_ident();
+	if (!entry_name || !k->roster || !k->accounts || !k->unrest || !k->operations ||
+	    !k->receivers || !k->posted || !k->functions) {
+		Py_DECREF((PyObject *)k);
+		return NULL;
+	}
+	return (PyObject *)k;
+}
+
+static int core_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	struct core *k = (struct core *)self;
+
+	Py_VISIT(Py_TYPE(self));
+	Py_VISIT(k->turn);
+	Py_VISIT(k->accounts);
+	Py_VISIT(k->unrest);
+	Py_VISIT(k->operations);
+	Py_VISIT(k->receivers);
+	Py_VISIT(k->posted);
+	Py_VISIT(k->looked_at);
+	Py_VISIT(k->pace);
+	Py_VISIT(k->functions);
+	Py_VISIT(k->direct);
+	Py_VISIT(k->raw);
+	Py_VISIT(k->raw_columns);
+	return k->roster ? roster_traverse(k->roster, visit, arg) : 0;
+}
+
+static int core_clear(PyObject *self)
+{
+	struct core *k = (struct core *)self;
+
+	/* Lists and dicts stay, empty: whoever comes here again finds them. */
+	k->quiet = 0;
+	PyList_SetSlice(k->accounts, 0, PyList_Size(k->accounts), NULL);
+	PyList_SetSlice(k->unrest, 0, PyList_Size(k->unrest), NULL);
+	PyList_SetSlice(k->receivers, 0, PyList_Size(k->receivers), NULL);
+	PyDict_Clear(k->operations);
+	Py_CLEAR(k->looked_at);
+	if (k->roster)
+		roster_clear(k->roster);
+	return 0;
+}
+
+static void core_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+	struct core *k = (struct core *)self;
+
+	PyObject_GC_UnTrack(self);
+	k->quiet = 0;
+	if (k->roster) {
+		roster_clear(k->roster);
+		roster_put(k->roster);
+	}
+	Py_CLEAR(k->turn);
+	Py_CLEAR(k->accounts);
+	Py_CLEAR(k->unrest);
+	Py_CLEAR(k->operations);
+	Py_CLEAR(k->receivers);
+	Py_CLEAR(k->posted);
+	Py_CLEAR(k->looked_at);
+	Py_CLEAR(k->pace);
+	Py_CLEAR(k->functions);
+	Py_CLEAR(k->direct);
+	Py_CLEAR(k->raw);
+	Py_CLEAR(k->raw_columns);
+	PyObject_GC_Del(self);
+	Py_DECREF(type);
+}
+
+PyDoc_STRVAR(use_doc,
+"use(turn, pace, functions, raw, columns)\n--\n\n"
+"What its turns work with: a Turn, a Pace, the functions of the shim by name, and this\n"
+"ring and the Turn as pz_ring_turn takes them. It is called where that has not been replaced.");
+
+static PyObject *core_use(PyObject *self, PyObject *args)
+{
+	struct core *k = (struct core *)self;
+	PyObject *turn, *pace, *functions, *direct, *raw, *columns;
+
+	if (!PyArg_ParseTuple(args, "O!O!O!OOO:use", turn_type, &turn, pace_type, &pace,
+			      &PyDict_Type, &functions, &direct, &raw, &columns))
+		return NULL;
+	if (k->turn) {
+		PyErr_SetString(PyExc_ValueError, "it has a Turn");
+		return NULL;
+	}
+	k->turn = Py_NewRef(turn);
+	k->pace = Py_NewRef(pace);
+	Py_DECREF(k->functions);
+	k->functions = Py_NewRef(functions);
+	k->direct = Py_NewRef(direct);
+	k->raw = Py_NewRef(raw);
+	k->raw_columns = Py_NewRef(columns);
+	Py_RETURN_NONE;
+}
+
+/* The columns, or NULL with an exception. */
+static struct pz_columns *columns_of(struct core *k)
+{
+	if (k->turn)
+		return turn_columns(k->turn);
+	PyErr_SetString(PyExc_ValueError, "it has no Turn");
+	return NULL;
+}
+
+PyDoc_STRVAR(turn_doc,
+"turn_quietly(timeout_ns)\n--\n\n"
+"Settle, enter the kernel for at most so long (-1: for ever), drain, and count what came.\n"
+"Gives whether that was all; else it was not begun, or the columns say how far it got.");
+
+static PyObject *core_turn_quietly(PyObject *self, PyObject *arg)
+{
+	long long timeout_ns = PyLong_AsLongLong(arg);
+	int done;
+
+	if (timeout_ns == -1 && PyErr_Occurred()) {
+		if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+			return NULL;
+		PyErr_Clear();	/* longer than anybody waits */
+	}
+	done = core_turn((struct core *)self, timeout_ns);
+	return done < 0 ? NULL : PyBool_FromLong(done);
+}
+
+static int name_receivers(struct core *k)
+{
+	if (!k->named && k->turn) {
+		if (turn_name(turn_columns(k->turn), k->roster, k->receivers))
+			return -1;
+		k->named = 1;
+	}
+	return 0;
+}
+
+PyDoc_STRVAR(count_doc,
+"count()\n--\n\n"
+"Count the runs of the last turn, once: for their requests and their accounts. Fills the\n"
+"list receivers. Gives False, having counted nothing, where a run is nobody's.");
+
+static PyObject *core_count(PyObject *self, PyObject *unused)
+{
+	struct core *k = (struct core *)self;
+	struct pz_columns *c = columns_of(k);
+	int counted;
+
+	(void)unused;
+	if (!c)
+		return NULL;
+	if (c->fresh != PZ_COUNTED)
+		forget_names(k);
+	counted = turn_count(c, k->roster, k->accounts);
+	/* Before a completion ends one of them. */
+	if (counted < 0 || (counted && name_receivers(k)))
+		return NULL;
+	return PyBool_FromLong(counted);
+}
+
+PyDoc_STRVAR(give_back_doc,
+"give_back()\n--\n\n"
+"Return every offset of the last turn's runs, except all ones, which they become. They go\n"
+"to the refill queue of their Account at once, unless older ones wait for room in it.");
+
+static PyObject *core_give_back(PyObject *self, PyObject *unused)
+{
+	struct core *k = (struct core *)self;
+	struct pz_columns *c = columns_of(k);
+
+	(void)unused;
+	if (!c || turn_give_back(c, k->accounts))
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(enlist_doc,
+"enlist(receiver, ifq)\n--\n\nGive a Receiver its token, on the ifq in that slot.");
+
+static PyObject *core_enlist(PyObject *self, PyObject *args)
+{
+	PyObject *receiver;
+	int ifq;
+
+	if (!PyArg_ParseTuple(args, "O!i:enlist", receiver_type, &receiver, &ifq))
+		return NULL;
+	if (roster_enlist(((struct core *)self)->roster, (struct receiver *)receiver, ifq))
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(armed_doc,
+"set_armed(operation, armed)\n--\n\n"
+"Whether the kernel holds this Receiver of ours, so that data may come for it. Nothing else\n"
+"brings data.");
+
+static PyObject *core_set_armed(PyObject *self, PyObject *args)
+{
+	PyObject *operation;
+	int armed;
+
+	if (!PyArg_ParseTuple(args, "Op:set_armed", &operation, &armed))
+		return NULL;
+	if (PyObject_TypeCheck(operation, receiver_type) &&
+	    roster_set_armed(((struct core *)self)->roster, (struct receiver *)operation, armed))
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef core_methods[] = {
+	{"use", core_use, METH_VARARGS, use_doc},
+	{"turn_quietly", core_turn_quietly, METH_O, turn_doc},
+	{"count", core_count, METH_NOARGS, count_doc},
+	{"give_back", core_give_back, METH_NOARGS, give_back_doc},
+	{"enlist", core_enlist, METH_VARARGS, enlist_doc},
+	{"set_armed", core_set_armed, METH_VARARGS, armed_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+#define FIELD(name, type, flags, doc) \
+	{#name, type, offsetof(struct core, name), flags, doc}
+
+static PyMemberDef core_members[] = {
+	FIELD(accounts, T_OBJECT, READONLY, "the Accounts, by slot of the ifq"),
+	FIELD(unrest, T_OBJECT, READONLY, "containers: no turn is quiet while one has something"),
+	{"_operations", T_OBJECT, offsetof(struct core, operations), READONLY, NULL},
+	FIELD(posted, T_OBJECT, 0, "events that no data goes with, until they are handed on"),
+	FIELD(looked_at, T_OBJECT, 0, "who still looks at the columns"),
+	FIELD(others_done, T_PYSSIZET, 0,
+	      "completions of the last turn, but for data, that were dealt with"),
+	FIELD(quiet, T_BOOL, 0, "whether turns may be taken, and batches released, in one call"),
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyObject *core_address(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromVoidPtr(&((struct core *)self)->ring);
+}
+
+static PyObject *core_receivers(PyObject *self, void *unused)
+{
+	struct core *k = (struct core *)self;
+
+	(void)unused;
+	return name_receivers(k) ? NULL : Py_NewRef(k->receivers);
+}
+
+static PyGetSetDef core_getset[] = {
+	{"receivers", core_receivers, NULL, "whose each run of the last turn is", NULL},
+	{"address", core_address, NULL, "of its struct pz_ring, for the shim", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot core_slots[] = {
+	{Py_tp_doc, "A ring, as far as its turns need no decision."},
+	{Py_tp_new, core_new},
+	{Py_tp_dealloc, core_dealloc},
+	{Py_tp_traverse, core_traverse},
+	{Py_tp_clear, core_clear},
+	{Py_tp_methods, core_methods},
+	{Py_tp_members, core_members},
+	{Py_tp_getset, core_getset},
+	{0, NULL},
+};
+
+PyType_Spec core_spec = {
+	.name = "pyzcrx._lease.Core",
+	.basicsize = sizeof(struct core),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+	.slots = core_slots,
+};

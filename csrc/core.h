@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/* Core: what a turn needs of a ring, for the files that take one in C. */
+#ifndef PYZCRX_CORE_H
+#define PYZCRX_CORE_H
+
+#include "lease.h"
+
+#include "internal.h"
+
+struct core {
+	PyObject_HEAD
+	struct pz_ring ring;
+	struct roster *roster;	/* the requests that the kernel holds, by slot */
+	PyObject *turn;		/* Turn, or NULL before there is one */
+	PyObject *accounts;	/* list of Account, by slot of the ifq */
+	PyObject *unrest;	/* list of containers: one that is not empty wants policy */
+	PyObject *operations;	/* dict, by token: all that the kernel holds */
+	PyObject *receivers;	/* list: whose each run of the last turn is, once it is named */
+	PyObject *posted;	/* list: events that no data goes with */
+	PyObject *looked_at;	/* who still looks at the columns, or None */
+	PyObject *pace;		/* Pace, or NULL */
+	PyObject *functions;	/* dict: the shim's, by name; one may have been replaced */
+	PyObject *direct;	/* pz_ring_turn among them, as it was built */
+	PyObject *raw;		/* this ring, as that takes it */
+	PyObject *raw_columns;	/* and its columns */
+	unsigned long owner;	/* the thread that may turn it */
+	Py_ssize_t others_done;	/* completions of the last turn, but for data, that were dealt with */
+	char named;		/* receivers has been filled for the last turn */
+	char quiet;		/* no turn must go through Python: it is open, not watched, no debug */
+};
+
+/* Whether the calling thread may act on it without Python. */
+int core_is_quiet(const struct core *k);
+/*
+ * A turn in one call: settle, enter, drain, count.  1: all of it is done and there is
+ * nothing but data; 0: Python must go on, from the start or from what the columns say; -1 with
+ * an exception.
+ */
+int core_turn(struct core *k, long long timeout_ns);
+/* Whether a container has nothing; no exception is set. */
+int is_empty(PyObject *container);
+/* Nobody looks at the columns any more, which hold nothing. */
+void core_forget(struct core *k);
+
+/* What of a look at the columns was not taken goes back. -1 with an exception. */
+int batch_expire(PyObject *batch);
+
+#endif
