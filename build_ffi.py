@@ -10,6 +10,6 @@ from cffi import FFI
 CDEF = Path(__file__).resolve().parent / "csrc" / "cdef"
 
 ffibuilder = FFI()
-for topic in ("uapi", "memory", "ring", "readiness", "receive", "privilege"):
+for topic in ("uapi", "memory", "ring", "readiness", "requests", "send", "privilege"):
     ffibuilder.cdef((CDEF / f"{topic}.h").read_text())
 ffibuilder.set_source("pyzcrx._zcrx", '#include "shim.h"', py_limited_api=True)

@@ -147,9 +147,9 @@ static PyObject *account_take(PyObject *self, PyObject *arg)
 PyDoc_STRVAR(lease_run_doc,
 "lease_run(into, make, request, type, memories, offs, lengths, start, stop, token)\n--\n\n"
 "Lease the entries start to stop of the columns, which are of one request, append\n"
-"make(request, lease) to into for each, and mark it in offs by all ones; entries so\n"
-"marked are passed over, so it may be called again after it raised. Gives stop, or\n"
-"the entry that names no place in memories.");
+"make(request, lease) to into for each (None: the lease), and mark it in offs by all\n"
+"ones; entries so marked are passed over, so it may be called again after it raised.\n"
+"Gives stop, or the entry that names no place in memories.");
 
 PyDoc_STRVAR(snapshot_doc,
 "snapshot()\n--\n\n"

@@ -128,7 +128,7 @@ static PyType_Slot data_slots[] = {
 };
 
 PyType_Spec data_spec = {
-	.name = "pyzcrx.events.Data",
+	.name = "pyzcrx._receive.events.Data",
 	.basicsize = sizeof(struct data),
 	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
 	.slots = data_slots,

@@ -109,6 +109,10 @@ PyObject *account_lease_run(PyObject *self, PyObject *args);
 PyObject *turn_take(PyObject *module, PyObject *args);
 PyObject *turn_give_back(PyObject *module, PyObject *args);
 
+/* gather(), gather_into() */
+PyObject *gather_bytes(PyObject *module, PyObject *args);
+PyObject *gather_into(PyObject *module, PyObject *args);
+
 /* close_descriptors() */
 PyObject *descriptors_close(PyObject *module, PyObject *unused);
 

@@ -52,12 +52,20 @@ PyDoc_STRVAR(give_back_doc,
 "Return every offset of a turn's runs, except all ones, which they become. They go to\n"
 "the refill queue of their Account at once, unless older ones wait for room in it.");
 
+PyDoc_STRVAR(gather_doc,
+"gather(pieces, n)\n--\n\nThe first n bytes of a list of buffers, as bytes.");
+
+PyDoc_STRVAR(gather_into_doc,
+"gather_into(pieces, memory)\n--\n\nThe first bytes of a list of buffers, to fill memory.");
+
 PyDoc_STRVAR(close_descriptors_doc,
 "close_descriptors()\n--\n\nClose every Descriptor: for a forked child, which uses none.");
 
 static PyMethodDef functions[] = {
 	{"take", turn_take, METH_VARARGS, take_doc},
 	{"give_back", turn_give_back, METH_VARARGS, give_back_doc},
+	{"gather", gather_bytes, METH_VARARGS, gather_doc},
+	{"gather_into", gather_into, METH_VARARGS, gather_into_doc},
 	{"close_descriptors", descriptors_close, METH_NOARGS, close_descriptors_doc},
 	{NULL, NULL, 0, NULL},
 };

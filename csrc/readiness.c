@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What an event loop of others watches: pyzcrx/readiness.py says how these play together. */
+/* What an event loop of others watches: pyzcrx/_ring/readiness.py says how these play together. */
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>

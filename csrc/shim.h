@@ -14,7 +14,8 @@
 #include "cdef/memory.h"
 #include "cdef/ring.h"
 #include "cdef/readiness.h"
-#include "cdef/receive.h"
+#include "cdef/requests.h"
+#include "cdef/send.h"
 #include "refill.h"
 #include "cdef/privilege.h"
 

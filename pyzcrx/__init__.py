@@ -6,9 +6,12 @@ programs catch most are here too.
 """
 
 from pyzcrx import errors as errors
-from pyzcrx.area import Area
-from pyzcrx.batch import Batch, Run
-from pyzcrx.buffer import Buffer
+from pyzcrx._pressure.policy import Pressure, area_advice
+from pyzcrx._queue.area import Area
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.batch import Batch, Run
+from pyzcrx._receive.events import Accepted, Data, End, Event, Failed, Limit, Sent
+from pyzcrx._receive.request import Request
 from pyzcrx.errors import (
     AreaExhausted,
     BufferInUse,
@@ -17,12 +20,10 @@ from pyzcrx.errors import (
     PeerReset,
     ZcrxError,
 )
-from pyzcrx.events import Accepted, Data, End, Event, Failed, Limit, Sent
+from pyzcrx.forwarding.relay import relay
 from pyzcrx.ifq import Ifq
-from pyzcrx.loop import Ring
-from pyzcrx.pressure import Pressure, area_advice
 from pyzcrx.probe import probe
-from pyzcrx.receive import Request
+from pyzcrx.ring import Ring
 from pyzcrx.urgent import drop_urgent
 
 __version__ = "0.1.0"
@@ -53,4 +54,5 @@ __all__ = [
     "area_advice",
     "drop_urgent",
     "probe",
+    "relay",
 ]

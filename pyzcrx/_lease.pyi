@@ -47,7 +47,7 @@ class Account:
     def lease_run(
         self,
         into: list[T],
-        make: Callable[[Any, Any], T],
+        make: Callable[[Any, Any], T] | None,
         request: object,
         kind: type[Lease],
         memories: list[Span],
@@ -150,6 +150,8 @@ class Descriptor:
     def close(self) -> None: ...
 
 def close_descriptors() -> None: ...
+def gather(pieces: list[Any], n: int, /) -> bytes: ...
+def gather_into(pieces: list[Any], memory: _Readable, /) -> None: ...
 
 class Receiver:
     protocol: Any

@@ -1,4 +1,4 @@
-"""Every error pyzcrx raises. Which errno becomes which is in :mod:`pyzcrx.meanings`.
+"""Every error pyzcrx raises. Which errno becomes which is in :mod:`pyzcrx._kernel.meanings`.
 
 ::
 
@@ -39,6 +39,7 @@
     |   +-- SetupFailed                   a setting did not hold
     |   +-- RestoreFailed                 something could not be put back
     |   +-- JournalError                  /run/pyzcrx is not safe, or a journal damaged
+    +-- IncompleteRead (EOFError)  the stream ended before what was asked for
     +-- UrgentDataLost             a stream that ended behind an urgent byte
     +-- CorruptRing                shared memory holds what the kernel never writes
     +-- AccountingError            a reference is in no place, or in two
@@ -262,6 +263,25 @@ class UrgentDataLost(ZcrxError):
         self.unread_bytes = unread_bytes
 
 
+class IncompleteRead(ZcrxError, EOFError):
+    """The stream ended before what was asked for had come.
+
+    Attributes: ``partial``, the bytes that came; ``expected``, how many were wanted, None
+    where a separator was.
+    """
+
+    def __init__(self, partial: bytes, expected: int | None) -> None:
+        wanted = "the separator" if expected is None else f"the {expected} bytes wanted"
+        super().__init__(
+            f"the stream ended after {len(partial)} bytes, before {wanted}; see 'partial'"
+        )
+        self.partial = partial
+        self.expected = expected
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.partial, self.expected)
+
+
 class CorruptRing(ZcrxError):
     """Shared ring memory holds a value that the kernel never writes."""
 
@@ -273,9 +293,9 @@ class AccountingError(ZcrxError):
 class AreaHeld(ZcrxError):
     """``pressure="raise"``: the consumer holds more of the area than it can spare.
 
-    ``holders``: the buffers held longest (:class:`pyzcrx.holders.Holder`). ``by_request``: what
+    ``holders``: the buffers held longest (:class:`pyzcrx.types.Holder`). ``by_request``: what
     each request's buffers amount to, those with most bytes first
-    (:class:`pyzcrx.holders.Held`). Release some and go on: nothing was lost, and the next
+    (:class:`pyzcrx.types.Held`). Release some and go on: nothing was lost, and the next
     turn checks again. After it the next turn goes on if sends are in flight, since only
     a turn ends these and gives their buffers back.
     """

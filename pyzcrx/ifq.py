@@ -1,8 +1,4 @@
-"""An interface queue: one rx queue (or none, NODEV), its area, its refill queue.
-
-Kernel: ``io_uring/zcrx.c:io_register_zcrx()``, IORING_REGISTER_ZCRX_IFQ (6.15);
-ZCRX_REG_NODEV and ZCRX_CTRL_FLUSH_RQ by 7.2.
-"""
+"""A ring's use of an interface queue: its requests, what it gives back, its figures."""
 
 from __future__ import annotations
 
@@ -12,48 +8,47 @@ import sys
 import time
 import weakref
 from contextlib import suppress
+from typing import Any
 
-from pyzcrx import bound, debug
-from pyzcrx._ffi import check, ffi, lib
-from pyzcrx._lease import Account, Span
-from pyzcrx.area import Area
-from pyzcrx.audit import Audit, audit
-from pyzcrx.buffer import Buffer
-from pyzcrx.caller import caller
-from pyzcrx.checked import integer, number_of
-from pyzcrx.columns import TAKEN
-from pyzcrx.descriptor import hold
+from pyzcrx._common.caller import caller
+from pyzcrx._common.checked import MOST_BYTES, integer, number_of, seconds
+from pyzcrx._kernel._ffi import check, lib
+from pyzcrx._kernel.descriptor import hold
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._lease import Account
+from pyzcrx._pressure.audit import Audit, audit
+from pyzcrx._pressure.holders import Holder, holders
+from pyzcrx._pressure.policy import Pressure
+from pyzcrx._pressure.relief import Relief
+from pyzcrx._pressure.stats import ReceiverStats
+from pyzcrx._queue import bound
+from pyzcrx._queue.area import Area
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._queue.notices import Notices
+from pyzcrx._queue.queue import InterfaceQueue
+from pyzcrx._queue.refill import RefillQueue
+from pyzcrx._receive import debug
+from pyzcrx._receive.delivery import Delivery
+from pyzcrx._receive.events import Data
+from pyzcrx._receive.reading import Reading
+from pyzcrx._receive.request import Request, State, checked_limit
+from pyzcrx._receive.waiting import SHORT_NS, Waiting
+from pyzcrx._ring.core import TOKEN_RECEIVE, TOKEN_SLOT_SHIFT, RingCore
 from pyzcrx.errors import (
-    BadArgument,
     ClosedError,
     CorruptRing,
-    DoubleRelease,
-    InvalidRequest,
     KernelError,
     NotPermitted,
 )
-from pyzcrx.events import Data, Event
-from pyzcrx.holders import Holder, holders
-from pyzcrx.meanings import kernel_error
-from pyzcrx.notices import Notices
-from pyzcrx.pressure import Pressure
-from pyzcrx.receive import Request, State, checked_limit
-from pyzcrx.registration import Wanted, add_area, interface_gone, register
-from pyzcrx.relief import Relief
-from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
-from pyzcrx.stats import ReceiverStats
-from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK, CtrlOp, EventType
+from pyzcrx.stream import Stream
+from pyzcrx.uapi import EventType
 from pyzcrx.urgent import drop_urgent
-from pyzcrx.waiting import SHORT_NS, Waiting
-
-_MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
 
 
 class Ifq:
     """Made by :meth:`pyzcrx.Ring.register_ifq`; closed with its ring.
 
-    Owner thread only, but for the release of buffers. ``rx_buf_len`` is the size
-    of a buffer in bytes, as the kernel settled it.
+    Owner thread only, but for the release of buffers.
     """
 
     _closed = True
@@ -62,47 +57,30 @@ class Ifq:
         self,
         ring: RingCore,
         slot: int,
-        area: Area,
-        wanted: Wanted,
+        queue: InterfaceQueue,
+        delivery: Delivery,
         pressure: Pressure | None = None,
     ) -> None:
         """Use :meth:`pyzcrx.Ring.register_ifq`."""
-        if slot > _MAX_SLOTS:
-            raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
         self.ring = ring
         self.slot = slot
         self.token = TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT
         """What the tokens of its requests have in common."""
-        self.interface = None if wanted.interface is None else wanted.interface.name
-        """The primary name that it had then; None: NODEV."""
-        self.ifindex = wanted.if_idx
-        """What it goes by, as a name may change; 0: NODEV."""
-        self.rx_queue = wanted.rx_queue
+        self.queue = queue
+        self._delivery = delivery
         self.account = Account()
         self.account.poison = ring.debug
+        self.account.rq = queue.rq.shared
         self._buffer_type = debug.DebugBuffer if ring.debug else Buffer
         self._make_data = debug.data if ring.debug else Data
-        self.notices = Notices(self._arm_notice)
+        self._make_bare = debug.mark if ring.debug else None
+        self.notices = Notices(queue.arm_notice)
         """ALLOC_FAIL and COPY of the kernel, counted in ``notices.counts``."""
-        with area.claimed(ring) as claim:
-            self._registration = register(ring, area, wanted, ring.new_token())
-        ring.watch(self.notices, self._registration.notice_token)
-        self.zcrx_id = self._registration.zcrx_id
-        self.rx_buf_len = self._registration.rx_buf_len
-        self.rq = self._registration.rq
-        self.account.rq = self.rq.shared
-        self.areas = [area]
-        """In the order of their tokens."""
-        # Held to the end, although an area may be closed before.
-        self._memories: list[Span] = [area.span]
-        self._looks = [claim.look()]
-        self._flush_ctrl = ffi.new(
-            "struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.FLUSH_RQ}
-        )
-        self._can_flush = True
+        ring.watch(self.notices, queue.registered.notice_token)
         # Half a queue or a quarter of the area, whatever fills first: NODEV
         # drains nothing by itself.
-        buffers = area.size_bytes // self.rx_buf_len
+        buffers = self.area.size_bytes // self.rx_buf_len
+        self._half = buffers // 2
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self._act_at = self.flush_at or self.rq_entries + 1
         """Entries in the refill queue that something is to be done about."""
@@ -115,15 +93,52 @@ class Ifq:
         self.relief = Relief(self, pressure)
         bound.add(self)
 
+    # -- the queue --------------------------------------------------------------
+
+    @property
+    def interface(self) -> str | None:
+        """The primary name of the interface, as it was at registration; None: NODEV."""
+        return self.queue.interface
+
+    @property
+    def ifindex(self) -> int:
+        """The index of the interface; 0: NODEV."""
+        return self.queue.ifindex
+
+    @property
+    def rx_queue(self) -> int | None:
+        """The number of the rx queue; None: NODEV."""
+        return self.queue.rx_queue
+
     @property
     def nodev(self) -> bool:
         """Whether there is no NIC, so that the kernel copies."""
-        return self.interface is None
+        return self.queue.nodev
+
+    @property
+    def zcrx_id(self) -> int:
+        """The number by which the kernel knows the queue in this ring."""
+        return self.queue.registered.zcrx_id
+
+    @property
+    def rx_buf_len(self) -> int:
+        """Bytes of a buffer, as the kernel settled it."""
+        return self.queue.registered.rx_buf_len
+
+    @property
+    def areas(self) -> list[Area]:
+        """The areas, in the order of their tokens."""
+        return self.queue.areas
 
     @property
     def area(self) -> Area:
         """The area it was registered with."""
-        return self.areas[0]
+        return self.queue.areas[0]
+
+    @property
+    def rq(self) -> RefillQueue:
+        """The refill queue."""
+        return self.queue.rq
 
     @property
     def total_bytes(self) -> int:
@@ -145,11 +160,8 @@ class Ifq:
         Kernel: ``io_uring/zcrx.c:zcrx_ctrl_add_area()`` (7.3).
         """
         self._check_usable()
-        with area.claimed(self.ring) as claim:
-            add_area(self.ring, self.zcrx_id, area)
-        self.areas.append(area)
-        self._memories.append(area.span)
-        self._looks.append(claim.look())
+        self.queue.add_area(area)
+        self._half += area.size_bytes // self.rx_buf_len // 2
         self.relief.area_added()
 
     # -- receiving ----------------------------------------------------------
@@ -169,6 +181,58 @@ class Ifq:
         NotConnected (ENOTCONN, EBADF), InterfaceGone (ENODEV), WrongThread,
         ClosedError. What fails later comes as a Failed event.
         """
+        request = self._request(sock, limit, context)
+        request.arm()
+        self._stats.connections += 1
+        return request
+
+    def stream(
+        self,
+        sock: socket.socket | int,
+        *,
+        room_bytes: int | None = None,
+        timeout: float | None = None,
+    ) -> Stream:
+        """A connected TCP socket as a blocking byte stream and binary file (:class:`Stream`).
+
+        room_bytes: the most of the area that bytes take which were not read, half of them in
+        the stream, half in the socket: on a NIC its receive buffer (SO_RCVBUF) is bounded. None:
+        an eighth of the area. TCP stops a peer that sends more. timeout: how many seconds a
+        call waits while nothing arrives; None: for ever.
+
+        The first read arms the request. Keep *sock* open until :meth:`Stream.close`, which
+        leaves it open. At most one stream or request a socket. Raises BadArgument, and what
+        :meth:`receive` raises.
+
+        ::
+
+            with ifq.stream(sock) as stream:
+                header = stream.readexactly(8)
+                for chunk in stream:
+                    with chunk:
+                        consume(bytes(chunk))
+
+        Kernel: ``io_uring/net.c:io_recvzc()`` (6.15).
+        """
+        checked = None if timeout is None else seconds("timeout", timeout)
+        return Stream(self._delivery, self._reading(sock, room_bytes), sock, checked)
+
+    def _reading(self, sock: socket.socket | int, room_bytes: int | None) -> Reading:
+        """A connection for a reader, as :meth:`stream` describes."""
+        least = 2 * self.rx_buf_len
+        room = max(least, self.area.size_bytes // 8)
+        if room_bytes is not None:
+            room = integer("room_bytes", room_bytes, least, MOST_BYTES)
+        request = self._request(sock, None, None)
+        reading = Reading(self._delivery.inboxes, request, room, self.rx_buf_len)
+        if not self.nodev:  # else what lies in the socket does not lie in the area
+            request.bound(room // 2)
+        request.put_off()
+        self._stats.connections += 1
+        return reading
+
+    def _request(self, sock: socket.socket | int, limit: int | None, context: object) -> Request:
+        """A request that is not armed yet. Raises what :meth:`receive` does."""
         self.check_receives()
         checked_limit(limit)
         fd = number_of(sock)
@@ -179,58 +243,32 @@ class Ifq:
                 drop_urgent(held.number)
         request = Request(self, fd, held, limit, context)
         self._requests[request.token] = request
-        request.arm()
-        self._stats.connections += 1
         return request
-
-    def locate(self, off: int, length: int) -> tuple[Span, int]:
-        """Where a completion's bytes lie: the area's memory and the byte offset in it.
-
-        Raises CorruptRing where the area has no such place, DoubleRelease where it is
-        that of an entry whose buffer was taken.
-        """
-        if self._closed:
-            raise ClosedError("the ifq was closed with its ring")
-        self.ring.check_open()
-        at, index = off & OFFSET_MASK, off >> AREA_SHIFT
-        if index >= len(self._memories) or at + length > len(self._memories[index]):
-            if off == TAKEN:
-                raise DoubleRelease("the entry was taken as a Buffer before")
-            raise CorruptRing(f"a completion names {length} bytes at {off:#x}, outside the area")
-        return self._memories[index], at
-
-    def look(self, off: int, length: int) -> memoryview:
-        """A completion's bytes, read-only; keeps nothing from being given back.
-
-        Raises CorruptRing as :meth:`locate` does.
-        """
-        at, index = off & OFFSET_MASK, off >> AREA_SHIFT
-        if index < len(self._looks):
-            found = self._looks[index][at : at + length]
-            if len(found) == length:
-                return found
-        self.locate(off, length)  # says what is wrong
-        raise AssertionError("locate() finds what look() does not")
 
     def lease(self, off: int, length: int, token: int = 0) -> Buffer:
         """The buffer of one completion. Raises CorruptRing where the area has no such place."""
-        memory, at = self.locate(off, length)
+        memory, at = self.queue.locate(off, length)
         self.relief.measure(self.request(token))
         buffer = self._buffer_type(self.account, memory, at, length, off, token)
         if isinstance(buffer, debug.DebugBuffer):
             buffer.leased_at = caller()
         return buffer
 
-    def lease_run(self, into: list[Event], request: Request, start: int, stop: int) -> None:
-        """Lease one run of the ring's columns, each as a Data event at the end of *into*."""
+    def lease_run(
+        self, into: list[Any], request: Request, start: int, stop: int, *, bare: bool = False
+    ) -> None:
+        """Lease one run of the ring's columns, each at the end of *into*.
+
+        As a Data event, or as the Buffer itself (*bare*).
+        """
         columns = self.ring.columns
         self.relief.measure(request)
         done = self.account.lease_run(
             into,
-            self._make_data,
+            self._make_bare if bare else self._make_data,
             request,
             self._buffer_type,
-            self._memories,
+            self.queue.memories,
             columns.offs,
             columns.lengths,
             start,
@@ -238,11 +276,16 @@ class Ifq:
             request.token,
         )
         if done < stop:
-            self.locate(columns.offs[done], columns.lengths[done])
+            self.queue.locate(columns.offs[done], columns.lengths[done])
 
     def request(self, token: int) -> Request | None:
         """The request of that token, while anybody knows it."""
         return self._requests.get(token)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more than half of its buffers are out."""
+        return self.account.leased > self._half
 
     # -- giving back ----------------------------------------------------------
 
@@ -262,15 +305,7 @@ class Ifq:
         Gives whether it took any. Kernels before 7.2 cannot; then nothing happens.
         """
         self._check_usable()
-        before = self.rq.pending
-        if not before or not self._can_flush:
-            return False
-        try:
-            check(lib.pz_zcrx_ctrl(self.ring.raw, self._flush_ctrl), "flush refill queue")
-        except KernelError:
-            self._can_flush = False
-            return False
-        return self.rq.pending < before
+        return self.queue.flush()
 
     def give_back(self) -> None:
         """Hand what was released to the kernel, as far as there is room."""
@@ -330,7 +365,7 @@ class Ifq:
 
     def check_interface(self) -> None:
         """Some link has gone: if it was ours, every request fails with InterfaceGone."""
-        if self.nodev or self.gone is not None or not interface_gone(self.ring, self.zcrx_id):
+        if self.gone is not None or not self.queue.interface_gone():
             return
         where = f"{self.interface}, queue {self.rx_queue}"
         self.gone = kernel_error(errno.ENODEV, "receive", where)
@@ -357,10 +392,10 @@ class Ifq:
         if self.nodev:
             stats.bytes_zero_copy, stats.bytes_copied = 0, stats.bytes
         else:
-            counted = self._registration.stats
+            counted = self.queue.copied_bytes
             stats.bytes_zero_copy = None
             if counted is not None:
-                stats.bytes_copied = int(counted.copy_bytes) + account.copied_bytes
+                stats.bytes_copied = counted + account.copied_bytes
             else:
                 stats.bytes_copied = account.copied_bytes or None
         return stats
@@ -383,13 +418,6 @@ class Ifq:
         """References given back, by how long they were out: entry i counts [2**i, 2**(i+1)) ns."""
         return self.account.histogram
 
-    def _arm_notice(self, kind: EventType) -> None:
-        ctrl = ffi.new("struct pz_ctrl *", {"zcrx_id": self.zcrx_id, "op": CtrlOp.ARM_EVENT})
-        ctrl.payload[0] = kind
-        # EINVAL: it is armed already.
-        with suppress(InvalidRequest):
-            check(lib.pz_zcrx_ctrl(self.ring.raw, ctrl), "arm notification")
-
     def _check_usable(self) -> None:
         if self._closed:
             raise ClosedError("the ifq was closed with its ring")
@@ -403,8 +431,7 @@ class Ifq:
 
     def die(self) -> None:
         self.account.orphaned = True
-        self._memories.clear()
-        self._looks.clear()
+        self.queue.forget_memory()
 
     def closed_by_ring(self) -> None:
         self._closed = True
@@ -412,12 +439,7 @@ class Ifq:
         self.relief.closed_by_ring()
         for request in list(self._requests.values()):
             request.closed_by_ring()
-        for area in self.areas:
-            area.token = None
-        self._memories.clear()
-        self._looks.clear()
-        if self._registration.rq_of_kernel:
-            self.rq.mapping.detach()
+        self.queue.closed_by_ring()
 
     def __repr__(self) -> str:
         where = "NODEV" if self.nodev else f"{self.interface} queue {self.rx_queue}"

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pyzcrx.checked import MOST_US, integer, number_of
-from pyzcrx.cpus import check_allowed, check_exist, text_of
+from pyzcrx._common.checked import MOST_US, integer, number_of
+from pyzcrx._kernel.cpus import check_allowed, check_exist, text_of
 from pyzcrx.errors import BadArgument
 
 SO_INCOMING_CPU = 49

@@ -17,9 +17,9 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
-from pyzcrx._ffi import check, lib
+from pyzcrx._kernel._ffi import check, lib
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import BadArgument, KernelError, UsageError
-from pyzcrx.meanings import kernel_error
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
-from pyzcrx._ffi import ffi, lib
-from pyzcrx.area import Area
+from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._kernel.query import query, query_zcrx
+from pyzcrx._queue.area import Area
 from pyzcrx.errors import KernelError, NotSupported, errno_name
-from pyzcrx.loop import Ring
-from pyzcrx.memory import PAGE
-from pyzcrx.query import query, query_zcrx
+from pyzcrx.ring import Ring
 from pyzcrx.uapi import AreaFlag, CtrlOp, Feature, Query, RegisterFlag
 
 
@@ -123,7 +123,7 @@ def probe() -> Probe:
 
 def _attempt(ring: Ring) -> tuple[Presence, bool, tuple[str, ...]]:
     reg = ffi.new("struct pz_ifq_reg *")
-    number = -lib.pz_register_ifq(ring.raw, reg)
+    number = -lib.pz_register_ifq(ring._core.raw, reg)
     if number == errno.EPERM:
         return (
             Presence.PRESENT,

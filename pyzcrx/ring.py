@@ -1,141 +1,110 @@
-"""One io_uring: its memory, its owner thread, its requests.
-
-zcrx asks for SINGLE_ISSUER and DEFER_TASKRUN: one thread owns the ring, and
-completions appear only while that thread enters it. The rings lie in memory of
-ours (IORING_SETUP_NO_MMAP): a mapping of the ring's file, kept after close,
-would keep the rx queue bound for ever.
-
-A request is known by its *token*, the ``user_data`` of its SQE and of every
-CQE: bit 63 marks a RECV_ZC, the next 15 bits its ifq, the rest counts up and is
-never used twice.
-
-A turn can be interrupted (KeyboardInterrupt, any signal handler that raises) and
-must lose nothing by it. Python runs handlers when a function begins, after a C
-function returns, and when a loop goes round, never between plain stores. So what was
-drained stays in the columns, which say so themselves (``fresh``), until it was
-handed on; it is counted in one call; each other step can be told twice and counts once; and
-what marks a step as done stands beside its effect, with no call in between. The next turn
-goes on from there before it enters the kernel.
-"""
+"""The blocking loop: one ring, its ifqs, and what happens on them, as events or batches."""
 
 from __future__ import annotations
 
-import errno
-import os
+import socket
 import time
-import warnings
-import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
-from threading import get_ident
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
-from pyzcrx import fork
-from pyzcrx._ffi import check, ffi, lib
-from pyzcrx._lease import Account, Descriptor, Receiver, take
-from pyzcrx.checked import integer
-from pyzcrx.columns import FRESH, Columns
-from pyzcrx.errors import ClosedError, CorruptRing, ForkedChild, WrongThread
-from pyzcrx.memory import Mapping
-from pyzcrx.pace import MOST_US, Pace
-from pyzcrx.poll import Poll
-from pyzcrx.readiness import Readiness
-from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
+from pyzcrx._common.checked import seconds
+from pyzcrx._common.leaving import leave
+from pyzcrx._kernel import fork
+from pyzcrx._kernel.interface import find
+from pyzcrx._pressure.policy import Policy, Pressure
+from pyzcrx._pressure.rx_buf_len import worth_trying
+from pyzcrx._queue import bound
+from pyzcrx._queue.area import Area
+from pyzcrx._queue.links import Links
+from pyzcrx._queue.queue import InterfaceQueue
+from pyzcrx._queue.registration import RqMemory, Wanted
+from pyzcrx._receive.batch import Batch
+from pyzcrx._receive.debug import wanted as debug_wanted
+from pyzcrx._receive.delivery import Delivery
+from pyzcrx._receive.events import Event
+from pyzcrx._ring import napi
+from pyzcrx._ring.core import TOKEN_SLOT_MASK, TOKEN_SLOT_SHIFT, RingCore
+from pyzcrx._ring.pace import MOST_US
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.pieces import Piece
+from pyzcrx._send.send import Send
+from pyzcrx._send.stats import SendStats
+from pyzcrx._send.traffic import Traffic
+from pyzcrx.errors import BadArgument, InvalidRequest, NotSupported, OutOfRange, QueueBound
+from pyzcrx.ifq import Ifq
 
-TOKEN_RECEIVE = 1 << 63
-TOKEN_SLOT_SHIFT = 48
-TOKEN_SLOT_MASK = 0x7FFF << TOKEN_SLOT_SHIFT
-_SERIAL_MASK = (1 << TOKEN_SLOT_SHIFT) - 1
-
-MAX_ENTRIES = 32768
-"""The largest SQ; a CQ may have twice that (io_uring/io_uring.h, IORING_MAX_ENTRIES)."""
-
-MAX_GATHER_US = 1_000_000
-
-_FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
-_CLOSE_TIMEOUT_NS = 2_000_000_000
-_SIGNAL_TIMEOUT_NS = 1_000_000_000
-_MOST_NS = (1 << 63) - 1
-"""A signal in the moment before the kernel is entered ends no wait: look again so often."""
-
-
-class Watcher(Protocol):
-    """Turns the completions of one token, but for data, into events."""
-
-    def complete(self, res: int, flags: int) -> object:
-        """One CQE; the last of the request when *flags* lacks F_MORE. Gives the event, or None."""
-
-    def drop(self, res: int) -> None:
-        """One CQE that nobody will be told of: the ring is closing."""
+_BOUND_RETRY_S = 0.02
+_MAX_SLOTS = TOKEN_SLOT_MASK >> TOKEN_SLOT_SHIFT
 
 
-class Operation(Watcher, Protocol):
-    """A request in flight."""
-
-    def closed_by_ring(self) -> None:
-        """The ring has gone: let go of what was held for the kernel."""
-
-
-class Expiring(Protocol):
-    """Looks at the columns of the last turn."""
-
-    def expire(self) -> None:
-        """The next turn begins."""
-
-    def die(self) -> None:
-        """This is a forked child: show nothing any more."""
-
-
-class Child(Protocol):
-    """An ifq, as its ring sees it; the first has slot 0."""
-
-    account: Account
+class PreparedNic(Protocol):
+    """What :meth:`Ring.register_ifq` asks of what :func:`pyzcrx.nic.prepare` gave."""
 
     @property
-    def parked(self) -> int:
-        """Requests of its that wait to be armed again."""
-
-    def settle(self) -> int:
-        """Give buffers back and arm what can go on; before each turn.
-
-        Gives how long the turn may wait at most, in ns; -1: as long as it likes.
-        """
-
+    def ifindex(self) -> int: ...
     @property
-    def wait_ns(self) -> int:
-        """How long it can go without a turn although nothing arrives; -1: for ever."""
-
-    def abandon(self) -> None:
-        """Nothing is in flight on the ring and the caller would wait for ever: post
-        the failure of what can only go on if somebody releases buffers."""
-
-    def closed_by_ring(self) -> None:
-        """The ring is about to go."""
-
-    def die(self) -> None:
-        """This is a forked child, without the memory of the areas."""
+    def queues(self) -> tuple[int, ...]: ...
 
 
-def _dropped(ring_fd: int) -> None:
-    warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
-    os.close(ring_fd)
+def _queue_of(
+    nic: PreparedNic, interface: str | int | None, rx_queue: int | None
+) -> tuple[int, int]:
+    """The interface's index and the queue to bind."""
+    try:
+        ifindex, queues = nic.ifindex, nic.queues
+    except AttributeError:
+        what = f"nic must be what nic.prepare() gave, not {nic!r}; or give interface="
+        raise BadArgument(what) from None
+    if interface is not None:
+        raise BadArgument("give a prepared NIC or interface=, not both")
+    if rx_queue is None:
+        free = (queue for queue in queues if not bound.holds(ifindex, (queue,)))
+        rx_queue = next(free, queues[0])
+    elif rx_queue not in queues:
+        prepared = ", ".join(map(str, queues))
+        raise BadArgument(f"rx_queue {rx_queue} was not prepared; these were: {prepared}")
+    return ifindex, rx_queue
 
 
-def _drain(pipe_fd: int) -> None:
-    with suppress(BlockingIOError):
-        while os.read(pipe_fd, 512):
-            pass
+def _nanoseconds(timeout: float | None) -> int:
+    return -1 if timeout is None else int(seconds("timeout", timeout) * 1e9)
 
 
-class RingCore:
-    """The ring without a policy; :class:`pyzcrx.Ring` is what users hold.
+def _area_bytes(ifqs: list[Ifq]) -> int:
+    return sum(area.size_bytes for ifq in ifqs for area in ifq.areas)
 
-    Belongs to the thread that makes it; any other gets WrongThread, a forked
-    child ForkedChild, everybody after :meth:`close` ClosedError.
+
+class Ring:
+    """A ring and everything received on it.
+
+    ::
+
+        with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(64 << 20) as area:
+            ifq = ring.register_ifq(area, interface="eth0", rx_queue=3)
+            request = ifq.receive(sock)
+            for event in ring.events():
+                match event:
+                    case pyzcrx.Data(buffer=buf):
+                        consume(buf.view())
+                        buf.release()
+                    case pyzcrx.End():
+                        break
+                    case pyzcrx.Failed(error=error):  # what came before is not all of it
+                        raise error
+
+    sq_entries, cq_entries: sizes of the two rings, rounded up to powers of two. A
+    CQ that is too small costs speed, never data. gather_us: how many microseconds a
+    turn may wait for more while much arrives (Linux 6.12; :mod:`pyzcrx._ring.pace`); 0: never.
+    debug: poison memory that is given back and name the lines that lease buffers; None: as
+    PYZCRX_DEBUG says.
+
+    Belongs to the thread that makes it. Raises NotPermitted (EPERM),
+    NotSupported (ENOSYS, EINVAL: before Linux 6.1), NoMemory, BadArgument.
     """
-
-    _state: type[ClosedError | ForkedChild] | None = ClosedError
-    """What its use raises; None: it is open."""
 
     def __init__(
         self,
@@ -143,82 +112,187 @@ class RingCore:
         sq_entries: int = 256,
         cq_entries: int = 4096,
         gather_us: int = MOST_US,
-        debug: bool = False,
+        debug: bool | None = None,
     ) -> None:
-        self.debug = debug
-        sq_entries = integer("sq_entries", sq_entries, 1, MAX_ENTRIES)
-        cq_entries = integer("cq_entries", cq_entries, 1, 2 * MAX_ENTRIES)
-        gather_us = integer("gather_us", gather_us, 0, MAX_GATHER_US)
-        if cq_entries < sq_entries:
-            sq_entries = cq_entries
-        self._owner = get_ident()
-        size_bytes = lib.pz_ring_bytes(sq_entries, cq_entries)
-        self._mapping = Mapping.anonymous(size_bytes)
-        self.raw = ffi.gc(lib.pz_ring_new(), lib.pz_ring_free)
-        check(
-            lib.pz_ring_init(
-                self.raw, sq_entries, cq_entries, _FLAGS, self._mapping.address, size_bytes
-            ),
-            "ring set-up",
+        self._core = core = RingCore(
+            sq_entries=sq_entries,
+            cq_entries=cq_entries,
+            gather_us=gather_us,
+            debug=debug_wanted(debug),
         )
-        self._state = None
-        self._cq = ffi.new("struct pz_cq *")
-        lib.pz_ring_cq(self.raw, self._cq)
-        self.columns = Columns(min(int(self._cq.entries), 4096))
-        self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0, int(self._cq.entries))
-        self._serial = 0
-        self._operations: dict[int, Operation] = {}
-        self.looked_at: Expiring | None = None
-        """Who still looks at the columns."""
-        self._own: dict[int, Watcher] = {}
-        self._others_done = 0
-        self._finishing: Operation | None = None
-        self._ended: list[Operation] = []
-        """Those whose last completion came while the ring was being closed."""
-        self._children: list[Child] = []
-        self.accounts: list[Account] = []
-        """Of the children, by slot."""
-        self._posted: list[Any] = []
-        self._readiness: Readiness | None = None
-        """Once somebody asked for the descriptor."""
-        self._turning = False
-        self._wakeup: tuple[Descriptor, ...] = ()
-        """The pipe, once somebody asked for it: both ends, and what is shown of the second."""
-        self.receivers: list[Receiver] = []
-        """Whose each run of the last turn is."""
-        self.overflowed = False
-        """Whether completions wait on the kernel's overflow list."""
-        self.now_ns = time.monotonic_ns()
-        """The clock, read once a turn."""
-        # A finaliser only warns, and frees what would keep an rx queue bound.
-        self._finalizer = weakref.finalize(self, _dropped, int(lib.pz_ring_fd(self.raw)))
-        self._finalizer.atexit = False
+        self.ifqs: list[Ifq] = []
+        """Those registered, in this order."""
+        self._delivery = Delivery(core, self.ifqs)
+        self._traffic = Traffic(core, partial(_area_bytes, self.ifqs))
+        self._links: Links | None = None
         fork.guard(self, type(self)._die_in_child)
 
-    # -- state ------------------------------------------------------------
+    def register_ifq(
+        self,
+        area: Area,
+        nic: PreparedNic | None = None,
+        *,
+        interface: str | int | None = None,
+        rx_queue: int | None = None,
+        rq_entries: int = 4096,
+        rq_memory: RqMemory = "user",
+        rx_buf_len: int | None = None,
+        pressure: Pressure | Policy | None = None,
+        timeout: float = 0,
+    ) -> Ifq:
+        """Bind *area* to one rx queue of a NIC, or, without one, to none (NODEV).
 
-    def check_open(self) -> None:
-        """Raise where the ring was closed, or is the parent's of this forked process."""
-        if self._state is not None:
-            what = "belongs to the parent process" if self._state is ForkedChild else "was closed"
-            raise self._state(f"the ring {what}")
+        nic: what :func:`pyzcrx.nic.prepare` gave. Of its queues it is *rx_queue*, or the first
+        that this process has not bound. A NIC that was set up otherwise: *interface* and
+        *rx_queue*. With NODEV the kernel copies what any socket receives into the area: the
+        whole interface without a NIC, and without its gain.
 
-    def check_usable(self) -> None:
-        """Raise unless the calling thread may use the ring now."""
-        self.check_open()
-        if get_ident() != self._owner:
-            raise WrongThread("the ring belongs to the thread that made it; make one ring a thread")
+        interface: its name, an alternative name, or its index.
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, here or by a fork."""
-        return self._state is not None
+        rq_entries: size of the refill queue, rounded up to a power of two, at
+        most 32768. rq_memory: who supplies its pages. rx_buf_len: bytes of a
+        buffer, a power of two from the page up, where the NIC can; 0: a page; None: as
+        many as the NIC can, where that pays (:mod:`pyzcrx._pressure.rx_buf_len`), else a page.
+        pressure: what to do while little of the area is left (:class:`pyzcrx.Pressure`);
+        None: a PressureWarning, once.
+        timeout: seconds to try again while the queue is bound; the kernel gives a
+        queue back a moment after its last user went.
 
-    @property
-    def ring_fd(self) -> int:
-        """The descriptor of the io_uring itself."""
-        self.check_open()
-        return int(lib.pz_ring_fd(self.raw))
+        Raises the KernelError of each errno (:mod:`pyzcrx.errors`): NotPermitted,
+        InvalidRequest, NotSupported, QueueBound, QueueBusy, OutOfRange,
+        NoSuchInterface, ProviderIgnored, NoMemory, BadAreaMemory; BadArgument before the
+        kernel is asked, and AreaInUse while another ring has the area's memory or Buffers
+        or views of it are out. Nothing stays behind after any of them.
+
+        Kernel: ``io_uring/zcrx.c:io_register_zcrx()`` (6.15; NODEV 7.2).
+        """
+        self._core.check_usable()
+        if nic is not None:
+            interface, rx_queue = _queue_of(nic, interface, rx_queue)
+        if len(self.ifqs) > _MAX_SLOTS:
+            raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
+        relief = Pressure.of(pressure)
+        found = None if interface is None else find(interface)
+        wanted = Wanted(
+            found, rx_queue, rq_entries, rq_memory, 0 if rx_buf_len is None else rx_buf_len
+        )
+        until = time.monotonic() + seconds("timeout", timeout)
+        lengths: tuple[int, ...] = (wanted.rx_buf_len,)
+        if rx_buf_len is None:
+            lengths = worth_trying(wanted.if_idx or None, area)
+        for length in lengths:
+            try:
+                ifq = self._register(area, replace(wanted, rx_buf_len=length), relief, until)
+                break
+            except (InvalidRequest, NotSupported, OutOfRange):
+                if length == lengths[-1]:
+                    raise
+        self.ifqs.append(ifq)
+        self._core.add_child(ifq)
+        self._core.pace.fit(area.size_bytes // ifq.rx_buf_len)
+        ifq.relief.warn_if_small()
+        if not ifq.nodev and self._links is None:
+            with suppress(OSError):  # a sandbox may forbid rtnetlink: then nothing notices
+                self._links = Links(self._core, self._check_interfaces)
+            ifq.check_interface()  # it may have gone before we listened
+        return ifq
+
+    def _register(self, area: Area, wanted: Wanted, relief: Pressure | None, until: float) -> Ifq:
+        while True:
+            try:
+                queue = InterfaceQueue(self._core, area, wanted)
+                return Ifq(self._core, len(self.ifqs), queue, self._delivery, relief)
+            except QueueBound:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_BOUND_RETRY_S)
+
+    def _check_interfaces(self) -> None:
+        for ifq in self.ifqs:
+            ifq.check_interface()
+
+    def register_napi(
+        self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()
+    ) -> None:
+        """Poll the NIC busily for up to so many microseconds (at most 10,000) in every wait.
+
+        The thread that waits then processes packets itself, on its own CPU. Without
+        *napi_ids* the kernel polls those NAPI instances that the ring's sockets are
+        of; with them just those. prefer: the NIC's interrupt yields to polling,
+        where its NAPI has gro-flush-timeout and defer-hard-irqs. 0 us ends it.
+
+        Raises BadArgument, NotSupported (EINVAL, EOPNOTSUPP).
+        Kernel: ``io_uring/napi.c:io_register_napi()`` (6.9; napi_ids 6.13).
+        """
+        self._core.check_usable()
+        napi.register(self._core.ring_fd, busy_poll_us, prefer=prefer, napi_ids=tuple(napi_ids))
+
+    def accept(self, listener: socket.socket | int, *, context: object = None) -> Accept:
+        """Accept connections from a listening socket, one Accepted event each."""
+        self._core.check_usable()
+        return Accept(self._core, listener, context)
+
+    def send(
+        self,
+        sock: socket.socket | int,
+        data: Piece | Sequence[Piece],
+        *,
+        zero_copy: bool | None = None,
+        context: object = None,
+    ) -> Send:
+        """Send a Buffer, a Chunk, a view, bytes, or up to 1024 of them; ends with Sent or Failed.
+
+        Buffers and Chunks are taken over: they go back to the kernel by themselves once nothing
+        reads them any more. Send one to several sockets within the same turn. Sends on
+        one socket go one after the other.
+
+        zero_copy: True leaves the bytes where they lie until the peer has acknowledged them;
+        False has the kernel copy them; None does what costs less (:mod:`pyzcrx._send.policy`).
+        Copied in any case is what can change meanwhile (a bytearray, a view of a batch), what
+        does not leave this machine, and what would leave more than half of the area waiting
+        for its peers. :meth:`send_stats` counts each.
+
+        Owner thread only. Raises BadArgument, NotConnected (EBADF: no such descriptor),
+        WrongThread, ClosedError. What fails later comes as a Failed event.
+        Kernel: ``io_uring/net.c:io_sendmsg_zc()`` (6.1).
+        """
+        self._core.check_usable()
+        return Send(self._core, self._traffic, sock, data, zero_copy, context)
+
+    def send_stats(self) -> SendStats:
+        """What was sent so far, and how. From any thread, also after close."""
+        return replace(self._traffic.stats, copied=dict(self._traffic.stats.copied))
+
+    # -- events -------------------------------------------------------------
+
+    def events(self, timeout: float | None = None) -> Iterator[Event]:
+        """Events as they happen, until no request is in flight, or *timeout* s bring none.
+
+        Leaving the loop loses nothing: the next call goes on where it stopped.
+        Each Buffer must be released; until then the kernel cannot use it.
+        """
+        self._core.check_usable()
+        return self._delivery.events(_nanoseconds(timeout))
+
+    # -- batches ------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Batch:
+        """One turn as columns: the fast path, without an object a packet.
+
+        Ends the batch before it. A batch may be empty: after *timeout* seconds, a
+        signal, or a turn that only kept things going.
+        """
+        return self._delivery.wait(_nanoseconds(timeout))
+
+    def batches(self, timeout: float | None = None) -> Iterator[Batch]:
+        """:meth:`wait` until no request is in flight; empty batches are left out.
+
+        Each batch ends when the next is asked for.
+        """
+        self._core.check_usable()
+        return self._delivery.batches(_nanoseconds(timeout))
+
+    # -- what outsiders watch -----------------------------------------------
 
     def fileno(self) -> int:
         """A descriptor that polls readable while a turn would bring or change something.
@@ -230,234 +304,7 @@ class RingCore:
         From the first call on, requests are submitted when they are made and not with the
         next turn. Raises WrongThread where that call is not the owner's.
         """
-        if self._readiness is None:
-            self.check_usable()
-            readiness = Readiness(self.raw)
-            for account in self.accounts:
-                account.signal = readiness.signal
-            self._readiness = readiness
-            self._submit_now()
-        if self._state is not None:
-            self.check_usable()
-        return self._readiness.fileno()
-
-    def _submit_now(self) -> None:
-        """Somebody watches the ring, who takes a turn only once something has happened."""
-        if self._readiness is not None and not self._turning and lib.pz_ring_submit(self.raw):
-            self._readiness.set()  # it may go with the next turn
-
-    def _die_in_child(self) -> None:
-        if self._state is None:
-            self._state = ForkedChild
-            self._finalizer.detach()
-            for child in self._children:
-                child.die()
-            if self.looked_at is not None:
-                self.looked_at.die()
-            os.close(lib.pz_ring_fd(self.raw))
-            self._wakeup = ()
-
-    # -- the completion queue ----------------------------------------------
-
-    @property
-    def cq_view(self) -> memoryview:
-        """The CQEs, read-only, as :mod:`pyzcrx.uapi` describes.
-
-        The kernel writes it while you look. One that was taken before stays readable after close.
-        """
-        self.check_open()
-        return self._mapping.words(int(self._cq.cqes), int(self._cq.entries), CQ_WORDS)
-
-    @property
-    def cq_head(self) -> int:
-        """How many CQEs were consumed, modulo 2**32."""
-        return self._index(self._cq.head)
-
-    @property
-    def cq_tail(self) -> int:
-        """How many CQEs the kernel posted, modulo 2**32."""
-        return self._index(self._cq.tail)
-
-    def _index(self, address: int) -> int:
-        self.check_open()
-        at = address - self._mapping.address
-        return self._mapping.view[at : at + 4].cast("I")[0]
-
-    # -- requests -----------------------------------------------------------
-
-    def new_token(self, *, slot: int | None = None) -> int:
-        """A token never used before; with *slot* it is a RECV_ZC on the ifq in that slot."""
-        self._serial = (self._serial + 1) & _SERIAL_MASK
-        if slot is None:
-            return self._serial
-        return TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT | self._serial
-
-    def submit(self, operation: Operation, token: int, result: int, name: str) -> None:
-        """*operation* was prepared under *token*, with *result* from the shim."""
-        check(result, name)
-        self._operations[token] = operation
-        self._submit_now()
-
-    def operation(self, token: int) -> Operation | None:
-        return self._operations.get(token)
-
-    def watch(self, operation: Watcher, token: int) -> None:
-        """Completions of *token* are for *operation*, which nobody waits for."""
-        self._own[token] = operation
-        self._submit_now()
-
-    def forget(self, token: int) -> None:
-        """The watched *token* was completed for the last time."""
-        del self._own[token]
-
-    def operations(self) -> list[Operation]:
-        """The requests that the kernel holds, but for the ring's own."""
-        return list(self._operations.values())
-
-    @property
-    def armed(self) -> int:
-        """Requests that the kernel holds, but for the ring's own."""
-        return len(self._operations)
-
-    @property
-    def lends(self) -> bool:
-        """Whether an operation in flight has buffers of the user's: a send."""
-        return any(getattr(each, "buffers", ()) for each in self._operations.values())
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that are not over: armed, or waiting to be armed again."""
-        return self.armed + sum(child.parked for child in self._children)
-
-    def cancel(self, token: int) -> None:
-        """Ask the kernel to end a request; its last completion says how that went."""
-        self.check_usable()
-        check(lib.pz_prep_cancel(self.raw, token, 0, 0), "cancel")
-        self._submit_now()
-
-    def add_child(self, child: Child) -> None:
-        """Settle *child* before every turn, close it before the ring."""
-        self._children.append(child)
-        self.accounts.append(child.account)
-        if self._readiness is not None:
-            child.account.signal = self._readiness.signal
-
-    def post(self, event: object) -> None:
-        """Have the next turn report *event*."""
-        self._posted.append(event)
-
-    # -- turning ------------------------------------------------------------
-
-    def turn(self, timeout_ns: int) -> None:
-        """Settle, submit, wait (-1: for ever, 0: not), drain.
-
-        Data is in :attr:`columns`, all else in what :meth:`post` gathers; whoever has
-        taken both clears ``columns.counts[FRESH]``. Brings nothing when a signal came.
-        """
-        if self._state is not None or get_ident() != self._owner:
-            self.check_usable()
-        if self._readiness is not None:
-            self._watched_turn(self._readiness, timeout_ns)
-            return
-        if not self.columns.counts[FRESH]:
-            self._enter(timeout_ns)
-        self._process()
-
-    def _watched_turn(self, readiness: Readiness, timeout_ns: int) -> None:
-        """The same, and what the outside is to see of it."""
-        self._turning = True
-        try:
-            readiness.clear()
-            if not self.columns.counts[FRESH]:
-                self._enter(timeout_ns)
-            self._process()
-            if lib.pz_ring_submit(self.raw):  # what was armed again; else with the next turn
-                readiness.set()
-            readiness.turned(self._next_ns())
-        except BaseException:
-            readiness.set()
-            raise
-        finally:
-            self._turning = False
-
-    def _next_ns(self) -> int:
-        """When a turn is wanted although nothing arrives: 0, now; -1, never."""
-        columns = self.columns
-        left = columns.n_data or self._posted  # for the user, who may not take all of it
-        if left or self.overflowed or columns.n_other == columns.capacity:
-            return 0
-        waits = [child.wait_ns for child in self._children]
-        return min((ns for ns in waits if ns >= 0), default=-1)
-
-    def finish_turn(self) -> None:
-        """Deal with what an interrupted turn drained."""
-        self.check_usable()
-        if self.columns.counts[FRESH]:
-            self._process()
-
-    def end_look(self) -> None:
-        """Nobody looks at the columns any more."""
-        if self.looked_at is not None:
-            self.looked_at.expire()
-            self.looked_at = None
-
-    def _enter(self, timeout_ns: int) -> None:
-        if self.looked_at is not None:
-            self.end_look()
-        for_ever = timeout_ns < 0
-        for child in self._children:
-            wait_ns = child.settle()
-            if wait_ns >= 0 and not 0 <= timeout_ns <= wait_ns:
-                timeout_ns = wait_ns
-        if for_ever and not self._operations and not self._posted:
-            for child in self._children:
-                child.abandon()
-        if self._posted:
-            timeout_ns = 0
-        elif timeout_ns < 0:
-            timeout_ns = _SIGNAL_TIMEOUT_NS
-        elif timeout_ns > _MOST_NS:
-            timeout_ns = _MOST_NS
-        pace = self.pace
-        gather_us = pace.us
-        if 0 <= timeout_ns < 1000 * gather_us:
-            gather_us = 0
-        self._others_done = 0
-        n = lib.pz_ring_turn(self.raw, timeout_ns, pace.enough, gather_us, self.columns.raw)
-        if n < 0 and n != -errno.EINTR:  # Python runs the handlers once we are back
-            self.columns.counts[FRESH] = 0
-            check(n, "io_uring_enter")
-
-    def _process(self) -> None:
-        """What was drained, from wherever an interrupted turn got to."""
-        columns = self.columns
-        columns.refresh()
-        self.now_ns = columns.now_ns
-        self.overflowed = columns.overflow != 0
-        self.pace.brought(columns.n_data, columns.n_bytes)
-        # Data first: a request's last completion may be of the same turn.
-        if not take(columns.turn, self._operations, self.accounts, self.receivers):
-            raise CorruptRing("a completion carries data for a request that does not exist")
-        while self._others_done < columns.n_other:
-            self._complete(*columns.other(self._others_done))
-
-    def _complete(self, token: int, res: int, flags: int) -> None:
-        """One completion. Told again from the start if interrupted."""
-        operation: Watcher | None = self._finishing
-        if operation is None:
-            operation = self._operations.get(token)
-            if operation is not None and not flags & CqeFlag.MORE:
-                self._finishing = operation
-                del self._operations[token]
-        if operation is None:
-            operation = self._own.get(token)
-        event = operation.complete(res, flags) if operation is not None else None
-        if event is not None:
-            self._posted += (event,)
-        self._finishing = None
-        self._others_done += 1
-
-    # -- waking -------------------------------------------------------------
+        return self._core.fileno()
 
     @property
     def wakeup_fd(self) -> int:
@@ -465,15 +312,7 @@ class RingCore:
 
         Fit for :func:`signal.set_wakeup_fd`. Made on first use, by the owner.
         """
-        if not self._wakeup:
-            self.check_usable()
-            read, write = (
-                Descriptor(fd, adopt=True) for fd in os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            )
-            shown = Descriptor(os.dup(write.number), adopt=True)
-            self._wakeup = (read, write, shown)
-            Poll(self, read, partial(_drain, read.number))
-        return self._wakeup[2].number
+        return self._core.wakeup_fd
 
     def wake(self) -> None:
         """End the owner's :meth:`wait`, from any thread, with an empty batch.
@@ -481,67 +320,88 @@ class RingCore:
         The owner must have asked for wakeup_fd before. :meth:`events` and
         :meth:`batches` take a turn and go on.
         """
-        if self._wakeup and self._state is None:
-            with suppress(BlockingIOError):
-                os.write(self._wakeup[1].number, b"\0")
+        self._core.wake()
 
-    # -- the end ------------------------------------------------------------
+    # -- state ----------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, here or by a fork."""
+        return self._core.closed
+
+    @property
+    def debug(self) -> bool:
+        """Whether it is in debug mode."""
+        return self._core.debug
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not over: armed, or waiting to be armed again."""
+        return self._core.in_flight
+
+    @property
+    def ring_fd(self) -> int:
+        """The descriptor of the io_uring itself."""
+        return self._core.ring_fd
+
+    @property
+    def cq_view(self) -> memoryview:
+        """The CQEs, read-only, as :mod:`pyzcrx.uapi` describes.
+
+        The kernel writes it while you look. One that was taken before stays readable after close.
+        """
+        return self._core.cq_view
+
+    @property
+    def cq_head(self) -> int:
+        """How many CQEs were consumed, modulo 2**32."""
+        return self._core.cq_head
+
+    @property
+    def cq_tail(self) -> int:
+        """How many CQEs the kernel posted, modulo 2**32."""
+        return self._core.cq_tail
 
     def close(self) -> None:
-        """Cancel every request, close the children, then the ring. Idempotent.
+        """Cancel everything, give every buffer back, close ifqs and ring. Idempotent.
 
-        Views of its memory stay readable. The kernel gives a bound rx queue
-        back a moment later, by itself.
+        Connections accepted and not yet told of are closed. Bytes sent by zero copy are waited
+        for, at most 2 s; then their connections are reset. To give peers more time, take
+        turns until each Send is ``done``.
         """
-        if self._state is not None:
-            return
-        self.check_usable()
         try:
-            self._cancel_all()
-        finally:  # also when a signal ends the wait for it
-            self._close_now()
+            if not self._core.closed:
+                self._core.check_usable()
+                self._core.end_look()
+                if self._core.debug:
+                    self._delivery.report_leaks()
+        finally:  # also when a warning is made an error
+            self._end()
 
-    def _close_now(self) -> None:
-        for child in self._children:
-            child.closed_by_ring()
-        for operation in (*self._operations.values(), *self._ended):
-            operation.closed_by_ring()
-        self._ended.clear()
-        self._children.clear()
-        self._operations.clear()
-        self._state = ClosedError
-        self._finalizer.detach()
-        lib.pz_ring_exit(self.raw)
-        self._mapping.close()
-        if self._readiness is not None:
-            self._readiness.close()
-        for descriptor in self._wakeup:
-            descriptor.close()
-        self._wakeup = ()
+    def _end(self) -> None:
+        self._delivery.closing()
+        try:
+            self._core.close()
+        finally:
+            if self._core.closed:  # not where the wrong thread asked for it
+                self._traffic.closed_by_ring()
+        if self._links is not None:
+            self._links.close()
+        self._delivery.close()
 
-    def _cancel_all(self) -> None:
-        """End what is in flight, so that nothing the kernel still does touches our memory."""
-        if self.columns.counts[FRESH]:  # an interrupted turn
-            self._drop(self._others_done)
-        if not self._operations:
-            return
-        check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")
-        until = time.monotonic_ns() + _CLOSE_TIMEOUT_NS
-        while self._operations and (left := until - time.monotonic_ns()) > 0:
-            n = lib.pz_ring_turn(self.raw, left, 0, 0, self.columns.raw)
-            if n < 0 and n != -errno.EINTR:
-                break
-            self._drop(0)
-
-    def _drop(self, start: int) -> None:
-        for i in range(start, self.columns.raw.n_other):
-            token, res, flags = self.columns.other(i)
-            if (operation := self._operations.get(token)) is not None:
-                operation.drop(res)
-                if not flags & CqeFlag.MORE:
-                    self._ended.append(operation)
-                    del self._operations[token]
+    def _die_in_child(self) -> None:
+        self._delivery.die()
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else f"fd {self.ring_fd}, {self.in_flight} in flight"
-        return f"<{type(self).__name__} {state}>"
+        return repr(self._core)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        leave(error, self.close)

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from pyzcrx._ffi import check, lib
+from pyzcrx._kernel._ffi import check, lib
 from pyzcrx.errors import UsageError
 from pyzcrx.privilege import User, drop
 

@@ -59,6 +59,7 @@ class CqeFlag(IntFlag):
     """IORING_CQE_F_*"""
 
     MORE = 1 << 1
+    NOTIF = 1 << 3
 
 
 class RegisterFlag(IntFlag):

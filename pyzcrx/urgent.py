@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import socket
 
-from pyzcrx._ffi import check, lib
-from pyzcrx.checked import number_of
+from pyzcrx._common.checked import number_of
+from pyzcrx._kernel._ffi import check, lib
 
 NFT_RULES = """\
 table inet pyzcrx {

@@ -77,18 +77,20 @@ def make(
     data: bytes = b"",
     unwanted: Sequence[str] = DOCS,
     space: Space = SMALL,
+    install: bool = True,
 ) -> None:
     """Run ``hook`` in a tree that has ``packages``, but for the paths ``unwanted``; what it
     writes to descriptor $PYZCRX_OUT, a tar, is unpacked in ``folder``. ``data`` is what it finds
     at /proc/self/fd/$PYZCRX_IN. $PYZCRX_TMP is a folder for its files.
 
-    Without packages the tree holds nothing but apt's lists, which is a matter of seconds.
+    Without packages the tree holds nothing but apt's lists, which is a matter of seconds. With
+    ``install`` false they, and what they depend on, are unpacked and no more.
     """
     as_root = os.geteuid() == 0
     host.need(*tools())
     what = "building a Debian tree"
     host.need_space(what, {host.temporary(): space.tree_bytes, folder: space.result_bytes})
-    argv = command(archive_uri(), packages, hook, unwanted, as_root=as_root)
+    argv = command(archive_uri(), packages, hook, unwanted, as_root=as_root, install=install)
     with (
         _tree_folder(as_root=as_root) as work,
         tempfile.TemporaryFile() as log,
@@ -178,20 +180,28 @@ def _remove_as_mapped(path: Path) -> None:
 
 
 def command(
-    uri: str | None, packages: Sequence[str], hook: str, unwanted: Sequence[str], *, as_root: bool
+    uri: str | None,
+    packages: Sequence[str],
+    hook: str,
+    unwanted: Sequence[str],
+    *,
+    as_root: bool,
+    install: bool = True,
 ) -> list[str]:
     """The mmdebstrap call."""
+    installed = "minbase" if packages else "custom"
+    variant, stage = (installed, "customize") if install else ("extract", "extract")
     suites = (SUITE, BACKPORTS)
     return [
         "mmdebstrap",
-        f"--variant={'minbase' if packages else 'custom'}",
+        f"--variant={variant}",
         "--format=null",
         f"--mode={'root' if as_root else 'unshare'}",
         '--aptopt=Acquire::Languages "none"',
         *(f"--dpkgopt=path-exclude={path}" for path in unwanted),
         *([f"--include={','.join(packages)}"] if packages else []),
         f"--setup-hook={SOURCES}",
-        f"--customize-hook={hook}",
+        f"--{stage}-hook={hook}",
         SUITE,
         "-",
         *([f"deb {uri} {suite} main" for suite in suites] if uri else []),

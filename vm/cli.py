@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from vm import bench, demo, image, ktap, module, perf, selftest, terminal, tiers, wheel
+from vm.bed import Bed, Modelled, Simulated
 from vm.choice import choose
 from vm.config import Share
 from vm.options import (
@@ -92,6 +93,7 @@ def shell(*, command: tuple[str, ...], **options: Any) -> None:
 
 @main.command("demo")
 @click.option("--nodev", is_flag=True, help="Without the simulated NIC: the kernel copies.")
+@click.option("--gve", is_flag=True, help="On modelled gVNICs with the kernel's own driver, gve.")
 @click.option("--native", is_flag=True, help="Without a guest: this kernel has NODEV itself.")
 @click.option(
     "--mib", default=64, show_default=True, type=Number(1, 1024), help="How much to send."
@@ -104,11 +106,11 @@ def shell(*, command: tuple[str, ...], **options: Any) -> None:
     metavar="STEP=SECONDS",
     help="A step that was done before, for the list.",
 )
-def show(*, native: bool, nodev: bool, mib: int, took: tuple[tuple[str, float], ...]) -> None:
+def show(*, mib: int, took: tuple[tuple[str, float], ...], **where: bool) -> None:
     """Random bytes from a stock client through zcrx-echo and back, compared."""
     steps = demo.Steps(list(took))
     with reported():
-        demo.run(mib << 20, native=native, nodev=nodev, steps=steps)
+        demo.run(mib << 20, steps=steps, **where)
         click.echo(f"  steps        {steps.text()}")
 
 
@@ -201,7 +203,7 @@ def build_wheel() -> None:
 def test(*, names: tuple[str, ...], long: bool, arguments: tuple[str, ...], **options: Any) -> None:
     """Run the project's tests, tier by tier; extra arguments go to pytest.
 
-    The kernel is that of the tiers nodev and sim.
+    The kernel is that of the tiers nodev, sim and gve.
     """
     os.environ[tiers.LONG] = str(int(long))
     default = [name for name in tiers.TIERS if name not in tiers.ON_REQUEST]
@@ -266,27 +268,29 @@ def run_selftests(
     timeout: float,
     **options: Any,
 ) -> None:
-    """Run the kernel's own selftests on a pair of simulated NICs.
+    """Run the kernel's own selftests on a pair of simulated NICs, or with --gve of modelled ones.
 
     TEST is a path below tools/testing/selftests; without one it is
-    drivers/net/hw/iou-zcrx.py. Their output (KTAP) is passed on, with what the NIC
-    counted as zero-copied after each, and a summary at the end. With --all, a guest
-    that a test has killed is replaced.
+    drivers/net/hw/iou-zcrx.py, with --gve queues.py, hds.py and rss_api.py. Their output
+    (KTAP) is passed on, with what the NIC counted as zero-copied after each, and a summary
+    at the end. With --all, a guest that a test has killed is replaced.
     """
     if every and tests:
         raise click.UsageError("either --all or tests by name")
     with reported(traceback=options["traceback"]):
         kernel = choose(options["kernel"] or tree, options["modules"], debug=options["debug"])
-        card = module.for_guest(kernel)
-        built = selftest.obtain(choose().release, tree)
-        folders = ((card, module.GUEST_FOLDER), (built, selftest.GUEST_FOLDER))
-        extra = [Share.of(entry, at) for entry, at in folders]
+        gve = options["gve"]
+        bed: Bed = Modelled() if gve else Simulated(queues)
+        extra = [Share.of(selftest.obtain(choose().release, tree), selftest.GUEST_FOLDER)]
+        if not gve:
+            extra.append(Share.of(module.for_guest(kernel), module.GUEST_FOLDER))
+        chosen_tests = tests or (selftest.GVE_TESTS if gve else selftest.DEFAULT_TESTS)
         outcomes = selftest.run(
             lambda: boot(options | {"kernel": kernel, "wheel": "none", "sim": False}, extra),
-            () if every else tests or (selftest.DEFAULT_TEST,),
+            bed,
+            () if every else chosen_tests,
             times=times,
             timeout=timeout,
-            queues=queues,
         )
         # First what cannot fail because of a file: hours may be in it.
         click.echo("# summary")

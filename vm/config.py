@@ -72,6 +72,7 @@ class Config:
     cpus: int = field(default_factory=default_cpus)
     append: str = ""
     vfio: tuple[str, ...] = ()
+    gve: bool = False  # with a pair of modelled gVNICs
     plugins: tuple[str, ...] = ()  # QEMU TCG plugins: FILE.so[,argument=value]...
     console: Path | None = None
     kvm: bool = True  # try it; False: never

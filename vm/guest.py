@@ -11,11 +11,12 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from vm import accel, boot, host, image, qemu, wheel
+from vm import accel, backport, boot, gvnics, host, image, qemu, wheel
 from vm.boot import Boot
 from vm.choice import choose
 from vm.config import WHEEL_FOLDER, Config, Share, check_vfio
@@ -51,6 +52,8 @@ class Guest:
         self.config = replace(config, vfio=tuple(map(check_vfio, config.vfio)))
         self._image = image.obtain()
         self._boot: Boot = boot.prepare(config.kernel or choose(), self._image)
+        self._qemu = backport.obtain() if config.gve else None
+        self._gvnics = ExitStack()
         self._wheel = wheel.obtain(config.wheel)
         self._shares = self._all_shares()
         self.console = Console(config.console)
@@ -62,6 +65,7 @@ class Guest:
                 self._session.kill()
                 raise
         except BaseException:
+            self._gvnics.close()
             self.console.close()
             raise
         self._closed = False
@@ -87,6 +91,8 @@ class Guest:
         kernel = self._boot.kernel
         if kernel.modules and not kernel.stock:
             shares.append(Share(kernel.modules, f"/usr/lib/modules/{kernel.release}"))
+        if self.config.gve:
+            shares.append(gvnics.share())
         if self._wheel:
             shares.append(Share(self._wheel[0].parent, WHEEL_FOLDER))
         return shares
@@ -129,16 +135,21 @@ class Guest:
         try:
             config = self.config
             start = time.monotonic()
+            nics = self._start_gvnics()
+            port = nics.port.fileno() if nics else None
+            wiring = qemu.Wiring(initramfs, self.console.fd, gve=port)
             session = Session(
                 lambda channel: qemu.command(
                     config,
                     kernel=self._boot.image,
                     disk=self._image.disk,
                     shares=self._shares,
-                    wiring=qemu.Wiring(initramfs, self.console.fd, channel),
+                    wiring=replace(wiring, channel=channel),
                     kvm=self.kvm,
+                    gvnics=nics.nics if nics else (),
+                    program=self._qemu.argv if self._qemu else (qemu.BINARY,),
                 ),
-                [initramfs, self.console.fd],
+                wiring.fds,
                 self.console,
                 hang_seconds=config.hang_seconds * self._patience,
             )
@@ -147,11 +158,19 @@ class Guest:
             except BaseException:
                 session.kill()
                 raise
+            if nics:
+                nics.port.close()
         finally:
             os.close(initramfs)
         self.release: str = hello["release"]
         self.boot_seconds = time.monotonic() - start
         return session
+
+    def _start_gvnics(self) -> gvnics.Gvnics | None:
+        """A model for this QEMU alone: what came before has served another one."""
+        self._gvnics.close()
+        self.gvnics = self._gvnics.enter_context(gvnics.started()) if self.config.gve else None
+        return self.gvnics
 
     def _set_up(self) -> None:
         shares = [
@@ -238,6 +257,7 @@ class Guest:
         if not self._closed:
             self._closed = True
             self._session.kill()
+            self._gvnics.close()
             self.console.close()
 
     def close(self) -> None:
@@ -249,6 +269,7 @@ class Guest:
             self._session.end()
             self._session.judge()
         finally:
+            self._gvnics.close()
             self.console.close()
 
     def __enter__(self) -> Guest:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from vm import cache, module
+from vm import cache, gvnics, module
 from vm.choice import choose
 from vm.config import Config, Share, default_cpus
 from vm.errors import EXIT_NOT_STARTED, VmError
@@ -198,6 +198,12 @@ def guest_options(command: Command) -> Command:
             help="With a pair of simulated NICs, zcrx0 and, in netns peer, zcrx1.",
         ),
         click.option(
+            "--gve",
+            is_flag=True,
+            help="With a pair of modelled gVNICs and the kernel's own driver gve, named as with"
+            " --sim (see docs/reference/gve.md).",
+        ),
+        click.option(
             "--netdevsim",
             is_flag=True,
             help="With the kernel's netdevsim loaded (see docs/how-to/guest.md).",
@@ -253,6 +259,8 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
         for each, flag in ((module.ZCRXSIM, "sim"), (module.NETDEVSIM, "netdevsim"))
         if options[flag]
     ]
+    if options["sim"] and options["gve"]:
+        raise click.UsageError("--sim or --gve: both have zcrx0 and zcrx1")
     kernel = chosen(options)
     built = [(each, module.obtain(each, kernel)) for each in wanted]
     guest = Guest(
@@ -268,6 +276,7 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
             cpus=options["cpus"],
             append=options["append"],
             vfio=options["vfio"],
+            gve=options["gve"],
             plugins=options["plugins"],
             console=options["console"],
             kvm=not (options["no_kvm"] or options["plugins"]),
@@ -282,4 +291,6 @@ def boot(options: dict[str, Any], extra: Sequence[Share] = ()) -> Guest:
         )
     for each in wanted:
         module.set_up(guest.run, module=each)
+    if options["gve"]:
+        gvnics.set_up(guest.run)
     return guest

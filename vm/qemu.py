@@ -6,13 +6,16 @@ its console an open file, its writes go to QEMU's own unlinked snapshot.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vm import host
 from vm.config import Config, Share
 from vm.frames import PORT
+from vm.gvnics import PORT as GVE_PORT
 
 BINARY = "qemu-system-x86_64"
 KVM = ("-accel", "kvm", "-cpu", "host")
@@ -45,21 +48,30 @@ class Wiring:
     initramfs: int
     console: int
     channel: int | None = None
+    gve: int | None = None
+    """Of the modelled NICs, the port by which the guest controls them."""
 
     @property
     def fds(self) -> list[int]:
-        fds = [self.initramfs, self.console]
-        return fds if self.channel is None else [*fds, self.channel]
+        fds = (self.initramfs, self.console, self.channel, self.gve)
+        return [fd for fd in fds if fd is not None]
 
 
 def kernel_command_line(append: str = "") -> str:
     return " ".join([*COMMAND_LINE, *append.split()])
 
 
-def base(kernel: Path, wiring: Wiring, *, kvm: bool, append: str = "") -> list[str]:
+def base(
+    kernel: Path,
+    wiring: Wiring,
+    *,
+    kvm: bool,
+    append: str = "",
+    program: Sequence[str] = (BINARY,),
+) -> list[str]:
     """A machine that can only boot: enough to prove KVM."""
     return [
-        BINARY,
+        *program,
         *("-machine", "q35"),  # PCIe, which real cards expect
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(KVM if kvm else TCG),
@@ -71,11 +83,21 @@ def base(kernel: Path, wiring: Wiring, *, kvm: bool, append: str = "") -> list[s
 
 
 def command(
-    config: Config, *, kernel: Path, disk: Path, shares: list[Share], wiring: Wiring, kvm: bool
+    config: Config,
+    *,
+    kernel: Path,
+    disk: Path,
+    shares: list[Share],
+    wiring: Wiring,
+    kvm: bool,
+    program: Sequence[str] = (BINARY,),
+    gvnics: Sequence[Path] = (),
 ) -> list[str]:
-    """The whole machine. Share number N has the 9p tag ``shareN``."""
+    """The whole machine. Share number N has the 9p tag ``shareN``. ``gvnics`` are the sockets of
+    modelled NICs.
+    """
     argv = [
-        *base(kernel, wiring, kvm=kvm, append=config.append),
+        *base(kernel, wiring, kvm=kvm, append=config.append, program=program),
         *("-m", str(config.memory_mib), "-smp", str(config.cpus)),
         *("-drive", f"file={_quoted(disk)},format=raw,if=virtio,snapshot=on,cache=unsafe"),
         *("-chardev", f"socket,id=agent,fd={wiring.channel}"),
@@ -97,7 +119,22 @@ def command(
             *("-device", f"pcie-root-port,id=slot{number},chassis={number + 1}"),
             *("-device", f"vfio-pci,host={address},bus=slot{number}"),
         ]
+    if gvnics:
+        argv += _gve(gvnics, wiring.gve, config.memory_mib)
     return argv
+
+
+def _gve(nics: Sequence[Path], port: int | None, memory_mib: int) -> list[str]:
+    """vfio-user devices, in a memory that their model shares."""
+    sockets = [{"type": "unix", "path": str(path)} for path in nics]
+    devices = [{"driver": "vfio-user-pci", "socket": each} for each in sockets]
+    return [
+        *("-object", f"memory-backend-memfd,id=memory,size={memory_mib}M,share=on"),
+        *("-machine", "memory-backend=memory"),
+        *("-chardev", f"socket,id=gve,fd={port}"),
+        *("-device", f"virtserialport,chardev=gve,name={GVE_PORT}"),
+        *(part for device in devices for part in ("-device", json.dumps(device))),
+    ]
 
 
 def version() -> str:

@@ -1,4 +1,4 @@
-"""The kernel's own network selftests, unmodified, on a pair of simulated cards.
+"""The kernel's own network selftests, unmodified, on a pair of NICs (vm/bed.py).
 
 Tests and YNL come from the distribution's source of the guest's kernel, or from a
 developer's tree; they are built once and kept.
@@ -6,7 +6,6 @@ developer's tree; they are built once and kept.
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +14,15 @@ from pathlib import Path, PurePosixPath
 
 import click
 
-from vm import archive, bootstrap, cache, external, host, ktap, module, wheel
+from vm import archive, bootstrap, cache, external, host, ktap, wheel
+from vm.bed import Bed, must
 from vm.errors import BuildFailed, CommandTimeout, InvalidRequest, KernelSplat, LostGuest
 from vm.guest import ENVIRONMENT, Guest
 from vm.ktap import Outcome
 
-DEFAULT_TEST = "drivers/net/hw/iou-zcrx.py"
+DEFAULT_TESTS = ("drivers/net/hw/iou-zcrx.py",)
+GVE_TESTS = ("drivers/net/queues.py", "drivers/net/hds.py", "drivers/net/hw/rss_api.py")
+"""Those that the driver gve can do: iou-zcrx.py asks for combined channels and hds-thresh."""
 FOLDERS = ("drivers/net", "drivers/net/hw")
 ROOT = "tools/testing/selftests"
 KERNEL_FILES = (
@@ -72,10 +74,7 @@ TEST_ENVIRONMENT = {
     "LD_LIBRARY_PATH": f"{GUEST_TREE}/lib",
     "PATH": f"{GUEST_TREE}/bin:{ENVIRONMENT['PATH']}",
 }
-COUNTERS = ("rx_zc_bytes", "rx_page_bytes", "rx_linear_bytes")
 SLOW = {"drivers/net/gro.py": 4, "drivers/net/hw/rss_ctx.py": 4}  # times the time limit
-# Without KVM the frames of a burst are far apart: a card's 50 us are so many here.
-GRO_IDLE_US = 50_000
 
 
 def obtain(release: str, tree: Path | None = None) -> cache.Entry:
@@ -142,9 +141,7 @@ def _subset(tree: Path) -> Iterator[tuple[str, Path]]:
 Boot = Callable[[], AbstractContextManager[Guest]]
 
 
-def run(
-    boot: Boot, tests: Sequence[str], *, times: int, timeout: float, queues: int
-) -> list[Outcome]:
+def run(boot: Boot, bed: Bed, tests: Sequence[str], *, times: int, timeout: float) -> list[Outcome]:
     """The tests, one after another; their output is ours as it comes. None are all."""
     outcomes: list[Outcome] = []
     pending = deque(tuple(tests) * times)
@@ -156,13 +153,13 @@ def run(
                 if every:
                     pending.extend(programs(guest) * times)
                     every = False
-                _lay_out(guest, queues)
+                _lay_out(guest, bed)
                 while pending:
-                    outcomes.append(_run_one(guest, pending[0], timeout))
+                    outcomes.append(_run_one(guest, bed, pending[0], timeout))
                     done = pending.popleft()
                     # Whatever it left behind: addresses and routes, too, if it passed.
                     if pending and (pending[0] != done or not outcomes[-1].ok):
-                        _lay_out(guest, queues)
+                        _lay_out(guest, bed)
         except (LostGuest, KernelSplat) as error:
             if tests or not pending:
                 raise
@@ -181,23 +178,20 @@ def programs(guest: Guest) -> list[str]:
 
 
 def _prepare(guest: Guest) -> None:
-    _must(guest, ["mkdir", GUEST_TREE])
-    _must(guest, ["tar", "-C", GUEST_TREE, "-xf", f"{GUEST_FOLDER}/selftests.tar"])
+    must(guest, ["mkdir", GUEST_TREE])
+    must(guest, ["tar", "-C", GUEST_TREE, "-xf", f"{GUEST_FOLDER}/selftests.tar"])
     for kind, where in (("bpf", "/sys/fs/bpf"), ("configfs", "/sys/kernel/config")):
         guest.run(["mount", "-t", kind, kind, where])  # it may be there already
     guest.run(["modprobe", "pppoe"])  # built in where the tests come from
 
 
-def _lay_out(guest: Guest, queues: int) -> None:
-    """A new pair, in place of the old one if there was one."""
-    guest.run(["rmmod", "zcrxsim"])
-    guest.run(["ip", "netns", "del", "peer"])
-    module.set_up(guest.run, f"queues={queues}", f"gro_idle_us={GRO_IDLE_US}")
+def _lay_out(guest: Guest, bed: Bed) -> None:
+    bed.lay_out(guest)
     local = TEST_ENVIRONMENT["LOCAL_V6"]
-    _must(guest, ["ip", "-n", "peer", "-6", "route", "add", CONTAINERS, "via", local])
+    must(guest, ["ip", "-n", "peer", "-6", "route", "add", CONTAINERS, "via", local])
 
 
-def _run_one(guest: Guest, test: str, timeout: float) -> Outcome:
+def _run_one(guest: Guest, bed: Bed, test: str, timeout: float) -> Outcome:
     path = PurePosixPath(GUEST_TREE, "tree", ROOT, test)
     argv = ["python3", f"./{path.name}"] if path.suffix == ".py" else [f"./{path.name}"]
     collected = bytearray()
@@ -207,7 +201,7 @@ def _run_one(guest: Guest, test: str, timeout: float) -> Outcome:
         click.echo(data, nl=False)
 
     click.echo(f"# selftests: {test}")
-    before = counters(guest)
+    before = bed.counted(guest)
     start = time.monotonic()
     process = guest.spawn(
         argv, env=_environment(guest), cwd=str(path.parent), stdout=sink, stderr=sink
@@ -218,8 +212,8 @@ def _run_one(guest: Guest, test: str, timeout: float) -> Outcome:
         sink(f"# Check failed {error}\n".encode())
         status = error.exit_code
     outcome = Outcome.read(test, status, bytes(collected), time.monotonic() - start)
-    now = counters(guest)
-    deltas = ", ".join(f"{name} +{now[name] - before[name]}" for name in COUNTERS)
+    now = bed.counted(guest)
+    deltas = ", ".join(f"{name} +{now[name] - before[name]}" for name in now)
     click.echo(f"# zcrx0: {deltas}")
     return outcome
 
@@ -229,16 +223,3 @@ def _environment(guest: Guest) -> dict[str, str]:
     # What the selftests themselves know of slow machines.
     slow = {"KSFT_MACHINE_SLOW": "1"} if kernel and kernel.debug else {}
     return TEST_ENVIRONMENT | slow
-
-
-def counters(guest: Guest) -> dict[str, int]:
-    """``ethtool -S`` of the card under test."""
-    text = _must(guest, ["ethtool", "-S", "zcrx0"])
-    return {name: int(value) for name, value in re.findall(r"^ *(\w+): (\d+)$", text, re.MULTILINE)}
-
-
-def _must(guest: Guest, argv: Sequence[str]) -> str:
-    done = guest.run(argv, timeout=300)
-    if done.returncode:
-        raise BuildFailed(f"{argv[0]} failed in the guest", host.last_lines(done.stderr.decode()))
-    return done.stdout.decode()

@@ -1,9 +1,9 @@
 """The test tiers: what each needs, how it is run, what it must not do silently.
 
-unit, host and vm are pytest runs on this machine; nodev and sim are runs in guests, with
-pyzcrx installed as the wheel, sim on the simulated card, in two of them; perf counts
-instructions there, on request; lint is ruff, mypy, and builds of the C code and of the site
-that warn of nothing.
+unit, host and vm are pytest runs on this machine; nodev, sim and gve are runs in guests, with
+pyzcrx installed as the wheel: sim on the simulated card and gve on modelled NICs with the kernel's
+own driver, each in two guests. perf counts instructions there, on request. lint is ruff, mypy, and
+builds of the C code and of the site that warn of nothing.
 A skipped test fails its tier unless its reason begins with ``EXPECTED``.
 """
 
@@ -181,7 +181,7 @@ def in_guest(folder: str, *, card: str) -> Tier:
             if card == "sim":
                 for each in (module.ZCRXSIM, module.NETDEVSIM):
                     shares.append(Share.of(module.for_guest(kernel, each), each.guest_folder))
-            with Guest(Config(kernel=kernel, shares=tuple(shares))) as guest:
+            with Guest(Config(kernel=kernel, shares=tuple(shares), gve=card == "gve")) as guest:
                 done = terminal.run(
                     guest,
                     [
@@ -244,9 +244,10 @@ TIERS: dict[str, Tier] = {
     "vm": on_this_machine("vm"),
     "nodev": in_guest("guest", card="nodev"),
     "sim": beside_each_other(in_guest("guest", card="sim"), in_guest("sim", card="sim")),
+    "gve": beside_each_other(in_guest("guest", card="gve"), in_guest("gve", card="gve")),
     "perf": perf_ratios,
 }
-IN_GUEST = ("nodev", "sim")
+IN_GUEST = ("nodev", "sim", "gve")
 ON_REQUEST = ("perf",)
 """Run only when asked for by --tier."""
 

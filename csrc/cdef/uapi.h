@@ -27,6 +27,7 @@ enum {
 
 enum {
 	PZ_CQE_F_MORE		= 0x2,
+	PZ_CQE_F_NOTIF		= 0x8,
 };
 
 enum {

@@ -16,8 +16,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from _site import public
+from pyzcrx import types
+from pyzcrx._kernel.meanings import meanings
 from pyzcrx.errors import errno_name
-from pyzcrx.meanings import meanings
 
 MARK = re.compile(r"^\.\. generated:: (\S+)$", re.MULTILINE)
 
@@ -42,9 +43,9 @@ def _escaped(text: str) -> str:
 # -- the API --------------------------------------------------------------------
 
 GROUPS = (
-    ("The ring and its requests", ("Ring", "Request", "Accept", "Send")),
+    ("The ring and its requests", ("Ring", "Request", "Stream", "Accept", "Send")),
     ("The interface queue and its memory", ("Ifq", "Area", "RefillQueue")),
-    ("Received data", ("Buffer", "Batch", "Run")),
+    ("Received data", ("Buffer", "Batch", "Run", "Chunk")),
     ("Events", ("Event", "Data", "End", "Limit", "Failed", "Accepted", "Sent")),
     ("Pressure", ("Pressure", "AreaAdvice", "area_advice", "Holder")),
     ("Figures and checks", ("ReceiverStats", "Audit", "Probe", "Presence", "probe")),
@@ -61,7 +62,7 @@ def _document(module: str, name: str, value: Any) -> list[str]:
             f".. autoclass:: {path}",
             "   :members:",
             "   :undoc-members:",
-            "   :inherited-members: Exception, OSError, tuple, object, RingCore, str",
+            "   :inherited-members: Exception, OSError, tuple, object, str",
             "",
         ]
     if inspect.isroutine(value):
@@ -73,7 +74,7 @@ def api_top() -> str:
     """What ``pyzcrx`` itself has, but for the errors, and the types of what it returns."""
     module = importlib.import_module("pyzcrx")
     errors = {kind.__name__ for kind in public.error_types()}
-    homes = {kind.__name__: kind.__module__ for kind in public.HELPERS}
+    homes = dict.fromkeys(public.names(types), "pyzcrx.types")
     homes |= {name: "pyzcrx" for name in public.names(module) if name not in errors}
     left = list(homes)
     lines: list[str] = []

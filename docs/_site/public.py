@@ -20,25 +20,22 @@ from typing import Any
 
 import click
 
-from pyzcrx import errors, placement, stats
-from pyzcrx.audit import Audit
-from pyzcrx.holders import Holder
-from pyzcrx.operations import Accept, Send
-from pyzcrx.pressure import AreaAdvice
-from pyzcrx.probe import Presence, Probe
-from pyzcrx.refill import RefillQueue
+from pyzcrx import errors, placement
+from pyzcrx._pressure import stats
+from pyzcrx._send.stats import SendStats
+from pyzcrx.forwarding.stats import RelayStats
 
 ROOT = Path(__file__).resolve().parents[2]
-FURTHER = ("pyzcrx.doctor", "pyzcrx.placement", "pyzcrx.privilege", "pyzcrx.supervisor")
-"""Modules that a program imports by name when it needs them."""
-MODULES = ("pyzcrx", "pyzcrx.errors", "pyzcrx.nic", "pyzcrx.testing", *FURTHER)
-"""Public by their names; ``__all__`` says what of them, or what they define if they have none."""
-
-HELPERS: tuple[type, ...] = (
-    *(Accept, Send, RefillQueue, AreaAdvice, Holder),
-    *(stats.ReceiverStats, Audit, Probe, Presence),
+FURTHER = (
+    "pyzcrx.aio",
+    "pyzcrx.doctor",
+    "pyzcrx.placement",
+    "pyzcrx.privilege",
+    "pyzcrx.supervisor",
 )
-"""Types of what methods of public objects return; a program imports them from their own modules."""
+"""Modules that a program imports by name when it needs them."""
+MODULES = ("pyzcrx", "pyzcrx.errors", "pyzcrx.types", "pyzcrx.nic", "pyzcrx.testing", *FURTHER)
+"""Public by their names; ``__all__`` says what of them, or what they define if they have none."""
 
 EVERY_COMMAND = {
     0: "done",
@@ -48,6 +45,7 @@ EVERY_COMMAND = {
 }
 EXIT_STATUSES: dict[str, dict[int, str]] = {
     "zcrx-echo": {0: "ended by SIGINT or SIGTERM, or with --once after its connection"},
+    "zcrx-relay": {0: "ended by SIGINT or SIGTERM"},
     "zcrx-doctor": {0: "ready: no finding is a problem", 1: "not ready, or an error"},
 }
 """Where a command's statuses say more than those of :data:`EVERY_COMMAND`."""
@@ -95,8 +93,6 @@ def objects() -> Iterator[tuple[str, str, Any]]:
         module = importlib.import_module(module_name)
         for name in names(module):
             yield module_name, name, getattr(module, name)
-    for kind in HELPERS:
-        yield kind.__module__, kind.__name__, kind
 
 
 def error_types() -> list[type[BaseException]]:
@@ -121,13 +117,20 @@ def statistics_keys() -> dict[str, list[str]]:
     """The keys of a receiver's figures in ``--json``, and those of the members within them."""
     return {
         "": [field.name for field in fields(stats.ReceiverStats)],
+        "sent": [field.name for field in fields(SendStats)],
+        "relay": [field.name for field in fields(RelayStats)],
         "placement": list(placement.Tally().as_dict()),
     }
 
 
 def statistics_types() -> dict[str, type]:
     """The types behind those keys."""
-    return {"": stats.ReceiverStats, "placement": placement.Tally}
+    return {
+        "": stats.ReceiverStats,
+        "sent": SendStats,
+        "relay": RelayStats,
+        "placement": placement.Tally,
+    }
 
 
 def commands() -> dict[str, tuple[str, click.Command]]:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 
-from pyzcrx.meanings import kernel_error
+from pyzcrx._kernel.meanings import kernel_error
 
 _INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
 

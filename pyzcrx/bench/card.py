@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from pyzcrx._kernel.interface import find
 from pyzcrx.bench.plan import BenchError, Plan
 from pyzcrx.bench.receivers.catalogue import RECEIVERS
 from pyzcrx.errors import NoSuchInterface
-from pyzcrx.interface import find
 
 TIMEOUT_S = 60.0
 

@@ -7,7 +7,7 @@ import sys
 import zlib
 from collections.abc import Callable
 
-from pyzcrx import endpoint
+from pyzcrx._kernel import endpoint
 from pyzcrx.bench.job import ReceiveJob
 from pyzcrx.bench.meter import Meter
 

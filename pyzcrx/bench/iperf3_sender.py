@@ -18,7 +18,8 @@ import subprocess
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx import endpoint
+from pyzcrx._common.leaving import leave
+from pyzcrx._kernel import endpoint
 from pyzcrx.bench.begin import begin
 from pyzcrx.bench.iperf3 import (
     COOKIE_BYTES,
@@ -32,7 +33,6 @@ from pyzcrx.bench.iperf3 import (
     stream_result,
 )
 from pyzcrx.bench.plan import Plan, SenderFailed
-from pyzcrx.leaving import leave
 
 IPERF3 = "iperf3"
 TIMEOUT_S = 300.0

@@ -17,7 +17,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pyzcrx.batch import Batch, Run
+from pyzcrx._receive.batch import Batch, Run
+from pyzcrx._receive.events import Accepted, End, Failed, Limit
+from pyzcrx._receive.events import Event as RingEvent
+from pyzcrx._receive.request import Request
+from pyzcrx._send.accept import Accept
 from pyzcrx.bench.iperf3 import (
     COOKIE_BYTES,
     MAX_STREAMS,
@@ -36,12 +40,8 @@ from pyzcrx.bench.iperf3 import (
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, make_room
 from pyzcrx.cli.idle import Idle
 from pyzcrx.errors import KernelError
-from pyzcrx.events import Accepted, End, Failed, Limit
-from pyzcrx.events import Event as RingEvent
 from pyzcrx.ifq import Ifq
-from pyzcrx.loop import Ring
-from pyzcrx.operations import Accept
-from pyzcrx.receive import Request
+from pyzcrx.ring import Ring
 
 TIMEOUT_S = 20.0
 """For a cookie; for each step before the test's start or after its end; for some payload."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Self
 
-from pyzcrx.pace import MOST_US
+from pyzcrx._ring.pace import MOST_US
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pyzcrx._receive.events import Data
 from pyzcrx.bench.plan import BenchError
-from pyzcrx.events import Data
 from pyzcrx.testing.replay import MOST, Replay
 from pyzcrx.uapi import OFFSET_MASK
 
 PER_TURN = (64, 256, 1024, 4096)
-"""Buffers that a turn brings; under load a turn gathers up to 1,024 (:mod:`pyzcrx.pace`)."""
+"""Buffers that a turn brings; under load a turn gathers up to 1,024 (:mod:`pyzcrx._ring.pace`)."""
 
 UNIT = "slice"
 
@@ -66,7 +66,7 @@ def columns_sliced(work: Work) -> None:
 def batch_views(work: Work) -> None:
     """the same, and batch.view() of each"""
     for batch in work.replay.ring.batches():
-        for request, start, stop, _ in batch.runs():
+        for request, start, stop, *_ in batch.runs():
             for i in range(start, stop):
                 batch.view(request, i)
         batch.release()

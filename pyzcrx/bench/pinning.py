@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyzcrx.cpus import check_allowed
+from pyzcrx._kernel.cpus import check_allowed
 
 PROC = Path("/proc")
 

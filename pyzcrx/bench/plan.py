@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyzcrx._ring.pace import MOST_US
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.errors import ZcrxError
-from pyzcrx.pace import MOST_US
 
 MIB = 1 << 20
 

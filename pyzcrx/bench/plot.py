@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.bench.figures import Report, Run, Spread, cpu, rate
 from pyzcrx.bench.plan import BenchError
-from pyzcrx.memory import PAGE
 
 AXES = {
     "rx_buf_len": "size of a buffer, KiB",

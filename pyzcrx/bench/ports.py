@@ -6,8 +6,8 @@ import socket
 from types import TracebackType
 from typing import Self
 
-from pyzcrx import endpoint
-from pyzcrx.leaving import leave
+from pyzcrx._common.leaving import leave
+from pyzcrx._kernel import endpoint
 
 
 class Ports:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
+from pyzcrx._ring.pace import MOST_US
 from pyzcrx.bench.figures import (
     Report,
     Run,
@@ -18,7 +19,6 @@ from pyzcrx.bench.figures import (
     ratio,
 )
 from pyzcrx.bench.plan import MIB
-from pyzcrx.pace import MOST_US
 
 
 def _median(runs: Sequence[Run], figure: Callable[[Run], float]) -> float:

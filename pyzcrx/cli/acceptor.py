@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pyzcrx._receive.request import Request
+from pyzcrx._send.accept import Accept
 from pyzcrx.errors import KernelError, ZcrxError
-from pyzcrx.loop import Ring
-from pyzcrx.operations import Accept
-from pyzcrx.receive import Request
+from pyzcrx.ring import Ring
 
 RETRY_S = 0.1
 """Until accepting is tried again, after it stopped."""
@@ -60,11 +60,11 @@ def close_by_reset(fd: int) -> None:
     sock.detach()
 
 
-def shut(fd: int) -> None:
-    """End both directions of the connection; what is in flight on it ends, too."""
+def shut(fd: int, how: int = socket.SHUT_RDWR) -> None:
+    """End both directions of the connection, or one; what is in flight on it ends, too."""
     sock = socket.socket(fileno=fd)
     with suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+        sock.shutdown(how)
     sock.detach()
 
 
@@ -106,6 +106,11 @@ class Acceptor:
     def stopped(self) -> bool:
         """Whether :meth:`stop` was called."""
         return self._accept is None
+
+    @property
+    def accepting(self) -> bool:
+        """Whether a request of its is with the kernel."""
+        return self._accept is not None and self._retry_at is None
 
     def wait_s(self) -> float | None:
         """How long until :meth:`resume` has something to do; None: it has not."""

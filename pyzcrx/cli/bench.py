@@ -12,6 +12,8 @@ from pathlib import Path
 import click
 
 import pyzcrx
+from pyzcrx._ring.core import MAX_GATHER_US
+from pyzcrx._ring.pace import MOST_US
 from pyzcrx.bench import plot, table
 from pyzcrx.bench.bandwidth import Traffic, counted
 from pyzcrx.bench.card import freed
@@ -42,8 +44,6 @@ from pyzcrx.cli.values import (
     OutputFile,
     ReportFile,
 )
-from pyzcrx.pace import MOST_US
-from pyzcrx.ring import MAX_GATHER_US
 
 ABOUT = {C: "our receiver in C, csrc/bench"} | {name: r.about for name, r in RECEIVERS.items()}
 EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:14} {about}" for name, about in ABOUT.items())
@@ -310,7 +310,7 @@ def main(
             plan,
             host=ports.host,
             ports=ports.numbers,
-            queues=card.for_ports(ports.host, ports.numbers, stack),
+            queues=card.for_ports(ports.host, ports.numbers, stack, area_bytes=area_bytes),
         )
         # A killed receiver's queue restarts a moment later, and the NIC may not be ours to set.
         stack.enter_context(freed(plan))

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pyzcrx._kernel.endpoint import host_of
+from pyzcrx._kernel.interface import Interface, find
 from pyzcrx.cli.values import INTERFACE, QUEUE
-from pyzcrx.endpoint import host_of
 from pyzcrx.errors import BadArgument, KernelError
-from pyzcrx.interface import Interface, find
-from pyzcrx.loop import Ring
+from pyzcrx.ring import Ring
 
 if TYPE_CHECKING:
     from pyzcrx.nic.setup import Setup
@@ -76,9 +76,15 @@ class CardOptions:
         return f"{address}%{state.ifindex}" if address.is_link_local else str(address)
 
     def for_listener(
-        self, listener: socket.socket, ring: Ring, stack: ExitStack, *, supervised: bool = False
+        self,
+        listener: socket.socket,
+        ring: Ring,
+        stack: ExitStack,
+        *,
+        area_bytes: int,
+        supervised: bool = False,
     ) -> Setup | None:
-        """The NIC, for what comes to *listener*; None where it is left alone.
+        """The NIC, for what comes to *listener* into an area; None where it is left alone.
 
         At the end of *stack* the ring is closed, then the NIC put back, or with
         *supervised* left to the supervisor: who gives root up cannot.
@@ -93,7 +99,8 @@ class CardOptions:
         host = None if address in ("::", "0.0.0.0") else address
         ipv6 = listener.family == socket.AF_INET6
         flows = listening_flows(read(self.prepared), port, host, ipv6=ipv6)
-        card = Setup(self.prepared, Wanted(flows, self.queue, force=self.force))
+        wanted = Wanted(flows, self.queue, force=self.force, area_bytes=area_bytes)
+        card = Setup(self.prepared, wanted)
         if supervised:
             stack.callback(card.abandon)
         else:
@@ -101,7 +108,9 @@ class CardOptions:
         stack.callback(ring.close)  # before the NIC is put back
         return card
 
-    def for_ports(self, host: str, ports: Sequence[int], stack: ExitStack) -> tuple[int, ...]:
+    def for_ports(
+        self, host: str, ports: Sequence[int], stack: ExitStack, *, area_bytes: int
+    ) -> tuple[int, ...]:
         """The queues for *host*'s ports, one each; put back at the end of *stack*.
 
         Without a NIC they are only numbers.
@@ -115,7 +124,14 @@ class CardOptions:
 
         state = read(self.prepared)
         flows = [flow for port in ports for flow in listening_flows(state, port, host)]
-        wanted = Wanted(tuple(flows), self.queue, len(ports), in_turn=True, force=self.force)
+        wanted = Wanted(
+            tuple(flows),
+            self.queue,
+            len(ports),
+            in_turn=True,
+            force=self.force,
+            area_bytes=area_bytes,
+        )
         return stack.enter_context(Setup(self.prepared, wanted)).queues
 
 

@@ -11,14 +11,14 @@ from typing import Any, NoReturn
 
 import click
 
+from pyzcrx._pressure.stats import ReceiverStats
 from pyzcrx.cli.streams import OutputLost, checked_streams, one_line
 from pyzcrx.errors import ZcrxError
-from pyzcrx.stats import ReceiverStats
 
 FAILED = 1
 READER_LEFT = 128 + 13
 """As a shell reports a program that SIGPIPE ended."""
-_DEBUG = "pyzcrx.debug"
+_DEBUG = "pyzcrx._receive.debug"
 
 
 class Failure(click.ClickException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 import sys
@@ -13,6 +14,7 @@ import click
 import pyzcrx
 from pyzcrx.cli.common import Command
 from pyzcrx.cli.values import BUFFER_SIZE, INTERFACE, QUEUE, SIZE, Text
+from pyzcrx.doctor import shared
 from pyzcrx.doctor.facts import Facts, Wanted
 from pyzcrx.doctor.finding import Finding, Severity, ready
 from pyzcrx.doctor.fix import apply
@@ -60,6 +62,12 @@ _MAX_WIDTH = 100
 @click.option("--fix", is_flag=True, help="Fix what a setting can fix, asking before each.")
 @click.option("--yes", is_flag=True, help="With --fix: do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Findings as JSON on standard output.")
+@click.option(
+    "--report",
+    "as_report",
+    is_flag=True,
+    help="A text to send to the project: no address, no host name. Best with --trial.",
+)
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-doctor")
 def main(
     interface: str | None,
@@ -71,6 +79,7 @@ def main(
     fix: bool,
     yes: bool,
     as_json: bool,
+    as_report: bool,
 ) -> None:
     """Say whether zero-copy receive works here, and what to do if it does not.
 
@@ -84,9 +93,13 @@ def main(
         raise click.UsageError("--yes goes with --fix")
     if fix and as_json and not yes:
         raise click.UsageError("--fix with --json cannot ask: add --yes")
+    if as_report and (interface is None or as_json or fix):
+        raise click.UsageError("--report needs --interface, and goes with neither --json nor --fix")
     wanted = Wanted(queue, flow, area_bytes, rx_buf_len or 0)
 
     facts = read(interface, wanted)
+    if as_report:
+        facts = shared.anonymous(facts)
     findings = _examine(facts, trial)
     done: list[str] = []
     if fix and any(finding.fix for finding in findings):
@@ -95,7 +108,9 @@ def main(
         done = _make_fixes(facts, findings, ask=not yes)
         facts = read(interface, wanted)
         findings = _examine(facts, trial)
-    if as_json:
+    if as_report:
+        click.echo(shared.text(facts, findings, datetime.date.today()))
+    elif as_json:
         _show_json(facts, findings, done)
     else:
         _show(facts, findings)

@@ -6,11 +6,17 @@ import signal
 import time
 from contextlib import ExitStack
 from types import FrameType
+from typing import Literal
 
 import click
 
 import pyzcrx
-from pyzcrx.area import HugePages
+from pyzcrx._kernel.endpoint import host_of
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._pressure.policy import POLICIES, Policy
+from pyzcrx._queue.area import HugePages
+from pyzcrx._queue.registration import RqMemory
+from pyzcrx._ring.pace import MOST_US
 from pyzcrx.cli.acceptor import make_room
 from pyzcrx.cli.card import CardOptions, Watch, card_options
 from pyzcrx.cli.common import Command, stats_json, stats_text
@@ -19,14 +25,12 @@ from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.user import user_option
 from pyzcrx.cli.values import BUFFER_SIZE, HOST, PORT, SECONDS, SIZE, Number
-from pyzcrx.endpoint import host_of
-from pyzcrx.memory import PAGE
-from pyzcrx.pace import MOST_US
 from pyzcrx.placement import Mode, Tally
-from pyzcrx.pressure import POLICIES, Policy
 from pyzcrx.privilege import User
-from pyzcrx.registration import RqMemory
 from pyzcrx.supervisor import become_worker
+
+ZeroCopy = Literal["auto", "always", "never"]
+ZERO_COPY: dict[ZeroCopy, bool | None] = {"auto": None, "always": True, "never": False}
 
 
 class Stop:
@@ -66,6 +70,13 @@ class Stop:
     help="No NIC: the kernel copies. All of zcrx but its gain, on any interface.",
 )
 @click.option("--discard", is_flag=True, help="Receive only, send nothing back.")
+@click.option(
+    "--zero-copy",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Send from the area without a copy: where that costs less, wherever possible, or never.",
+)
 @click.option("--once", is_flag=True, help="Serve one connection, then end.")
 @click.option("--json", "as_json", is_flag=True, help="Figures as JSON on standard output.")
 @click.option(
@@ -165,6 +176,7 @@ def main(
     card: CardOptions,
     nodev: bool,
     discard: bool,
+    zero_copy: ZeroCopy,
     once: bool,
     as_json: bool,
     stats_interval: float | None,
@@ -209,7 +221,9 @@ def main(
         ring = pyzcrx.Ring(cq_entries=cq_entries, gather_us=MOST_US if discard else 0)
         stack.callback(ring.close)
         stop = Stop(ring)
-        setup = card.for_listener(listener, ring, stack, supervised=worker is not None)
+        setup = card.for_listener(
+            listener, ring, stack, area_bytes=area_bytes, supervised=worker is not None
+        )
         if setup is not None:
             queue = setup.queue
         ifq = ring.register_ifq(
@@ -239,13 +253,14 @@ def main(
             # A connection must not take the area from all others.
             backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
             rcvbuf_bytes=rcvbuf_bytes,
+            zero_copy=ZERO_COPY[zero_copy],
             max_connections=max_connections,
             idle_timeout_s=idle_timeout,
         )
         address, bound_port = host_of(listener), listener.getsockname()[1]
         how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
-        figures = _Figures(ifq, tally)
+        figures = _Figures(ring, ifq, tally)
         _serve(server, figures, stop, stats_interval, as_json, Watch(setup))
         stop.ignore()
         ifq.audit()
@@ -269,7 +284,8 @@ def _put_back(card: CardOptions) -> None:
 class _Figures:
     """The figures since the beginning, shown as asked for."""
 
-    def __init__(self, ifq: pyzcrx.Ifq, tally: Tally) -> None:
+    def __init__(self, ring: pyzcrx.Ring, ifq: pyzcrx.Ifq, tally: Tally) -> None:
+        self._ring = ring
         self._ifq = ifq
         self._tally = tally
         self._began = time.monotonic()
@@ -280,7 +296,7 @@ class _Figures:
         if as_json:
             # Without a NIC there is no queue that could be placed.
             more = {} if self._ifq.nodev else {"placement": self._tally.as_dict()}
-            click.echo(stats_json(stats, **more))
+            click.echo(stats_json(stats, sent=self._ring.send_stats().as_dict(), **more))
         else:
             click.echo(f"zcrx-echo: {stats_text(stats)}", err=True)
 

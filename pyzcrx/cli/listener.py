@@ -7,9 +7,9 @@ import os
 import socket
 import time
 
-from pyzcrx import endpoint
+from pyzcrx._kernel import endpoint
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import KernelError
-from pyzcrx.meanings import kernel_error
 
 PORT_TIMEOUT_S = 30.0
 """For the socket that a dead process accepted from. The kernel winds its ring up once it

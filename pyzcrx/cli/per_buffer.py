@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 import pyzcrx
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.bench import callgrind, per_buffer
 from pyzcrx.bench.plan import BenchError, cpu_model
 from pyzcrx.cli.common import Command
 from pyzcrx.cli.streams import check_output
 from pyzcrx.cli.values import Number, Text
 from pyzcrx.errors import BadArgument
-from pyzcrx.memory import PAGE
 from pyzcrx.testing.replay import MOST_PER_TURN
 
 

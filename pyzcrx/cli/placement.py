@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pyzcrx._kernel.cpus import check_allowed
+from pyzcrx._ring.napi import MAX_BUSY_POLL_US
 from pyzcrx.cli.values import CPU, Number
-from pyzcrx.cpus import check_allowed
 from pyzcrx.errors import BadArgument
-from pyzcrx.loop import Ring
-from pyzcrx.napi import MAX_BUSY_POLL_US
 from pyzcrx.placement import Mode, Tally, choose, pin
+from pyzcrx.ring import Ring
 
 if TYPE_CHECKING:
     ParamType = click.ParamType[Mode | int]

@@ -10,12 +10,12 @@ from dataclasses import asdict
 import click
 
 import pyzcrx
+from pyzcrx._kernel.endpoint import host_of
 from pyzcrx.bench.iperf3_server import Iperf3Server, TestResult
 from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import size_text, stats_json, stats_text
 from pyzcrx.cli.echo import Stop
 from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
-from pyzcrx.endpoint import host_of
 
 
 def _tell(result: TestResult, *, as_json: bool) -> None:
@@ -48,7 +48,7 @@ def serve(
         interface, queue = card.interface, card.queue
         if interface is not None:
             pyzcrx.drop_urgent(listener)
-        setup = card.for_listener(listener, ring, stack)
+        setup = card.for_listener(listener, ring, stack, area_bytes=area_bytes)
         if setup is not None:
             queue = setup.queue
         ifq = ring.register_ifq(

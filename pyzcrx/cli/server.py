@@ -9,17 +9,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pyzcrx.batch import Batch, Run
-from pyzcrx.buffer import Buffer
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.batch import Batch, Run
+from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
+from pyzcrx._receive.request import Request
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.send import Send
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, shut
 from pyzcrx.cli.idle import Idle
 from pyzcrx.errors import AreaHeld, KernelError, ZcrxError
-from pyzcrx.events import Accepted, End, Event, Failed, Limit, Sent
 from pyzcrx.ifq import Ifq
-from pyzcrx.loop import Ring
-from pyzcrx.meanings import kernel_error
-from pyzcrx.operations import Accept, Send
-from pyzcrx.receive import Request
+from pyzcrx.ring import Ring
 
 SEND_BUFFERS = 256
 """Buffers of one send at most."""
@@ -42,6 +43,7 @@ class Connection:
         "receiving",
         "request",
         "sending",
+        "sends",
         "unsent_bytes",
     )
 
@@ -50,6 +52,8 @@ class Connection:
         self.request: Request | None = None
         self.queue: deque[Buffer | bytes] = deque()
         self.sending: Send | None = None
+        self.sends: deque[Send] = deque()
+        """Those that were accepted, the last of which the NIC may still read."""
         self.unsent_bytes = 0
         self.receiving = False
         """Its request's End, Limit or Failed has not been seen yet."""
@@ -59,6 +63,13 @@ class Connection:
         """The peer finished its side."""
         self.broken = False
         """Nothing more can be sent to it."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing of what was sent to it is read any more."""
+        while self.sends and self.sends[0].done:
+            self.sends.popleft()
+        return not self.sends
 
 
 class Server:
@@ -71,6 +82,7 @@ class Server:
     max_connections: more are refused, by RST. idle_timeout_s: a connection that in
     this time neither sent nor took anything is reset. once: serve one connection,
     then be done. ending: called with a connection's descriptor before that is closed.
+    zero_copy: how to send (:meth:`pyzcrx.Ring.send`).
     told: called with a line about a connection that was reset, since it held most of an
     area that ran low (pressure policy "raise").
 
@@ -87,6 +99,7 @@ class Server:
         once: bool = False,
         backlog_bytes: int = 1 << 18,
         rcvbuf_bytes: int | None = None,
+        zero_copy: bool | None = None,
         ending: Callable[[int], None] = lambda _fd: None,
         told: Callable[[str], None] = lambda _line: None,
         max_connections: int = MAX_CONNECTIONS,
@@ -101,10 +114,13 @@ class Server:
         self._discard = discard
         self._once = once
         self._backlog_bytes = backlog_bytes
+        self._zero_copy = zero_copy
         self._ending = ending
         self._told = told
         self._idle = Idle[Connection](idle_timeout_s, clock)
         self._connections: dict[int, Connection] = {}
+        self._leaving: set[Connection] = set()
+        """Those that wait for nothing but notifications."""
         self._acceptor = Acceptor(ring, listener, max_connections, clock)
         self.failures: deque[ZcrxError] = deque(maxlen=100)
         """Why connections ended other than cleanly, the last hundred."""
@@ -138,6 +154,8 @@ class Server:
             raise self._ifq.gone
         for connection in self._idle.due():
             self._time_out(connection)
+        for connection in [c for c in self._leaving if c.drained]:
+            self._advance(connection)
 
     def _take(self, batch: Batch) -> None:
         for run in batch.runs():
@@ -145,18 +163,17 @@ class Server:
             if connection.broken:
                 continue
             if run.size_bytes < (run.stop - run.start) * self._ifq.rx_buf_len // 4:
-                self._gather(connection, batch, run)
+                self._gather(connection, run)
             else:
-                buffers = [batch.buffer(run.request, i) for i in range(run.start, run.stop)]
-                connection.queue.extend(buffers)
+                connection.queue.extend(run.buffers())
             connection.unsent_bytes += run.size_bytes
             self._advance(connection)
 
     @staticmethod
-    def _gather(connection: Connection, batch: Batch, run: Run) -> None:
+    def _gather(connection: Connection, run: Run) -> None:
         """Copy what would hold far more of the area than its bytes, were it to wait there."""
         queue = connection.queue
-        data = b"".join(batch.view(run.request, i) for i in range(run.start, run.stop))
+        data = b"".join(run.views())
         last = queue[-1] if queue else None
         if isinstance(last, bytes) and len(last) + len(data) <= PIECE_BYTES:
             queue[-1] = last + data
@@ -215,16 +232,27 @@ class Server:
                 self._break(c)
         # Only once nothing is in flight: the descriptor's number may be another's soon.
         if (c.broken or c.ended) and c.sending is None and not c.receiving:
+            if not c.drained:
+                self._leave(c)
+                return
+            self._leaving.discard(c)
             self._ending(c.fd)
             os.close(c.fd)
             del self._connections[c.fd]
             self._idle.forget(c)
 
+    def _leave(self, c: Connection) -> None:
+        """Close *c* with its last notification; the peer sees that at once."""
+        if c not in self._leaving:
+            self._leaving.add(c)
+            if not c.broken:
+                shut(c.fd, socket.SHUT_WR)
+
     def _go_on(self, c: Connection) -> None:
         """Send and receive what can be. Raises KernelError where the ring takes no request."""
         if c.sending is None and c.queue:
             buffers = [c.queue[i] for i in range(min(len(c.queue), SEND_BUFFERS))]
-            c.sending = self._ring.send(c.fd, buffers, context=c)
+            c.sending = self._ring.send(c.fd, buffers, zero_copy=self._zero_copy, context=c)
             for _ in buffers:
                 c.queue.popleft()
         if c.paused and c.unsent_bytes <= self._backlog_bytes // 2:
@@ -235,17 +263,16 @@ class Server:
 
     def _sent(self, send: Send, size_bytes: int) -> None:
         connection = self._connection(send)
-        connection.sending = None
+        self._accepted_by_kernel(connection, send)
         connection.unsent_bytes -= size_bytes
         self._idle.touch(connection)
-        self._release(send)
         self._advance(connection)
 
     @staticmethod
-    def _release(send: Send) -> None:
-        for buffer in send.buffers:
-            if isinstance(buffer, Buffer):
-                buffer.release()
+    def _accepted_by_kernel(connection: Connection, send: Send) -> None:
+        connection.sending = None
+        if not send.done:
+            connection.sends.append(send)
 
     # -- ends ---------------------------------------------------------------
 
@@ -257,8 +284,7 @@ class Server:
         self.failures.append(error)
         connection = self._connection(request)
         if isinstance(request, Send):
-            connection.sending = None
-            self._release(request)
+            self._accepted_by_kernel(connection, request)
         else:
             connection.receiving = False
         self._break(connection)
@@ -271,6 +297,8 @@ class Server:
         Server._drop_queue(connection)
         if connection.sending is not None:
             shut(connection.fd)
+        for send in connection.sends:
+            send.abort()
         if connection.receiving and connection.request is not None:
             end(connection.request)
 
@@ -312,6 +340,7 @@ class Server:
             self._ending(connection.fd)
             os.close(connection.fd)
         self._connections.clear()
+        self._leaving.clear()
         self._acceptor.close()
 
 

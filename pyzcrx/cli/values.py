@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyzcrx import endpoint
+from pyzcrx._kernel import endpoint
 from pyzcrx.cli.common import Failure
 from pyzcrx.cli.streams import one_line
-from pyzcrx.errors import ZcrxError
+from pyzcrx.errors import BadArgument, ZcrxError
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _SIZE = re.compile(r"([0-9]{1,18})([KMG]?)(?:I?B)?", re.ASCII)
@@ -139,6 +139,18 @@ INTERFACE = Name(
     "the name of a network interface; see ip link",
 )
 HOST = Text("host", endpoint.checked, as_usage=False)
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise BadArgument(f"{text!r} is no HOST:PORT, with a port of 1 to 65535")
+    if ":" in host and host[0] != "[":
+        raise BadArgument(f"{text!r} is no HOST:PORT: write an IPv6 address in brackets")
+    return endpoint.checked(host), int(port)
+
+
+ADDRESS = Text("host:port", _host_and_port)
 
 
 class NetNs(Name):

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pyzcrx._pressure.policy import area_advice
 from pyzcrx.doctor.facts import Card, Facts
 from pyzcrx.doctor.finding import Finding, Fix, Severity
 from pyzcrx.doctor.memory import mib
-from pyzcrx.nic.drivers import prelude
+from pyzcrx.nic.drivers import ABLE, driver_of, prelude, too_small
 from pyzcrx.nic.state import State
 
-DRIVERS = {
-    "bnxt_en": "6.15",
-    "gve": "6.15",
-    "mlx5_core": "6.16",
-    "fbnic": "6.18",
-    "zcrxsim": "6.15",
-}
-"""Drivers with queue operations and a memory provider, and since which kernel."""
-UNABLE = {
-    "netdevsim": "its buffers are not mapped for DMA",
-    "virtio_net": "the driver has no queue operations for it",
-}
 OTHER_CARD = "use a NIC with zcrx support (bnxt, mlx5, gve, fbnic), or NODEV"
 
 
@@ -51,6 +40,7 @@ def check(facts: Facts) -> Iterator[Finding]:
             f"see ethtool {state.interface}",
         )
     yield from _split(state)
+    yield from _restart(state)
     yield from _channels(state)
     yield from _xdp(state)
     yield from _ring(facts, state)
@@ -60,7 +50,7 @@ def check(facts: Facts) -> Iterator[Finding]:
 
 def _somewhere(facts: Facts) -> Finding:
     """No interface was named: whether there is one, or NODEV."""
-    able = [name for name, driver in facts.drivers.items() if driver in DRIVERS]
+    able = [name for name, driver in facts.drivers.items() if driver in ABLE]
     if able:
         return Finding(
             "card.any",
@@ -90,10 +80,11 @@ def _driver(card: Card) -> Finding:
     name = state.driver or "an unnamed driver"
     if state.driver == "netkit" and any(queue.lease for queue in state.queues):
         return Finding("card.driver", Severity.OK, "driver netkit, with a leased queue")
-    if state.driver in DRIVERS:
-        since = DRIVERS[state.driver]
-        return Finding("card.driver", Severity.OK, f"driver {name} can (since Linux {since})")
-    reason = UNABLE.get(state.driver or "")
+    known = driver_of(state)
+    splits = state.rings is not None and state.rings.tcp_data_split is not None
+    if known.since and splits:
+        return Finding("card.driver", Severity.OK, f"driver {name} can (since Linux {known.since})")
+    reason = known.unable
     if card.virtual or reason:
         return Finding(
             "card.driver",
@@ -103,14 +94,15 @@ def _driver(card: Card) -> Finding:
             "a registration is answered with EOPNOTSUPP",
             OTHER_CARD,
         )
-    if state.rings is None or state.rings.tcp_data_split is None:
+    if not splits:
         return Finding(
             "card.driver",
             Severity.PROBLEM,
-            f"driver {name} cannot split headers from payload",
+            f"driver {name} cannot split headers from payload"
+            + (" on this device, as it is set now" if known.since else ""),
             "zcrx gives the NIC memory for payload alone; a registration is answered with "
             "EINVAL or EOPNOTSUPP",
-            OTHER_CARD,
+            known.split_needs or OTHER_CARD,
         )
     return Finding(
         "card.driver",
@@ -178,16 +170,28 @@ def _split(state: State) -> Iterator[Finding]:
         )
 
 
+def _restart(state: State) -> Iterator[Finding]:
+    """What a binding does to the rest of the NIC."""
+    driver = driver_of(state)
+    if driver.restart:
+        yield Finding(
+            "card.restart",
+            Severity.NOTE,
+            f"each binding of a queue, and its end, {driver.restart}",
+            "bonds fail over, and programs that watch the link see it",
+            "bind once and keep the queue; do not do it under traffic that cannot wait",
+        )
+
+
 def _channels(state: State) -> Iterator[Finding]:
     if state.rx_queues == 1:
-        most = state.channels.combined_max or state.channels.rx_max if state.channels else 0
         yield Finding(
             "card.channels",
             Severity.PROBLEM,
             "the NIC receives on one queue only",
             "zcrx takes a queue for itself: plain sockets whose packets land there fail with "
             "EFAULT, so the rest needs another",
-            f"ethtool -L {state.interface} combined 2" if most > 1 else OTHER_CARD,
+            state.more_queues(2) or OTHER_CARD,
         )
 
 
@@ -204,18 +208,31 @@ def _xdp(state: State) -> Iterator[Finding]:
 
 
 def _ring(facts: Facts, state: State) -> Iterator[Finding]:
-    """Whether the area can keep the queue's ring posted."""
+    """Whether the area has room for more than what the NIC keeps of it."""
+    area_bytes = facts.wanted.area_bytes
+    if (reason := too_small(state, area_bytes)) is not None:
+        yield Finding(
+            "card.area",
+            Severity.PROBLEM,
+            reason,
+            "nothing arrives until the area grows (pressure=), ARP and ND neither where they are "
+            "steered to the queue",
+            "a larger area",
+        )
+        return
     if state.rings is None or not state.rings.rx:
         return
-    buffer_bytes = facts.wanted.rx_buf_len or facts.memory.page_bytes
-    posted = state.rings.rx * -(-state.mtu // buffer_bytes) * buffer_bytes
-    if posted > facts.wanted.area_bytes:
+    advice = area_advice(
+        rx_ring_entries=state.rings.rx, mtu=state.mtu, rx_buf_len=facts.wanted.rx_buf_len
+    )
+    if area_bytes < advice.least_bytes:
         yield Finding(
             "card.ring",
             Severity.WARNING,
-            f"a ring of {state.rings.rx} posts {mib(posted)}, more than an area of "
-            f"{mib(facts.wanted.area_bytes)}",
-            "the NIC then starves, whatever the program gives back",
-            f"an area of {mib(2 * posted)} or more, or: ethtool -G {state.interface} rx "
-            f"{max(64, state.rings.rx // 4)}",
+            f"a ring of {state.rings.rx} keeps {mib(advice.least_bytes)}, and the area has "
+            f"{mib(area_bytes)}",
+            "the NIC then starves, whatever the program gives back, and what must be copied "
+            "(it arrived before the queue was bound) finds no room: AreaExhausted",
+            f"an area of {mib(advice.size_bytes)}, or: ethtool -G {state.interface} rx "
+            f"{max(64, state.rings.rx // 4)} (where the driver takes so few)",
         )

@@ -26,7 +26,7 @@ CAUSES: dict[int, tuple[str, ...]] = {
     errno.EOPNOTSUPP: ("kernel.zcrx", "card.driver", "card.up", "queue.lease", "queue.exists"),
     errno.EEXIST: ("queue.holder", "card.xdp"),
     errno.EBUSY: ("queue.holder", "queue.lease"),
-    errno.ERANGE: ("queue.exists",),
+    errno.ERANGE: ("queue.exists", "queue.fixed"),
     errno.ENOMEM: ("memory.memlock", "memory.available"),
     errno.ENODATA: ("card.driver",),
 }

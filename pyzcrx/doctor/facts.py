@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pyzcrx.nic.drivers import driver_of
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.state import Queue, State
 from pyzcrx.probe import Probe
@@ -65,6 +66,8 @@ class Machine:
     """On which this process may run."""
     nodes: Mapping[int, frozenset[int]]
     """The CPUs of each NUMA node."""
+    product: str | None = None
+    """The maker's and the model's name, as the firmware gives them (DMI)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,8 @@ class Card:
     """None: could not be seen."""
     urgent_cleared: bool | None = None
     """Whether nftables clears TCP's URG flag; None: could not be seen."""
+    device: str | None = None
+    """The PCI vendor and device ids, as ``1ae0:0042``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +137,12 @@ class Facts:
 
     @property
     def queue(self) -> int | None:
-        """The queue in question: the one asked for, or the last that nobody holds."""
+        """The queue in question: the one asked for, or the last that can be had."""
         if self.wanted.queue is not None or self.card is None:
             return self.wanted.queue
         state = self.card.state
-        free = [queue.index for queue in state.queues if queue.holder is None]
+        fixed = driver_of(state).fixed_queues
+        free = [q.index for q in state.queues if q.holder is None and q.index not in fixed]
         return free[-1] if free else (state.rx_queues - 1 if state.rx_queues else None)
 
     @property

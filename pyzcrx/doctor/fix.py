@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.doctor.finding import Fix
 from pyzcrx.errors import BadArgument
-from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import settings
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.ntuple import Ntuple

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pyzcrx.doctor.facts import Card, Facts
 from pyzcrx.doctor.finding import Finding, Severity
+from pyzcrx.nic.drivers import driver_of
 from pyzcrx.nic.state import Queue
 
 
@@ -15,15 +16,23 @@ def check(facts: Facts) -> Iterator[Finding]:
         return
     state = card.state
     if state.rx_queues and index >= state.rx_queues:
-        channels = state.channels
-        most = max(channels.combined_max, channels.rx_max) if channels else 0
+        more = state.more_queues(index + 1)
         yield Finding(
             "queue.exists",
             Severity.PROBLEM,
             f"{state.interface} has no queue {index}: they are 0 to {state.rx_queues - 1}",
             "a registration is answered with ERANGE (mlx5: EOPNOTSUPP)",
-            "choose one of them"
-            + (f", or: ethtool -L {state.interface} combined {index + 1}" if index < most else ""),
+            "choose one of them" + (f", or: {more}" if more else ""),
+        )
+        return
+    if index in driver_of(state).fixed_queues:
+        yield Finding(
+            "queue.fixed",
+            Severity.PROBLEM,
+            f"queue {index} cannot be bound: {state.driver} never restarts it",
+            "a registration is answered with ERANGE, and the kernel warns (docs/reference/"
+            "kernel-bugs.md)",
+            "choose another queue",
         )
         return
     queue = facts.queue_state

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.doctor.facts import (
     Card,
     Facts,
@@ -24,7 +25,6 @@ from pyzcrx.doctor.facts import (
     Wanted,
 )
 from pyzcrx.errors import JournalError
-from pyzcrx.memory import PAGE
 from pyzcrx.nic.irq import parse_cpus
 from pyzcrx.nic.journal import ROOT_FOLDER, Store, default_folder
 from pyzcrx.nic.read import read as read_card
@@ -127,7 +127,9 @@ def _machine() -> Machine:
         cpus = _text(folder / "cpulist")
         if cpus:
             nodes[int(folder.name.removeprefix("node"))] = parse_cpus(cpus)
-    return Machine(frozenset(os.sched_getaffinity(0)), nodes)
+    dmi = SYS / "class/dmi/id"
+    names = filter(None, (_text(dmi / name) for name in ("sys_vendor", "product_name")))
+    return Machine(frozenset(os.sched_getaffinity(0)), nodes, " ".join(names) or None)
 
 
 def _drivers() -> Mapping[str, str]:
@@ -149,7 +151,14 @@ def _card(interface: str) -> Card:
         unseen_processes=unseen,
         leftovers=_leftovers(state),
         urgent_cleared=_urgent_cleared(),
+        device=_device(state.interface),
     )
+
+
+def _device(interface: str) -> str | None:
+    folder = SYS / "class/net" / interface / "device"
+    ids = [_text(folder / name) for name in ("vendor", "device")]
+    return ":".join(text.removeprefix("0x") for text in ids if text) if all(ids) else None
 
 
 def _leftovers(state: State) -> tuple[Leftover, ...] | None:

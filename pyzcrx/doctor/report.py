@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyzcrx.doctor import (
+    bugs,
     card,
     journal,
     kernel,
@@ -16,7 +17,7 @@ from pyzcrx.doctor import (
 from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Severity
 
-MACHINE = (kernel.check, privilege.check, memory.check, card.check)
+MACHINE = (kernel.check, bugs.check, privilege.check, memory.check, card.check)
 CARD = (queue.check, journal.check, steering.check, placement.check, urgent.check)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Fix, Severity
 from pyzcrx.nic import settings
+from pyzcrx.nic.drivers import driver_of
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.plan import without
 from pyzcrx.nic.state import Rule, State
@@ -15,6 +16,7 @@ STRANGERS = (
     "whatever else lands there is lost to its owner: a plain recv() fails with EFAULT; "
     "and we would see it"
 )
+UNSPLIT = "; {driver} drops what is not split there, ARP and ND too"
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -47,6 +49,12 @@ def queues_of(state: State, rule: Rule) -> frozenset[int]:
     return frozenset(queue + rule.queue for table in tables for queue in table)
 
 
+def lost(state: State) -> str:
+    """What becomes of strangers' packets."""
+    drops = driver_of(state).drops_unsplit
+    return STRANGERS + (UNSPLIT.format(driver=state.driver) if drops else "")
+
+
 def _rss(state: State, queue: int) -> Iterator[Finding]:
     default = next((rss for rss in state.rss if rss.context == 0), None)
     if default is None or not default.table:
@@ -54,7 +62,7 @@ def _rss(state: State, queue: int) -> Iterator[Finding]:
             "steering.rss",
             Severity.UNKNOWN,
             "which queues RSS spreads packets over cannot be read",
-            STRANGERS,
+            lost(state),
             f"see ethtool -x {state.interface}",
         )
         return
@@ -68,7 +76,7 @@ def _rss(state: State, queue: int) -> Iterator[Finding]:
         "steering.rss",
         Severity.PROBLEM,
         f"RSS spreads packets over queue {queue} too ({100 * share:.0f}% of all flows)",
-        STRANGERS,
+        lost(state),
         command,
         Fix("rss", table, command),
     )
@@ -92,7 +100,9 @@ def _ntuple(state: State) -> Iterator[Finding]:
             Severity.WARNING,
             "the NIC has no ntuple filters",
             "no flow can be steered to the queue; RSS alone is too wide",
-            "use an RSS table that sends all to one queue, on a NIC for zcrx alone",
+            f"use another NIC: all traffic on one queue would lose ARP and ND with {state.driver}"
+            if driver_of(state).drops_unsplit
+            else "use an RSS table that sends all to one queue, on a NIC for zcrx alone",
         )
 
 
@@ -104,7 +114,7 @@ def _rules(state: State, queue: int) -> Iterator[Finding]:
                 Severity.WARNING,
                 f"rule {rule.location} ({rule.flow or 'not of TCP'}) brings {reason} "
                 f"to queue {queue}",
-                STRANGERS,
+                lost(state),
                 f"ethtool -N {state.interface} delete {rule.location}, then a narrower one: "
                 "address and port of the service",
             )

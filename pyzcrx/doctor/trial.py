@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pyzcrx.area import Area
+from pyzcrx._queue.area import Area
 from pyzcrx.doctor.explain import explain
 from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Severity
 from pyzcrx.errors import InvalidRequest, KernelError, NotSupported
-from pyzcrx.loop import Ring
 from pyzcrx.nic.read import Reader
+from pyzcrx.ring import Ring
 
 _BACK_S = 30.0
 
@@ -32,6 +32,10 @@ def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
                 "an interface that is down has none",
                 f"ip link set {facts.card.state.interface} up",
             )
+        fixed = next((finding for finding in findings if finding.id == "queue.fixed"), None)
+        if fixed is not None:
+            # The kernel warns of a restart that a driver refuses.
+            return Finding("trial", Severity.UNKNOWN, f"not tried: {fixed.what}", hint=fixed.hint)
         where = f"{facts.card.state.interface}, queue {facts.queue}"
     try:
         _register(facts, facts.wanted.rx_buf_len)

@@ -1,37 +1,70 @@
-"""What single drivers need before header split, and their limits; from Linux 7.3's sources.
+"""What the kernel does not tell of single drivers: the one place that goes by a driver's name.
 
-See docs/how-to/nic.md for where each is from, and which were tested.
+What the kernel does tell (channels, header split, hds-thresh, features) is decided from that.
+From Linux 7.3's sources; see docs/how-to/nic.md for where each is from, and what was tested.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.nic.settings import Value
 from pyzcrx.nic.state import State
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """prelude: settings that come first; notes: what to know about it."""
+    """One driver's ways."""
 
+    since: str | None = None
+    """The first kernel in which it has queue operations for zcrx; None: it has none."""
+    unable: str = ""
+    """Why it has none, where that is known."""
     prelude: tuple[tuple[str, Value], ...] = ()
+    """Settings that header split depends on; they come first."""
     notes: tuple[str, ...] = ()
+    """What to warn of at each set-up."""
+    split_needs: str = ""
+    """What a device lacks that reports no header split."""
+    fixed_queues: frozenset[int] = frozenset()
+    """rx queues that it never restarts, so that nothing can be bound to them (ERANGE)."""
+    posting_step: int = 1
+    """It shows the NIC new buffers in steps of so many."""
+    drops_unsplit: bool = False
+    """Whether what the NIC does not split is lost on a bound queue, ARP and ND too."""
+    restart: str = ""
+    """What the restart of one queue, as at each binding, does to the others."""
 
 
 DRIVERS = {
-    "bnxt_en": Driver(),
-    "fbnic": Driver(),
+    "bnxt_en": Driver(since="6.15"),
+    "fbnic": Driver(since="6.18"),
+    # gve_main.c: gve_header_split_supported(), gve_rx_queue_stop(), gve_rx_queue_start();
+    # gve_rx_dqo.c: gve_rx_post_buffers_dqo(), gve_rx_dqo().
     "gve": Driver(
-        notes=("gve needs the DQO RDA queue format, and a VM shape whose device has header split",)
+        since="6.15",
+        split_needs="gve has header split in the DQO RDA queue format only, without XDP, on a "
+        "machine type whose device offers it (dmesg | grep 'queue format')",
+        fixed_queues=frozenset({0}),
+        posting_step=32,
+        drops_unsplit=True,
+        restart="stops all queues and takes the carrier down for a moment",
     ),
     "mlx5_core": Driver(
+        since="6.16",
         prelude=(("private-flag:rx_cqe_compress", False), ("feature:rx-gro-hw", True)),
     ),
-    "netdevsim": Driver(notes=("netdevsim has the controls of zcrx and cannot receive by it",)),
+    "netdevsim": Driver(
+        unable="its buffers are not mapped for DMA",
+        notes=("netdevsim has the controls of zcrx and cannot receive by it",),
+    ),
     "netkit": Driver(notes=("netkit receives on a queue leased from a real NIC",)),
-    "zcrxsim": Driver(),
+    "virtio_net": Driver(unable="the driver has no queue operations for it"),
+    "zcrxsim": Driver(since="6.15"),
 }
+ABLE = frozenset(name for name, driver in DRIVERS.items() if driver.since)
+"""Drivers with queue operations for zcrx."""
 
 
 def driver_of(state: State) -> Driver:
@@ -42,7 +75,7 @@ def driver_of(state: State) -> Driver:
     return Driver(
         notes=(
             f"driver {state.driver or 'unknown'} is not known for zcrx "
-            f"(known: {', '.join(sorted(DRIVERS))}); registration may be refused",
+            f"(known: {', '.join(sorted(ABLE))}); registration may be refused",
         )
     )
 
@@ -52,3 +85,17 @@ def prelude(state: State) -> tuple[tuple[str, Value], ...]:
     has = {f"private-flag:{name}" for name in state.private_flags}
     has |= {f"feature:{name}" for name in state.features}
     return tuple((key, value) for key, value in driver_of(state).prelude if key in has)
+
+
+def too_small(state: State, area_bytes: int) -> str | None:
+    """Why nothing arrives in an area of that size, until it grows; None: it does."""
+    step = driver_of(state).posting_step
+    # Where the driver names half a page, it makes two buffers of a page.
+    length = min(PAGE, (state.rings and state.rings.rx_buf_len) or PAGE)
+    buffers = area_bytes // length
+    if buffers >= step:
+        return None
+    return (
+        f"the NIC sees no buffer of an area of {area_bytes} bytes: it has {buffers}, and "
+        f"{state.driver} posts them in steps of {step}"
+    )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
-from pyzcrx.checked import integer
-from pyzcrx.endpoint import Address, address_of
+from pyzcrx._common.checked import integer
+from pyzcrx._kernel.endpoint import Address, address_of
 from pyzcrx.errors import BadArgument
 
 Protocol = Literal["tcp4", "tcp6"]

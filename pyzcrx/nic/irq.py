@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from pyzcrx.cpus import check_exist
+from pyzcrx._kernel.cpus import check_exist
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import BadArgument
-from pyzcrx.meanings import kernel_error
 from pyzcrx.nic.state import Irq
 
 PROC = Path("/proc/irq")

@@ -16,9 +16,9 @@ from typing import Any, Self
 
 from pyroute2.netlink import GENL_ID_CTRL, ctrlmsg
 
+from pyzcrx._common.leaving import leave
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import KernelError
-from pyzcrx.leaving import leave
-from pyzcrx.meanings import kernel_error
 
 NETLINK_ROUTE = 0
 NETLINK_GENERIC = 16

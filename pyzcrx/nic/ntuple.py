@@ -14,9 +14,9 @@ import socket
 import struct
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from pyzcrx._kernel.interface import find
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import KernelError, NotSupported
-from pyzcrx.interface import find
-from pyzcrx.meanings import kernel_error
 from pyzcrx.nic.flow import Flow, Network
 from pyzcrx.nic.state import Rule
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from pyzcrx.checked import integer, optional
-from pyzcrx.endpoint import address_of
+from pyzcrx._common.checked import MOST_BYTES, integer, optional
+from pyzcrx._kernel.endpoint import address_of
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import (
     BadArgument,
     NicBusy,
@@ -20,9 +21,8 @@ from pyzcrx.errors import (
     RuleTableFull,
     RuleTooBroad,
 )
-from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import irq
-from pyzcrx.nic.drivers import driver_of, prelude
+from pyzcrx.nic.drivers import driver_of, prelude, too_small
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.settings import NAPI_FIELDS, Value, check_napi
 from pyzcrx.nic.sockets import TcpSocket, strangers
@@ -43,7 +43,8 @@ class Wanted:
     of the rx rings. irq_cpus: where the queues' interrupts go, like "2,3".
     napi: settings of the queues' NAPI instances, by the names of
     :data:`pyzcrx.nic.settings.NAPI_FIELDS`. force: take data from other sockets
-    and rules, if that is how the flows are.
+    and rules, if that is how the flows are. area_bytes: the size of the area that is to be
+    registered; a warning says so if nothing could arrive in it.
     """
 
     flows: tuple[Flow, ...] = ()
@@ -54,12 +55,14 @@ class Wanted:
     napi: dict[str, int] = field(default_factory=dict)
     force: bool = False
     in_turn: bool = False
+    area_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (
             ("queue", optional("queue", self.queue, 0, _MOST)),
             ("queues", integer("queues", self.queues, 1, _MOST)),
             ("rx_ring", optional("rx_ring", self.rx_ring, 1, _MOST)),
+            ("area_bytes", optional("area_bytes", self.area_bytes, 1, MOST_BYTES)),
         ):
             object.__setattr__(self, name, value)
         if self.irq_cpus is not None:
@@ -130,6 +133,8 @@ def plan(
     if not wanted.force:
         _check_flows(wanted.flows, sockets, own)
     warnings = [*driver_of(state).notes, *_check_rules(state, wanted, queues)]
+    if wanted.area_bytes is not None and (reason := too_small(state, wanted.area_bytes)):
+        warnings.append(f"{reason}; use a larger one (pyzcrx.area_advice)")
     steps: list[Step] = [_set(state, key, value) for key, value in prelude(state)]
     if wanted.flows:
         steps.append(_set(state, f"feature:{NTUPLE}", True))
@@ -142,10 +147,9 @@ def plan(
     # Always set: what reads as enabled may only be the driver's choice.
     seen = "on" if rings.tcp_data_split else "off"
     steps.append(Set("tcp-data-split", "auto", "on", seen))
+    # Where the driver has no hds-thresh the kernel's own is 0 (net/ethtool/rings.c).
     if rings.hds_thresh is not None:
         steps.append(Set("hds-thresh", rings.hds_thresh, 0, rings.hds_thresh))
-    else:
-        warnings.append("the driver does not tell its hds-thresh; it should be 0")
     rss, warning = _keep_off(state, queues)
     steps += rss
     warnings += warning
@@ -176,7 +180,8 @@ def _check_card(state: State) -> None:
     if state.rings is None or state.rings.tcp_data_split is None:
         raise NicUnsupported(
             f"{name} (driver {state.driver or 'unknown'}) has no header split, so no zcrx",
-            "use a NIC that has it (bnxt, mlx5, gve, fbnic), or NODEV",
+            driver_of(state).split_needs
+            or "use a NIC that has it (bnxt, mlx5, gve, fbnic), or NODEV",
         )
     if not state.up:
         raise NicUnsupported(f"{name} is down", f"ip link set {name} up")
@@ -188,8 +193,14 @@ def _check_card(state: State) -> None:
     if state.rx_queues < 2:
         raise NicUnsupported(
             f"{name} has one queue only, and all other traffic needs one too",
-            f"ethtool -L {name} combined 2",
+            _more_queues(state, 2),
         )
+
+
+def _more_queues(state: State, wanted: int) -> str:
+    return state.more_queues(wanted) or (
+        "use a NIC that has more" if state.channels else "see ethtool -l"
+    )
 
 
 def _choose(state: State, wanted: Wanted) -> tuple[int, ...]:
@@ -198,13 +209,19 @@ def _choose(state: State, wanted: Wanted) -> tuple[int, ...]:
     if wanted.queues >= total:
         raise NicUnsupported(
             f"{name} has {total} queues; {wanted.queues} for zcrx leave none for the rest",
-            f"ethtool -L {name} combined {wanted.queues + 1}",
+            _more_queues(state, wanted.queues + 1),
         )
+    fixed = driver_of(state).fixed_queues
     if wanted.queue is not None:
         chosen = tuple(range(wanted.queue, wanted.queue + wanted.queues))
         if chosen[-1] >= total:
             raise kernel_error(errno.ERANGE, "choose queue", f"{name} has queues 0 to {total - 1}")
         for index in chosen:
+            if index in fixed:
+                raise NicUnsupported(
+                    f"queue {index} of {name} cannot be bound: {state.driver} never restarts it",
+                    "choose another queue",
+                )
             holder = _holder(state, index)
             if holder is not None and not (wanted.force and _is_lent(state, index)):
                 raise NicBusy(
@@ -217,13 +234,15 @@ def _choose(state: State, wanted: Wanted) -> tuple[int, ...]:
     free = [
         index
         for index in reversed(range(total))
-        if _holder(state, index) is None and index not in targets and index not in contexts
+        if _holder(state, index) is None and index not in targets | contexts | fixed
     ]
     if len(free) < wanted.queues:
+        more = state.more_queues(total + wanted.queues - len(free))
         raise NicBusy(
             f"{name} has {len(free)} free queues of {total}, {wanted.queues} wanted: the others "
-            "are held, or rules or RSS contexts lead to them",
-            f"end their users (zcrx-nic show {name}), or ethtool -L for more queues",
+            "are held, or rules or RSS contexts lead to them"
+            + (f", or {state.driver} never restarts them" if fixed else ""),
+            f"end their users (zcrx-nic show {name})" + (f", or: {more}" if more else ""),
         )
     return tuple(sorted(free[: wanted.queues]))
 

@@ -8,9 +8,9 @@ from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
+from pyzcrx._common.leaving import leave
+from pyzcrx._kernel.interface import find
 from pyzcrx.errors import KernelError, NoSuchInterface
-from pyzcrx.interface import find
-from pyzcrx.leaving import leave
 from pyzcrx.nic import irq, link
 from pyzcrx.nic.ethtool import Ethtool
 from pyzcrx.nic.netdev import Netdev

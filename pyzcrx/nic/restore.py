@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pyzcrx import bound
-from pyzcrx.checked import MOST_IFINDEX, optional
+from pyzcrx._common.checked import MOST_IFINDEX, optional
+from pyzcrx._kernel.interface import find
+from pyzcrx._queue import bound
 from pyzcrx.errors import JournalError, KernelError, NicBusy, NoSuchInterface, RestoreFailed
-from pyzcrx.interface import find
 from pyzcrx.nic.journal import Journal, Store, stores
 from pyzcrx.nic.ntuple import Ntuple
 from pyzcrx.nic.read import Reader

@@ -13,9 +13,9 @@ from functools import reduce
 from math import gcd
 from typing import Any
 
-from pyzcrx.checked import integer
+from pyzcrx._common.checked import integer
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import BadArgument
-from pyzcrx.meanings import kernel_error
 from pyzcrx.nic import irq
 from pyzcrx.nic.read import Reader
 from pyzcrx.nic.tables import TcpDataSplit

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pyzcrx._kernel.interface import find
 from pyzcrx.errors import FallbackWarning, JournalError
-from pyzcrx.interface import find
 from pyzcrx.nic import irq, link, sockets
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.journal import Journal, Owner, Store
@@ -35,6 +35,7 @@ def prepare(
     irq_cpus: str | None = None,
     napi: dict[str, int] | None = None,
     force: bool = False,
+    area_bytes: int | None = None,
     folder: Path | None = None,
 ) -> Setup:
     """Set a NIC up so that *flows* arrive on queues where zcrx can be registered.
@@ -46,7 +47,7 @@ def prepare(
             pyzcrx.Ring() as ring,
             pyzcrx.Area.anonymous(64 << 20) as area,
         ):
-            ifq = ring.register_ifq(area, interface=setup.ifindex, rx_queue=setup.queue)
+            ifq = ring.register_ifq(area, setup)
 
     Header split on, hds-thresh 0, RSS kept off the queue, a rule for each flow;
     the rest is as in :class:`pyzcrx.nic.plan.Wanted`. Leaving the block puts all
@@ -66,6 +67,7 @@ def prepare(
         irq_cpus,
         napi or {},
         force,
+        area_bytes=area_bytes,
     )
     return Setup(interface, wanted, folder=folder)
 

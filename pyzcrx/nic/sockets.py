@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
-from pyzcrx.endpoint import Address
+from pyzcrx._kernel.endpoint import Address
 from pyzcrx.nic.flow import Flow
 
 PROC = Path("/proc/thread-self/net")

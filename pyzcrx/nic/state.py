@@ -29,6 +29,17 @@ class Channels:
         """Queues that receive: combined ones and those for receive alone."""
         return self.combined + self.rx
 
+    def with_rx_queues(self, wanted: int) -> str | None:
+        """The words of ``ethtool -L`` for *wanted* queues that receive; None: too many.
+
+        Of the kind that is in use: drivers have either combined channels or separate ones, or
+        take no mixture (gve refuses any change of ``combined``).
+        """
+        combined = ("combined", self.combined_max, wanted - self.rx)
+        separate = ("rx", self.rx_max, wanted - self.combined)
+        kinds = (combined, separate) if self.combined or not self.rx else (separate, combined)
+        return next((f"{name} {n}" for name, most, n in kinds if 0 < n <= most), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Rings:
@@ -178,6 +189,11 @@ class State:
         if self.queues:
             return len(self.queues)
         return self.channels.rx_queues if self.channels else 0
+
+    def more_queues(self, wanted: int) -> str | None:
+        """The command that gives the NIC *wanted* queues that receive; None: it has not as many."""
+        words = self.channels and self.channels.with_rx_queues(wanted)
+        return f"ethtool -L {self.interface} {words}" if words else None
 
     def queue(self, index: int) -> Queue | None:
         """The receive queue of that number, if it can be seen."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from fcntl import F_GETFL, F_SETFL, fcntl
 from pathlib import Path
 
-from pyzcrx._ffi import ffi
+from pyzcrx._kernel._ffi import ffi
 from pyzcrx.errors import BadArgument, ClosedError, KernelError
 from pyzcrx.record.plan import ANY, split
 from pyzcrx.record.system import direct_alignment, reserve

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 
-from pyzcrx.memory import PAGE
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.record.plan import Alignment
 
 # include/uapi/linux/fcntl.h, stat.h, falloc.h

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import Any
 
-from pyzcrx.columns import DRAINED
+from pyzcrx._ring.columns import DRAINED
 from pyzcrx.uapi import CqeFlag
 
 
@@ -36,9 +36,9 @@ class Completions:
         self._cq.append((token, res, CqeFlag.MORE, off))
         return True
 
-    def post_last(self, token: int, res: int) -> None:
+    def post_last(self, token: int, res: int, flags: int = 0) -> None:
         """The last of a request, which is never lost."""
-        (self._overflow if self.full else self._cq).append((token, res, 0, 0))
+        (self._overflow if self.full else self._cq).append((token, res, flags, 0))
 
     def drain(self, columns: Any) -> int:
         """Into ``struct pz_columns``, as a turn of the shim does; gives how many."""

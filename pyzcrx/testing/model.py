@@ -18,13 +18,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx._ffi import FUNCTIONS, ffi
-from pyzcrx.checked import integer
+from pyzcrx._common.checked import integer
+from pyzcrx._kernel._ffi import FUNCTIONS, ffi
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.errors import NotSupported
-from pyzcrx.memory import PAGE
 from pyzcrx.testing.pool import Pool
-from pyzcrx.testing.requests import Accept, Cancel, Poll, Receive, Refused, Request, Send
+from pyzcrx.testing.requests import Accept, Cancel, Poll, Receive, Refused, Request
 from pyzcrx.testing.rings import ModelRing
+from pyzcrx.testing.sends import RefusedZeroCopy, Send, SendZeroCopy
 from pyzcrx.testing.sockets import ModelListener, ModelSocket, identity
 from pyzcrx.testing.stand_in import StandIn, complete
 from pyzcrx.uapi import CtrlOp, RegisterFlag
@@ -238,6 +239,12 @@ class ModelKernel:
             return self._prepare(raw, lambda _: Refused(token, errno.ENOTCONN))
         return self._prepare(raw, lambda _: Send(token, sock, iov, n))
 
+    def _pz_prep_send_zc(self, raw: Any, fd: int, _msg: Any, iov: Any, n: int, token: int) -> int:
+        sock = self._connection(fd)
+        if sock is None:
+            return self._prepare(raw, lambda _: RefusedZeroCopy(token, errno.ENOTCONN))
+        return self._prepare(raw, lambda _: SendZeroCopy(token, sock, iov, n))
+
     def _pz_prep_poll(self, raw: Any, fd: int, events: int, multishot: int, token: int) -> int:
         return self._prepare(raw, lambda _: Poll(token, fd, events, bool(multishot)))
 
@@ -251,6 +258,16 @@ class ModelKernel:
         if sock is None:
             return -errno.EBADF
         return 0 if isinstance(sock, ModelSocket) else -errno.ENOTCONN
+
+    def _pz_leaves(self, fd: int) -> int:
+        sock = self._connection(fd)
+        return -errno.EBADF if sock is None else not sock.local
+
+    def _pz_disconnect(self, fd: int) -> int:
+        sock = self._connection(fd)
+        if sock is not None:
+            sock.reset()
+        return 0 if sock is not None else -errno.EBADF
 
     def _pz_rcvbuf_get(self, fd: int, rcvbuf: Any) -> int:
         sock = self._connection(fd)

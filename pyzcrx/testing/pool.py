@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyzcrx._ffi import ffi
-from pyzcrx.memory import PAGE
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.uapi import AREA_SHIFT, OFFSET_MASK
 
 

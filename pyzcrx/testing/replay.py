@@ -25,15 +25,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pyzcrx._ffi import ffi, lib
-from pyzcrx.area import Area
-from pyzcrx.checked import integer
+from pyzcrx._common.checked import integer
+from pyzcrx._common.leaving import leave
+from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._queue.area import Area
+from pyzcrx._receive.request import Request
 from pyzcrx.errors import BadArgument, CorruptRing
 from pyzcrx.ifq import Ifq
-from pyzcrx.leaving import leave
-from pyzcrx.loop import Ring
-from pyzcrx.memory import PAGE
-from pyzcrx.receive import Request
+from pyzcrx.ring import Ring
 from pyzcrx.testing.stand_in import StandIn
 from pyzcrx.uapi import CQ_WORDS, RQ_WORDS, CqeFlag, RegisterFlag
 
@@ -97,7 +97,7 @@ class Replay:
         finally:
             set_up.take_back()
         # Of all that waits a turn drains no more than there is room for.
-        self.ring.columns.raw.capacity = self.per_turn
+        self.ring._core.columns.raw.capacity = self.per_turn
         words: list[int] = []
         for off, length in zip(self.offs, self.lengths, strict=True):
             words += (self.request.token, length | CqeFlag.MORE << 32, off, 0)

@@ -9,10 +9,8 @@ import errno
 import os
 import select
 from collections import deque
-from typing import Any
 
-from pyzcrx._ffi import ffi
-from pyzcrx.memory import PAGE
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.testing.completions import Completions
 from pyzcrx.testing.pool import Pool
 from pyzcrx.testing.sockets import ModelListener, ModelSocket
@@ -109,31 +107,6 @@ class Accept(Request):
             if not cq.post(self.token, fd):
                 return fd  # no room: it ends, with a connection
         return -self._listener.error if self._listener.error else None
-
-
-class Send(Request):
-    """sendmsg with MSG_WAITALL: all of *iov*, or less where the connection ends."""
-
-    def __init__(self, token: int, sock: ModelSocket, iov: Any, n: int) -> None:
-        super().__init__(token)
-        self._sock = sock
-        self._parts = [(int(iov[i].base), int(iov[i].len)) for i in range(n)]
-        self._done = 0
-
-    def step(self, cq: Completions) -> int | None:  # noqa: ARG002
-        sock = self._sock
-        if sock.error:
-            return self._done or -sock.error
-        data = b"".join(
-            bytes(ffi.buffer(ffi.cast("char *", base), length)) for base, length in self._parts
-        )
-        part = data[self._done :]
-        if sock.room_bytes is not None:
-            part = part[: sock.room_bytes]
-            sock.room_bytes -= len(part)
-        sock.sent += part
-        self._done += len(part)
-        return self._done if self._done == len(data) else None
 
 
 class Poll(Request):

@@ -7,7 +7,7 @@ import select
 from collections import deque
 from typing import Any
 
-from pyzcrx._ffi import lib
+from pyzcrx._kernel._ffi import lib
 from pyzcrx.testing.completions import Completions
 from pyzcrx.testing.pool import Pool
 from pyzcrx.testing.requests import Cancel, Poll, Request

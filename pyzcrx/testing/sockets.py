@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from pyzcrx._lease import Descriptor
 from pyzcrx.errors import BadArgument
@@ -40,6 +42,13 @@ class _Socket:
         self._descriptor.close()
 
 
+class Way(Protocol):
+    """Bytes between the sender and the peer."""
+
+    def arrive(self, sent: bytearray, /) -> None:
+        """The peer has them: add them to *sent*."""
+
+
 class ModelSocket(_Socket):
     """A connected TCP socket of the model; pass :meth:`fileno` or itself to receive and send.
 
@@ -55,6 +64,14 @@ class ModelSocket(_Socket):
         """What was sent to the peer."""
         self.room_bytes: int | None = None
         """How much more of that the peer takes; None: all."""
+        self.acknowledges = True
+        """Whether the peer acknowledges what it takes; while it does not, what was sent by zero
+        copy is read where it lies, however it changes."""
+        self.local = False
+        """Whether the peer is on this machine, so that nothing is sent by zero copy."""
+        self.zero_copy_error = 0
+        """An errno that zero-copy sends meet, and no others."""
+        self._unacknowledged: deque[Way] = deque()
         self.rcvbuf_bytes = 160 << 10
         """SO_RCVBUF; nothing here keeps to it."""
         self.unread_after_end = 0
@@ -67,6 +84,22 @@ class ModelSocket(_Socket):
         if data:
             self.segments.append(bytes(data))
             self._changed()
+
+    def accept(self, way: Way) -> None:
+        """*way* is on its way to the peer, behind what already is."""
+        self._unacknowledged.append(way)
+
+    def acknowledge(self) -> None:
+        """The peer has what is on its way, if it acknowledges at all."""
+        while self.acknowledges and self._unacknowledged:
+            self._unacknowledged.popleft().arrive(self.sent)
+
+    def reset(self) -> None:
+        """Our side resets the connection: what is on its way is dropped, requests meet EPIPE."""
+        while self._unacknowledged:
+            self._unacknowledged.popleft().arrive(bytearray())
+        self.error = errno.EPIPE
+        self._changed()
 
     def finish(self) -> None:
         """The peer's FIN arrives."""

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pyzcrx._ffi import FUNCTIONS, lib
+from pyzcrx._kernel._ffi import FUNCTIONS, lib
 from pyzcrx.errors import NotSupported
 
 HARMLESS = frozenset(

@@ -2,10 +2,9 @@
 
 from tests.guest import program
 from tests.guest.books import books_balance
-from tests.guest.card import CARD, Sim
+from tests.guest.card import CARD
 
-if isinstance(CARD, Sim):
-    CARD.set_up()
+CARD.set_up()
 program.starter()  # now, or the test that comes first finds that it has opened something
 
 __all__ = ["books_balance"]

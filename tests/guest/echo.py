@@ -22,6 +22,8 @@ from tests.patience import START_S as START_S
 class Echo:
     """A running ``zcrx-echo``; leaving the block ends it by SIGTERM and demands status 0."""
 
+    command: tuple[str, ...] = ("zcrx-echo",)
+
     def __init__(
         self,
         *options: str,
@@ -33,7 +35,7 @@ class Echo:
         """On CARD, or on another that the options *card* name, reached at *server*."""
         self.server = server
         card = CARD.echo_options if card is None else card
-        self.process = start("zcrx-echo", *card, "--json", "--port", str(port), *options)
+        self.process = start(*self.command, *card, "--json", "--port", str(port), *options)
         self.errors: deque[str] = deque(maxlen=200)
         self.port = self._listening()
         self._reader = threading.Thread(target=self._read_errors, daemon=True)
@@ -91,7 +93,7 @@ class Echo:
                 self.kill()
                 self._reader.join(START_S)
                 if self.errors and error is not None:
-                    error.add_note("zcrx-echo said: " + "".join(self.errors))
+                    error.add_note(f"{self.command[0]} said: " + "".join(self.errors))
         self.process.close()
 
 

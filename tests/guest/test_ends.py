@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import pyzcrx
-from tests.guest.card import CARD, PATIENCE_S, Sim, register, run
+from tests.guest.card import CARD, PATIENCE_S, Pair, register, run
 from tests.guest.test_receive import connected, ifq_of
 from tests.leaks import nothing_leaks
 from tests.long import rounds
@@ -210,7 +210,7 @@ def test_signals_that_raise_in_mid_stream_lose_nothing(batches: bool) -> None:
     ):
         request = ifq.receive(sock)
         aimed = False
-        while not request.over or ring._busy:
+        while not request.over or ring._delivery.busy:
             got: pyzcrx.Batch | list[pyzcrx.Event] = []
             # Not each turn: on a slow machine none would get far enough.
             if aimed := not aimed:
@@ -348,8 +348,8 @@ def test_a_forked_child_that_ends_as_python_does_leaves_the_parent_alone() -> No
 
 
 def test_a_peer_that_falls_silent_ends_by_its_time_out() -> None:
-    if not isinstance(CARD, Sim):
-        pytest.skip("expected: needs a link that can go down; runs on the simulated card")
+    if not isinstance(CARD, Pair):
+        pytest.skip("expected: needs a link that can go down; runs on a pair of NICs")
     with connected() as (client, sock), ifq_of(8 * MIB) as (ring, ifq):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 500)
         ifq.receive(sock)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.guest.card import CARD, Sim
+from tests.guest.card import CARD, Pair
 from tests.guest.echo import send_all
 from tests.pages import Block, blocks
 from tests.patience import START_S, until
@@ -57,11 +57,11 @@ def connected(server: str, process: subprocess.Popen[str]) -> socket.socket:
 
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
 def test_a_program_receives_a_stream(block: Block, tmp_path: Path) -> None:
-    if wants_a_nic(block) != isinstance(CARD, Sim):
+    if wants_a_nic(block) != isinstance(CARD, Pair):
         pytest.skip("expected: programs for a NIC run on one, those for NODEV without")
     text = block.text
     server = "192.0.2.1" if wants_a_nic(block) else "127.0.0.1"
-    if isinstance(CARD, Sim):
+    if isinstance(CARD, Pair):
         text = text.replace('"eth0"', f'"{CARD.interface}"')
     script = tmp_path / "program.py"
     script.write_text((CONSUME if "consume(" in text else "") + text)

@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 import pyzcrx
-from pyzcrx.holders import Holder
-from tests.guest.card import CARD, Sim
+from pyzcrx._pressure.holders import Holder
+from tests.guest.card import CARD, Pair
 from tests.guest.echo import send_all
 from tests.guest.test_receive import connected, ifq_of, sending
 from tests.leaks import nothing_leaks
@@ -150,7 +150,7 @@ class _Crowd:
 
 def dropped() -> int:
     """Frames the card had no buffer for."""
-    return CARD.counter("rx_drop_nobuf") if isinstance(CARD, Sim) else 0
+    return CARD.starved() if isinstance(CARD, Pair) else 0
 
 
 def others_take(*, hog: bool) -> float:

@@ -133,7 +133,7 @@ def test_a_memfd_that_cannot_be_sealed_is_said_aloud(monkeypatch: pytest.MonkeyP
     def refuse(*_: object) -> int:
         raise OSError(errno.EINVAL, "no seals here")
 
-    monkeypatch.setattr("pyzcrx.area.fcntl.fcntl", refuse)
+    monkeypatch.setattr("pyzcrx._queue.area.fcntl.fcntl", refuse)
     with pytest.warns(
         pyzcrx.errors.FallbackWarning, match=r"cannot be sealed \(errno 22\).*SIGBUS"
     ):

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyzcrx
-from pyzcrx._ffi import ffi
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE, Mapping
 from pyzcrx._lease import Account, Lease, Span
-from pyzcrx.buffer import Buffer
-from pyzcrx.memory import PAGE, Mapping
-from pyzcrx.refill import RefillQueue, region_bytes
-from pyzcrx.registration import Wanted
-from pyzcrx.ring import TOKEN_RECEIVE
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._queue.refill import RefillQueue, region_bytes
+from pyzcrx._queue.registration import Wanted
+from pyzcrx._ring.core import TOKEN_RECEIVE
 from pyzcrx.testing import ModelKernel
 
 u32 = st.integers(0, (1 << 32) - 1)
@@ -46,17 +46,17 @@ def test_a_completion_queue_that_others_wrote(
     contents: list[tuple[int, int, int, int, int]], ahead: int, overflow: bool
 ) -> None:
     with pyzcrx.Ring(sq_entries=4, cq_entries=8) as ring:
-        base, view = ring._mapping.address, ring._mapping.view
-        at = int(ring._cq.cqes) - base
+        base, view = ring._core._mapping.address, ring._core._mapping.view
+        at = int(ring._core._cq.cqes) - base
         for i, cqe in enumerate(contents):
             view[at + 32 * i : at + 32 * (i + 1)] = struct.pack("=QiIQQ", *cqe)
-        store(view, int(ring._cq.tail), base, (ring.cq_head + ahead) & 0xFFFFFFFF)
+        store(view, int(ring._core._cq.tail), base, (ring.cq_head + ahead) & 0xFFFFFFFF)
         if overflow:
-            store(view, int(ring._cq.flags), base, 1 << 1)  # IORING_SQ_CQ_OVERFLOW
+            store(view, int(ring._core._cq.flags), base, 1 << 1)  # IORING_SQ_CQ_OVERFLOW
         for _ in range(3):
             with suppress(pyzcrx.errors.CorruptRing):
-                ring.turn(0)
-            columns = ring.columns
+                ring._core.turn(0)
+            columns = ring._core.columns
             assert 0 <= columns.raw.n_data <= columns.capacity
             assert 0 <= columns.raw.n_other <= columns.capacity
             assert 0 <= columns.raw.n_runs <= columns.raw.n_data
@@ -132,8 +132,8 @@ def test_a_statistics_page_that_others_wrote(contents: bytes) -> None:
     with ModelKernel(), pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(16 * PAGE) as area:
         ifq = ring.register_ifq(area, rq_entries=8)
         memory = ffi.new("char[64]", contents)
-        object.__setattr__(ifq._registration, "stats", ffi.cast("struct pz_stats *", memory))
-        ifq.interface = "eth0"  # as if on a card, where the page counts
+        object.__setattr__(ifq.queue.registered, "stats", ffi.cast("struct pz_stats *", memory))
+        ifq.queue.interface = "eth0"  # as if on a card, where the page counts
         copied = ifq.stats().bytes_copied
         assert copied == struct.unpack_from("=Q", contents, 8)[0]
 

@@ -17,7 +17,7 @@ import pytest
 
 import pyzcrx
 from pyzcrx import nic
-from pyzcrx.interface import find
+from pyzcrx._kernel.interface import find
 from tests import commands
 from tests.patience import START_S
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import pytest
 
 import pyzcrx
-from pyzcrx.pace import Pace
+from pyzcrx._ring.pace import Pace
 from tests.patience import PATIENCE_S
 
 Wait = Callable[[int], bool]

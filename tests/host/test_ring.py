@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 import pyzcrx
+from pyzcrx._kernel.memory import Mapping
 from pyzcrx._lease import Account
-from pyzcrx.buffer import Buffer
-from pyzcrx.memory import Mapping
+from pyzcrx._queue.buffer import Buffer
 from tests.leaks import nothing_leaks
 
 
@@ -83,7 +83,7 @@ def test_connections_in_a_batch_that_nobody_saw_are_closed_with_the_ring() -> No
         ring.accept(listener)
         with socket.create_connection(listener.getsockname()) as client:
             # As if a signal handler had raised before wait() could give the batch.
-            unseen = ring._wait(10_000_000_000)
+            unseen = ring._delivery._wait(10_000_000_000)
             assert [type(event) for event in unseen.events] == [pyzcrx.Accepted]
             ring.close()
             client.settimeout(10)
@@ -98,7 +98,7 @@ def test_connections_that_nobody_heard_of_are_closed_with_the_ring() -> None:
         first = next(ring.events())
         assert isinstance(first, pyzcrx.Accepted)
         os.close(first.fd)
-        undelivered = len(ring._undelivered)
+        undelivered = len(ring._delivery._undelivered)
         ring.close()
         assert undelivered > 0
         for client in clients[1:]:
@@ -161,7 +161,7 @@ def test_another_thread_gets_a_clear_error() -> None:
             lambda: ring.register_ifq(area),
             lambda: ring.accept(0),
             lambda: ring.close(),
-            lambda: ring.cancel(1),
+            lambda: ring._core.cancel(1),
         ):
             error = in_thread(use)
             assert isinstance(error, pyzcrx.errors.WrongThread)

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pyzcrx._ffi import ffi, lib
-from pyzcrx.memory import PAGE, Mapping
+from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx._kernel.memory import PAGE, Mapping
+from pyzcrx._queue.refill import region_bytes
 from pyzcrx.nic import tables
 from pyzcrx.nic.netdev import Netdev
-from pyzcrx.refill import region_bytes
 from pyzcrx.uapi import Setup
 
 SYS_BPF = 321  # x86-64

@@ -132,7 +132,7 @@ def test_registration_on_a_prepared_card(card: Fresh) -> None:
         pyzcrx.Ring() as ring,
         pyzcrx.Area.anonymous(16 * MIB) as area,
     ):
-        ring.register_ifq(area, interface=setup.ifindex, rx_queue=setup.queue)
+        ring.register_ifq(area, setup)
         assert setup.queue == 3
         assert setup.check() == []
 

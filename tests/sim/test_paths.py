@@ -35,7 +35,7 @@ LATE_US = 500_000
 
 def unread(sock: socket.socket) -> int:
     """Bytes that arrived and were not received (SIOCINQ)."""
-    return int(pyzcrx._ffi.lib.pz_unread(sock.fileno()))
+    return int(pyzcrx._kernel._ffi.lib.pz_unread(sock.fileno()))
 
 
 def retransmits(sock: socket.socket) -> int:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 import pyzcrx
-from pyzcrx.pressure import Policy
+from pyzcrx._pressure.policy import Policy
 from pyzcrx.uapi import EventType
 from tests.guest.card import PATIENCE_S, Sim, register, run
 from tests.guest.test_receive import connected, sending

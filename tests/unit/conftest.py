@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyzcrx._ffi import FUNCTIONS, lib
+from pyzcrx._kernel._ffi import FUNCTIONS, lib
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 
 from pyzcrx import errors
-from pyzcrx.errors import KernelError, NicError, UrgentDataLost, ZcrxError
+from pyzcrx.errors import IncompleteRead, KernelError, NicError, UrgentDataLost, ZcrxError
 
 
 def _classes(base: type[ZcrxError]) -> Iterator[type[ZcrxError]]:
@@ -29,4 +29,6 @@ def _made(kind: type[ZcrxError]) -> ZcrxError:
         return kind(errno.EIO, "a call")
     if issubclass(kind, NicError):
         return kind("a cause")
+    if kind is IncompleteRead:
+        return kind(b"part", 9)
     return kind(3) if kind is UrgentDataLost else kind("a text")

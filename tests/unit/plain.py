@@ -12,14 +12,15 @@ import socket
 import tempfile
 from collections import deque
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
-from pyzcrx.batch import Run
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._receive.batch import Batch, Run
+from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
+from pyzcrx._receive.request import Request
+from pyzcrx._send.accept import Accept
+from pyzcrx._send.send import Send
 from pyzcrx.errors import KernelError, ZcrxError
-from pyzcrx.events import Accepted, End, Event, Failed, Limit, Sent
-from pyzcrx.meanings import kernel_error
-from pyzcrx.operations import Accept, Send
-from pyzcrx.receive import Request
 
 PAGE = 4096
 TURN_BYTES = 64 * PAGE
@@ -42,6 +43,13 @@ class PlainSend(Send):
         self.context = context
         self.size_bytes = sum(map(len, buffers))
         self.left = b"".join(map(bytes, buffers))
+
+    @property
+    def done(self) -> bool:
+        return self not in self._plain.sending
+
+    def abort(self) -> None:
+        raise AssertionError("what was copied needs no reset")
 
 
 class PlainRequest(Request):
@@ -67,13 +75,20 @@ class PlainBatch:
         self.events = events
 
     def runs(self) -> list[Run]:
-        return [Run(request, i, i + 1, len(data)) for i, (request, data) in enumerate(self._pieces)]
+        batch = cast("Batch", self)
+        return [
+            Run(request, i, i + 1, len(data), batch)
+            for i, (request, data) in enumerate(self._pieces)
+        ]
 
     def view(self, request: Request, i: int) -> bytes:
         assert self._pieces[i][0] is request
         return self._pieces[i][1]
 
     buffer = view
+
+    def _take(self, run: Run) -> list[bytes]:
+        return [self.view(run.request, i) for i in range(run.start, run.stop)]
 
     def release(self) -> None: ...
 
@@ -146,7 +161,10 @@ class PlainRing:
         self._accepts.append(accept)
         return accept
 
-    def send(self, fd: int, buffers: Any, *, context: object) -> PlainSend:
+    def send(
+        self, fd: int, buffers: Any, *, zero_copy: bool | None = None, context: object
+    ) -> PlainSend:
+        assert zero_copy is None
         self.refuse("send")
         send = PlainSend(self, fd, buffers, context)
         self.sending.append(send)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyzcrx
-from pyzcrx._ffi import ffi
-from pyzcrx.audit import Audit
-from pyzcrx.memory import PAGE
-from pyzcrx.notices import REARM_NS, Notices
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._pressure.audit import Audit
+from pyzcrx._queue.notices import REARM_NS, Notices
 from pyzcrx.testing import ModelKernel
 from pyzcrx.uapi import EventType
 from tests.unit.test_model import filled, receiving

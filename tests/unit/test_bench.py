@@ -238,8 +238,12 @@ def test_ports_of_an_address_that_is_not_ours(host: str, said: str) -> None:
 
 def test_queues_of_a_card_that_is_left_alone_follow_the_first() -> None:
     with ExitStack() as stack:
-        assert CardOptions("eth0", 3, False, False).for_ports("::1", [7, 8], stack) == (3, 4)
-        assert CardOptions(None, None, True, False).for_ports("::1", [7, 8], stack) == (0, 1)
+        assert CardOptions("eth0", 3, False, False).for_ports(
+            "::1", [7, 8], stack, area_bytes=1 << 20
+        ) == (3, 4)
+        assert CardOptions(None, None, True, False).for_ports(
+            "::1", [7, 8], stack, area_bytes=1 << 20
+        ) == (0, 1)
 
 
 @pytest.mark.parametrize(

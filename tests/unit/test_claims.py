@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import pyzcrx
-from pyzcrx import claims
-from pyzcrx._ffi import ffi
-from pyzcrx.area import Area
-from pyzcrx.memory import PAGE, Mapping
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE, Mapping
+from pyzcrx._queue import claims
+from pyzcrx._queue.area import Area
 from pyzcrx.testing import ModelKernel
 from pyzcrx.uapi import AREA_SHIFT, CtrlOp
 from tests.unit.test_model import filled
@@ -289,7 +289,7 @@ def test_a_ring_that_was_dropped_keeps_nothing() -> None:
     with Area.anonymous(SIZE) as area:
         ring = pyzcrx.Ring()
         ring.register_ifq(area)
-        ring._finalizer.detach()  # the model has no descriptor to close
+        ring._core._finalizer.detach()  # the model has no descriptor to close
         del ring
         gc.collect()
         assert is_free(area)

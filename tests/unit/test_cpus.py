@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyzcrx import cpus
+from pyzcrx._kernel import cpus
 from pyzcrx.errors import BadArgument
 from pyzcrx.nic import Wanted, prepare
 from pyzcrx.nic.irq import check_cpus

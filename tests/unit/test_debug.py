@@ -13,8 +13,8 @@ import numpy
 import pytest
 
 import pyzcrx
-from pyzcrx.debug import POISON
-from pyzcrx.memory import PAGE
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._receive.debug import POISON
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import filled, settled
 
@@ -119,7 +119,9 @@ def test_a_view_of_a_batch_keeps_the_memory() -> None:
 
 
 def test_the_environment_asks_for_it() -> None:
-    code = "from pyzcrx.debug import wanted; print(wanted(None), wanted(False), wanted(True))"
+    code = (
+        "from pyzcrx._receive.debug import wanted; print(wanted(None), wanted(False), wanted(True))"
+    )
     for value, expected in (("1", "True False True"), ("0", "False False True"), ("", "False")):
         done = subprocess.run(
             [sys.executable, "-c", code],

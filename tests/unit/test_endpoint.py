@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx import endpoint
+from pyzcrx._kernel import endpoint
 from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.iperf3_sender import Iperf3Sender
 from pyzcrx.bench.job import ReceiveJob

@@ -8,8 +8,9 @@ import pickle
 import pytest
 
 import pyzcrx
-from pyzcrx import errors, meanings
-from pyzcrx.meanings import kernel_error
+from pyzcrx import errors
+from pyzcrx._kernel import meanings
+from pyzcrx._kernel.meanings import kernel_error
 
 REGISTRATION = {
     errno.EPERM: pyzcrx.errors.NotPermitted,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx.interface import Interface, features, find, merges_frames, mtu, rx_ring_entries
+from pyzcrx._kernel.interface import Interface, features, find, merges_frames, mtu, rx_ring_entries
 
 ROOT = Path(pyzcrx.__file__).parent
 LOOPBACK = Interface(socket.if_nametoindex("lo"), "lo")
@@ -66,4 +66,4 @@ def test_only_one_module_resolves_names() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and node.attr in ("if_nametoindex", "if_indextoname")
     }
-    assert resolving == {"interface.py"}
+    assert resolving == {"_kernel/interface.py"}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx.memory import PAGE
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import receiving, settled
 

@@ -13,11 +13,11 @@ from typing import Any, cast
 import pytest
 
 import pyzcrx
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.bench import iperf3_server
 from pyzcrx.bench.iperf3 import COOKIE_BYTES, MAX_TIME_S, State, framed
 from pyzcrx.bench.iperf3_server import OVERTIME_S, Iperf3Server, TestResult
 from pyzcrx.cli.acceptor import REFUSALS, RETRY_S, SPARE, close_by_reset
-from pyzcrx.meanings import kernel_error
 from tests.unit.mishaps import kernel_errors
 from tests.unit.plain import PlainIfq, PlainRing
 

@@ -17,10 +17,10 @@ ROOT = Path(pyzcrx.__file__).parent
 MESSAGE = "for messages; what is used is a Descriptor"
 OWNS = "ours alone: nobody else is told of the number"
 KEPT = {
-    "outcomes:Accepted.fd": "the user's own from the event on",
-    "operations:Accept.fd": MESSAGE,
-    "operations:Send.fd": MESSAGE,
-    "receive:Request.fd": MESSAGE,
+    "_ring.outcomes:Accepted.fd": "the user's own from the event on",
+    "_send.accept:Accept.fd": MESSAGE,
+    "_send.send:Send.fd": MESSAGE,
+    "_receive.request:Request.fd": MESSAGE,
     "cli.acceptor:Acceptor._reserve": OWNS,
     "cli.server:Connection.fd": "accepted by the server, and closed only by it",
     "testing.rings:ModelRing.fd": OWNS,

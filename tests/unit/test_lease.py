@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from pyzcrx import Buffer, BufferInUse, Data, Event
-from pyzcrx._ffi import ffi
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE, Mapping
 from pyzcrx._lease import Account, Feed, Lease, Queue, Span
+from pyzcrx._queue.refill import RefillQueue, region_bytes
 from pyzcrx.errors import DoubleRelease
-from pyzcrx.memory import PAGE, Mapping
-from pyzcrx.refill import RefillQueue, region_bytes
 
 if TYPE_CHECKING:
     from pyzcrx import Request
@@ -339,7 +339,7 @@ def test_data_is_what_a_dataclass_would_be(mapping: Mapping) -> None:
     assert one != Data(one.request, lease(Account(), mapping))
     assert one != cast("object", 5)
     assert repr(one) == f"Data(request={one.request!r}, buffer={one.buffer!r})"
-    assert type(one).__module__ == "pyzcrx.events"
+    assert type(one).__module__ == "pyzcrx._receive.events"
     with pytest.raises(TypeError):
         hash(one)
     with pytest.raises(TypeError):

@@ -7,8 +7,8 @@ import errno
 import pytest
 
 import pyzcrx
-from pyzcrx import ifq as ifq_module
-from pyzcrx.registration import interface_gone
+from pyzcrx._queue import queue as queue_module
+from pyzcrx._queue.registration import interface_gone
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import filled, receiving, settled
 
@@ -27,10 +27,10 @@ def test_every_request_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
         held = [e.buffer for e in ring.events(timeout=0) if isinstance(e, pyzcrx.Data)]
         assert ifq.parked == 1
 
-        ifq.interface, ifq.rx_queue = "eth9", 3  # as if it were bound
+        ifq.queue.interface, ifq.queue.rx_queue = "eth9", 3  # as if it were bound
         ifq.check_interface()
         assert ifq.gone is None  # the model cannot tell, like kernels before 7.3
-        monkeypatch.setattr(ifq_module, "interface_gone", lambda *_: True)
+        monkeypatch.setattr(queue_module, "interface_gone", lambda *_: True)
         ifq.check_interface()
         ifq.check_interface()
 
@@ -63,5 +63,5 @@ def test_what_the_kernel_answers(answer: int, gone: bool) -> None:
 
     kernel._pz_zcrx_ctrl = zcrx_ctrl  # type: ignore[assignment, method-assign]
     with receiving(kernel) as (ring, ifq):
-        assert interface_gone(ring, ifq.zcrx_id) is gone
+        assert interface_gone(ring._core, ifq.zcrx_id) is gone
     assert len(asked) >= 1

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pyzcrx
-from pyzcrx.memory import PAGE
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx.testing import ModelKernel, ModelSocket
 
 # Small areas and consumers that hold much of them are what is tested here.

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx.pace import BUSY, BUSY_BYTES, ENOUGH, Pace
+from pyzcrx._ring.pace import BUSY, BUSY_BYTES, ENOUGH, Pace
 
 CQ_ENTRIES = 4096
 

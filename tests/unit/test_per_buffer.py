@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pyzcrx
-from pyzcrx._ffi import ffi, lib
+from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx._kernel.memory import PAGE, Mapping
 from pyzcrx.bench import callgrind, per_buffer
 from pyzcrx.bench.plan import BenchError
 from pyzcrx.cli.bench import main
-from pyzcrx.memory import PAGE, Mapping
 from pyzcrx.testing import Replay
 from pyzcrx.testing.replay import MOST
 from pyzcrx.uapi import OFFSET_MASK

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pyzcrx import napi
+from pyzcrx._ring import napi
 from pyzcrx.cli.placement import Cpu, place
 from pyzcrx.errors import BadArgument
 from pyzcrx.placement import (

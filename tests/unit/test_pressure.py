@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx.holders import Holder
-from pyzcrx.memory import PAGE
-from pyzcrx.pressure import Policy
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx._pressure.holders import Holder
+from pyzcrx._pressure.policy import Policy
 from pyzcrx.testing import ModelKernel
 from tests.patience import until
 from tests.unit.test_model import filled, settled
@@ -217,7 +217,7 @@ def test_raise_lets_a_turn_end_the_sends_that_hold_the_area() -> None:
         while len(held) < 40:
             batch = ring.wait(0)
             held += [batch.buffer(request, i) for i in range(len(batch))]
-        ring.send(sock.fileno(), held)
+        ring.send(sock.fileno(), held, zero_copy=False)
         with pytest.raises(pyzcrx.errors.AreaHeld) as caught:
             ring.wait(0)
         [most] = caught.value.by_request
@@ -228,8 +228,7 @@ def test_raise_lets_a_turn_end_the_sends_that_hold_the_area() -> None:
         kernel.fail_sends()
         [failed] = ring.wait(0).events
         assert isinstance(failed, pyzcrx.Failed)
-        for buffer in held:
-            buffer.release()
+        assert all(buffer.released for buffer in held)
         ring.wait(0)
         settled(kernel, ring, ifq)
 
@@ -306,13 +305,13 @@ def test_a_card_that_finds_no_buffer_while_nothing_arrives(policy: Policy | None
         relief, grown = ifq.relief, []
 
         def grow() -> bool:
-            grown.append(ring.now_ns)
+            grown.append(ring._core.now_ns)
             return True
 
         relief._grow = grow  # type: ignore[method-assign]
 
         def starved(at_ns: int) -> None:
-            ring.now_ns = at_ns
+            ring._core.now_ns = at_ns
             relief.card_starved()
 
         start = 100 * SECOND_NS
@@ -337,6 +336,6 @@ def test_a_card_that_is_short_now_and_then_is_left_alone() -> None:
     with pressed(kernel, "grow") as (ring, ifq):
         ifq.relief._grow = lambda: pytest.fail("it grew")  # type: ignore[method-assign]
         for second in range(100):
-            ring.now_ns = second * 10 * SECOND_NS
+            ring._core.now_ns = second * 10 * SECOND_NS
             ifq.relief.card_starved()
             ifq.account.take(1)  # something arrived

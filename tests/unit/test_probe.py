@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pyzcrx import probe
-from pyzcrx._ffi import ffi, lib
+from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx.probe import Presence, Probe
 from pyzcrx.uapi import CtrlOp, Feature, RegisterFlag
 
@@ -45,7 +45,7 @@ def probed(
 ) -> Probe:
     # The function of the package has its module's name.
     kernel = Kernel(registration, query)
-    for module in ("pyzcrx.probe", "pyzcrx.query"):
+    for module in ("pyzcrx.probe", "pyzcrx._kernel.query"):
         monkeypatch.setattr(sys.modules[module], "lib", kernel)
     return probe()
 
@@ -105,7 +105,7 @@ def test_no_io_uring(monkeypatch: pytest.MonkeyPatch) -> None:
         def pz_ring_init(self, *_args: Any) -> int:
             return -errno.EPERM
 
-    monkeypatch.setattr("pyzcrx.ring.lib", Refusing(0, None))
+    monkeypatch.setattr("pyzcrx._ring.core.lib", Refusing(0, None))
     found = probe()
     assert found.zcrx is Presence.NO_IO_URING
     assert "io_uring_disabled" in found.notes[0]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx.protocol import FRUITLESS_FLUSHES, MAX_ARM_BYTES, ReceiveProtocol, Step
+from pyzcrx._receive.protocol import FRUITLESS_FLUSHES, MAX_ARM_BYTES, ReceiveProtocol, Step
 
 
 def armed(limit: int | None = None) -> ReceiveProtocol:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx._ffi import ffi
-from pyzcrx.memory import Mapping
-from pyzcrx.refill import RefillQueue, region_bytes
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import Mapping
+from pyzcrx._queue.refill import RefillQueue, region_bytes
 
 HEAD, TAIL, RQES = 0, 4, 64
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 import pyzcrx
-from pyzcrx import interface, rx_buf_len
-from pyzcrx.pressure import AreaAdvice, area_advice
+from pyzcrx._kernel import interface
+from pyzcrx._pressure import rx_buf_len
+from pyzcrx._pressure.policy import AreaAdvice, area_advice
 
 MIB = 1 << 20
 

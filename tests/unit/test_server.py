@@ -11,11 +11,11 @@ from typing import cast
 import pytest
 
 import pyzcrx
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._pressure.holders import Held
 from pyzcrx.cli.acceptor import RETRY_S
 from pyzcrx.cli.server import Server
 from pyzcrx.errors import ZcrxError
-from pyzcrx.holders import Held
-from pyzcrx.meanings import kernel_error
 from tests.unit.mishaps import every_error, kernel_errors
 from tests.unit.plain import PlainIfq, PlainRing
 

@@ -17,16 +17,10 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx import _lease, nic, testing
-from pyzcrx.audit import Audit
-from pyzcrx.holders import Holder
-from pyzcrx.memory import PAGE, Mapping
-from pyzcrx.operations import Accept, Send
-from pyzcrx.pressure import AreaAdvice
-from pyzcrx.probe import Presence, Probe
-from pyzcrx.readiness import Readiness
-from pyzcrx.refill import RefillQueue
-from pyzcrx.stats import ReceiverStats
+from pyzcrx import _lease, nic, testing, types
+from pyzcrx._kernel.memory import PAGE, Mapping
+from pyzcrx._queue.refill import RefillQueue
+from pyzcrx._ring.readiness import Readiness
 from pyzcrx.testing import ModelKernel
 
 pytestmark = [
@@ -67,12 +61,12 @@ class World(ExitStack):
             if type(found).__module__.startswith("pyzcrx") and name != "kernel"
         } | {
             "rq": self.ifq.rq,
-            "columns": self.ring.columns,
+            "columns": self.ring._core.columns,
             "account": self.ifq.account,
             "relief": self.ifq.relief,
             "mapping": self.area._mapping,
-            "queue": self.ring._undelivered,
-            "turn": self.ring.columns.turn,
+            "queue": self.ring._delivery._undelivered,
+            "turn": self.ring._core.columns.turn,
             "refill_ring": self.ifq.rq.shared,
         }
 
@@ -178,7 +172,7 @@ def test_no_attribute_crashes(state: Callable[[World], None], name: str) -> None
     assert in_child(script)
 
 
-HELPERS = [Accept, Send, RefillQueue, AreaAdvice, Holder, ReceiverStats, Audit, Probe, Presence]
+HELPERS = [getattr(types, name) for name in types.__all__]
 FOUND = [
     kind
     for module in (pyzcrx, pyzcrx.errors, nic, testing, _lease)
@@ -211,16 +205,19 @@ def test_what_was_never_initialised_crashes_nothing(kind: Any) -> None:
 
 COUNTS = {
     *("closed", "debug", "ifqs", "in_flight", "armed", "operations", "operation", "parked"),
+    "send_stats",
     *(
         "account",
         "accounts",
         "columns",
+        "delivery",
         "lends",
         "pace",
         "receivers",
         "overflowed",
         "now_ns",
         "raw",
+        "watched",
     ),
 }
 
@@ -245,17 +242,23 @@ def ring_uses(world: World) -> dict[str, Callable[[], object]]:
         "register_napi": (5,),
         "send": (sock.fileno(), [b"x"]),
         "turn": (0,),
+        "deliver": (0,),
         "wait": (0,),
     }
 
-    def use(name: str) -> Callable[[], object]:
+    def use(owner: object, name: str) -> Callable[[], object]:
         def call() -> object:
-            found = getattr(ring, name)
+            found = getattr(owner, name)
             return found(*arguments.get(name, ())) if callable(found) else found
 
         return call
 
-    return {name: use(name) for name in public(type(ring)) if name not in COUNTS | NO_CHECK}
+    return {
+        prefix + name: use(owner, name)
+        for prefix, owner in (("", ring), ("core.", ring._core))
+        for name in public(type(owner))
+        if name not in COUNTS | NO_CHECK
+    }
 
 
 NO_CHECK = {
@@ -311,7 +314,7 @@ def test_another_thread_gets_nothing() -> None:
     with World() as world:
         uses = ring_uses(world) | {"iterator": lambda: next(world.iterator)}
         for name in ("cq_head", "cq_tail", "cq_view", "ring_fd"):
-            del uses[name]  # looked at from any thread
+            del uses[name], uses[f"core.{name}"]  # looked at from any thread
         found = in_thread(uses | {"close": world.ring.close, "cancel": world.request.cancel})
         assert found == dict.fromkeys(found, "WrongThread")
         assert not world.request.stopping
@@ -375,8 +378,8 @@ def test_a_buffer_in_a_forked_child() -> None:
             "view": world.buffer.view,
             "memoryview": lambda: memoryview(world.buffer),
             "bytes": lambda: bytes(world.buffer),
-            "look": lambda: world.ifq.look(world.buffer.off, 1),
-            "locate": lambda: world.ifq.locate(world.buffer.off, 1),
+            "look": lambda: world.ifq.queue.look(world.buffer.off, 1),
+            "locate": lambda: world.ifq.queue.locate(world.buffer.off, 1),
         }
         return {name: outcome(use) for name, use in uses.items()}
 
@@ -408,7 +411,7 @@ def test_a_refill_queue_outside_its_memory(offsets: tuple[int, int, int]) -> Non
 
 def test_runs_outside_the_columns() -> None:
     with World() as world:
-        columns = world.ring.columns
+        columns = world.ring._core.columns
         for start, runs in ((1 << 31, 1), (5, 1), (0, 1 << 40)):
             columns.run_starts[0], columns.counts[1], columns.counts[6] = start, runs, 1
             with pytest.raises(ValueError, match="outside"):

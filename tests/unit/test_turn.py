@@ -7,13 +7,13 @@ import weakref
 
 import pytest
 
-from pyzcrx._ffi import ffi
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import Mapping
 from pyzcrx._lease import Account, Receiver, give_back, take
-from pyzcrx.columns import COUNTED, DRAINED, FRESH, Columns
-from pyzcrx.memory import Mapping
-from pyzcrx.protocol import ReceiveProtocol
-from pyzcrx.refill import RefillQueue, region_bytes
-from pyzcrx.ring import TOKEN_RECEIVE, TOKEN_SLOT_SHIFT
+from pyzcrx._queue.refill import RefillQueue, region_bytes
+from pyzcrx._receive.protocol import ReceiveProtocol
+from pyzcrx._ring.columns import COUNTED, DRAINED, FRESH, Columns
+from pyzcrx._ring.core import TOKEN_RECEIVE, TOKEN_SLOT_SHIFT
 
 ALL_ONES = (1 << 64) - 1
 

@@ -6,8 +6,9 @@ from enum import IntEnum, IntFlag
 
 import pytest
 
-from pyzcrx import ring, uapi
-from pyzcrx._ffi import ffi, lib
+from pyzcrx import uapi
+from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx._ring import core as ring
 
 PREFIXES: dict[type[IntEnum] | type[IntFlag], str] = {
     uapi.RegisterOp: "PZ_REGISTER_",

@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from pyzcrx._ffi import ffi
+from pyzcrx._kernel._ffi import ffi
+from pyzcrx._kernel.memory import PAGE, Mapping
 from pyzcrx._lease import Account
-from pyzcrx.buffer import Buffer
-from pyzcrx.debug import POISON
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.debug import POISON
 from pyzcrx.errors import BufferInUse, DoubleRelease
-from pyzcrx.memory import PAGE, Mapping
 
 LENGTH = 64
 BYTES = bytes(range(LENGTH))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx.buffer import Buffer
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.chunk import Chunk
 from pyzcrx.errors import ClosedError, LeakWarning
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_debug import buffers, debugged
@@ -18,6 +19,7 @@ from tests.unit.test_model import filled
 
 ELSEWHERE = {
     Buffer,  # never raises: test_views.py
+    Chunk,  # never raises: test_stream.py
     ModelKernel,  # puts the shim back, which cannot fail
 }
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from pyzcrx._ffi import lib
+from pyzcrx._kernel._ffi import lib
 from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.meter import CLOCK_TICK_S
 from pyzcrx.errors import ZcrxError

@@ -58,7 +58,7 @@ def columns(gate: Gate) -> None:
         for batch in ring.batches():
             turns += 1
             if consume:
-                for request, start, stop, _ in batch.runs():
+                for request, start, stop, *_ in batch.runs():
                     for i in range(start, stop):
                         consume(batch.view(request, i), _sock(request))
             for event in batch.events:

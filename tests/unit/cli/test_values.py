@@ -122,7 +122,18 @@ TYPES: dict[str, Meant] = {
     "receiver": lambda _kind, text, _: text.isascii() and text.isidentifier(),
     # of these no silly value has a meaning
     **dict.fromkeys(
-        ("NetNs", "user", "flow", "setting", "pid", "bytes", "wheel", "device", "plugin"),
+        (
+            "NetNs",
+            "host:port",
+            "user",
+            "flow",
+            "setting",
+            "pid",
+            "bytes",
+            "wheel",
+            "device",
+            "plugin",
+        ),
         lambda *_: False,
     ),
     "test": lambda *_: False,
@@ -149,6 +160,7 @@ IDS = [f"{member} {parameter.opts[0]}" for member, parameter in PARAMETERS]
 BASES: dict[str, list[str]] = {
     # Arguments with which a command ends soon and changes nothing.
     "zcrx-echo": ["-i", "nosuch0", "-p", "0"],
+    "zcrx-relay": ["127.0.0.1:9", "-i", "nosuch0", "-p", "0"],
     "zcrx-bench": ["-i", "nosuch0"],
     "zcrx-bench compare": [],
     "zcrx-bench plot": ["{folder}/x.png"],

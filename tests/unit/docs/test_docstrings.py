@@ -21,5 +21,5 @@ def docstrings() -> Iterator[tuple[str, str]]:
 
 def test_who_waits_for_an_end_handles_a_failure() -> None:
     waits = {where: text for where, text in docstrings() if "case pyzcrx.End(" in text}
-    assert "loop.py:Ring" in waits
+    assert "ring.py:Ring" in waits
     assert [where for where, text in waits.items() if "case pyzcrx.Failed(" not in text] == []

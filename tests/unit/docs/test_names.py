@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _site import public
 
 import pyzcrx
-from pyzcrx import errors, nic, testing
+from pyzcrx import errors, nic, testing, types
 from tests.pages import PAGES, sources, spans
 
-MODULES = (pyzcrx, errors, nic, testing)
-HELPERS = {kind.__name__ for kind in public.HELPERS}
+MODULES = (pyzcrx, errors, types, nic, testing)
 OBJECTS = {
     "ring": pyzcrx.Ring,
     "Ring": pyzcrx.Ring,
@@ -29,7 +28,7 @@ OBJECTS = {
     "setup": nic.Setup,
 }
 """What an object of this name is, in the pages."""
-NOT_OURS = {"None", "True", "Documentation", "SystemCallFilter"}
+NOT_OURS = {"Documentation", "SystemCallFilter"}
 
 
 def has(kind: type, name: str) -> bool:
@@ -52,7 +51,7 @@ def wrong(span: str) -> list[str]:
     """The names in a span of code that the package has not."""
     bad = []
     for name in re.findall(r"(?<![\w./-])[A-Z][a-z]+(?:[A-Z][a-z]+)*\b(?![\w-])", span):
-        if name in NOT_OURS | HELPERS:
+        if name in NOT_OURS or hasattr(builtins, name):
             continue
         if not any(hasattr(module, name) for module in MODULES):
             bad.append(name)

@@ -14,8 +14,9 @@ import pytest
 from _site import pages, public
 
 import pyzcrx
-from pyzcrx import errors, stats
-from pyzcrx.stats import ReceiverStats
+from pyzcrx import errors
+from pyzcrx._pressure import stats
+from pyzcrx._pressure.stats import ReceiverStats
 from tests.pages import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"

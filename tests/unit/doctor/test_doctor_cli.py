@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 from click.testing import CliRunner, Result
 
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.cli import doctor
 from pyzcrx.doctor import Facts, Finding, Fix, Severity, Wanted
-from pyzcrx.meanings import kernel_error
 from tests.unit.doctor.facts import facts, on_card, rings
 
 SPLIT_OFF = facts(card=on_card(rings=rings(tcp_data_split=False)))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.doctor import (
     Facts,
     Severity,
@@ -17,7 +18,6 @@ from pyzcrx.doctor import (
     ready,
     try_out,
 )
-from pyzcrx.meanings import kernel_error
 from pyzcrx.nic.state import Lease
 from tests.unit.doctor.facts import MEMORY, PRIVILEGE, facts, on_card, rings
 from tests.unit.doctor.test_doctor_checks import LAST, held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from ipaddress import ip_address
@@ -15,9 +16,9 @@ import pyzcrx
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.plan import Wanted, listening_flows, plan, without
 from pyzcrx.nic.sockets import TcpSocket
-from pyzcrx.nic.state import Lease, Queue, Rss, Rule, State
+from pyzcrx.nic.state import Channels, Lease, Queue, Rss, Rule, State
 from pyzcrx.nic.steps import Context, Set, Steer
-from tests.unit.nic.cards import QUEUES, card
+from tests.unit.nic.cards import CHANNELS, QUEUES, card, gve, takes
 
 FLOW = Flow.parse("tcp4 dst 192.0.2.1:9999")
 
@@ -91,9 +92,15 @@ def test_a_threshold_goes_to_0_and_comes_back() -> None:
     assert "ethtool -G eth0 hds-thresh 0" in made.commands()
 
 
-def test_an_unknown_driver_or_threshold_is_warned_of() -> None:
+def test_an_unknown_driver_is_warned_of() -> None:
     assert "is not known for zcrx" in plan(card(driver="ice"), wanted()).warnings[0]
-    assert any("hds-thresh" in text for text in plan(rings(hds_thresh=None), wanted()).warnings)
+
+
+def test_a_threshold_that_the_driver_lacks_is_left_alone() -> None:
+    # The kernel's own is 0 then.
+    made = plan(rings(hds_thresh=None), wanted())
+    assert not any(isinstance(step, Set) and step.key == "hds-thresh" for step in made.steps)
+    assert made.warnings == ()
 
 
 def test_without_flows_nothing_is_steered() -> None:
@@ -150,6 +157,106 @@ def test_queue_beyond_the_last() -> None:
 def test_all_queues_are_too_many() -> None:
     with pytest.raises(pyzcrx.errors.NicUnsupported, match="leave none for the rest"):
         plan(card(), wanted(queues=4))
+
+
+# -- what only a driver's name tells ---------------------------------------------
+
+
+def test_gve_untouched() -> None:
+    made = plan(gve(), wanted())
+    assert made.warnings == ()
+    assert made.queues == (3,)
+    assert made.commands() == (
+        "ethtool -K eth0 ntuple on",
+        "ethtool -G eth0 tcp-data-split on",
+        "ethtool -X eth0 weight 6 5 5",
+        "ethtool -N eth0 flow-type tcp4 dst-ip 192.0.2.1 dst-port 9999 action 3",
+    )
+
+
+def test_a_queue_that_its_driver_never_restarts_is_refused() -> None:
+    for asked in (wanted(queue=0), wanted(queue=0, queues=2), wanted(queue=0, force=True)):
+        with pytest.raises(pyzcrx.errors.NicUnsupported, match="queue 0 of eth0 cannot be bound"):
+            plan(gve(), asked)
+    assert plan(gve(), wanted(queue=1)).queues == (1,)
+    assert plan(card(), wanted(queue=0)).queues == (0,)
+
+
+def test_a_queue_that_its_driver_never_restarts_is_not_chosen() -> None:
+    held = tuple(replace(queue, io_uring=queue.index > 0) for queue in card().queues)
+    with pytest.raises(pyzcrx.errors.NicBusy, match=r"0 free queues of 4.*gve never restarts"):
+        plan(gve(queues=held), wanted())
+    assert plan(card(queues=held), wanted()).queues == (0,)
+    assert plan(gve(), wanted(queues=3)).queues == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("rx_buf_len", "area_bytes", "small"),
+    [
+        (4096, 31 * 4096, True),
+        (4096, 32 * 4096, False),
+        (2048, 15 * 4096, True),
+        (2048, 16 * 4096, False),
+        (None, 64 << 10, True),
+    ],
+)
+def test_an_area_smaller_than_a_posting_step(
+    rx_buf_len: int | None, area_bytes: int, small: bool
+) -> None:
+    found = gve().rings
+    assert found is not None
+    state = gve(rings=replace(found, rx_buf_len=rx_buf_len))
+    warnings = plan(state, wanted(area_bytes=area_bytes)).warnings
+    assert len(warnings) == small
+    assert all("in steps of 32" in text and "use a larger one" in text for text in warnings)
+    assert plan(card(), wanted(area_bytes=4096)).warnings == ()
+
+
+def test_what_header_split_needs_is_said_where_it_is_missing_only() -> None:
+    missing = gve().rings
+    assert missing is not None
+    without = gve(rings=replace(missing, tcp_data_split=None))
+    with pytest.raises(pyzcrx.errors.NicUnsupported, match=r"no header split.*DQO RDA"):
+        plan(without, wanted())
+    for split in (False, True):
+        assert not plan(gve(rings=replace(missing, tcp_data_split=split)), wanted()).warnings
+
+
+# -- more queues -----------------------------------------------------------------
+
+
+ONE = {
+    name: replace(channels, combined=bool(channels.combined), rx=int(not channels.combined))
+    for name, channels in CHANNELS.items()
+    if name != "both"
+}
+HELD = tuple(replace(queue, io_uring=True) for queue in card().queues)
+
+
+@pytest.mark.parametrize(
+    ("channels", "changes", "asked"),
+    [
+        *((one, {"queues": card().queues[:1]}, wanted()) for one in ONE.values()),
+        *((many, {}, wanted(queues=4)) for many in CHANNELS.values()),
+        *((many, {"queues": HELD}, wanted()) for many in CHANNELS.values()),
+        (None, {"queues": HELD}, wanted()),
+        (None, {}, wanted(queues=4)),
+        (None, {"queues": card().queues[:1]}, wanted()),
+    ],
+)
+def test_the_channels_that_a_refusal_asks_for_are_taken(
+    channels: Channels | None, changes: dict[str, Any], asked: Wanted
+) -> None:
+    with pytest.raises(pyzcrx.errors.NicError) as caught:
+        plan(card(channels=channels, **changes), asked)
+    command = re.search(r"ethtool -L eth0 .*", str(caught.value))
+    total = len(changes.get("queues", card().queues))
+    has_more = channels is not None and max(channels.combined_max, channels.rx_max) > total
+    mixed = channels is not None and channels.combined and channels.rx
+    assert (command is not None) == (has_more or bool(mixed))
+    if command is not None:
+        assert channels is not None
+        assert takes(channels, command[0])
 
 
 # -- cards that cannot -----------------------------------------------------------

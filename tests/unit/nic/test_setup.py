@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx import bound
-from pyzcrx.interface import Interface
-from pyzcrx.meanings import kernel_error
+from pyzcrx._kernel.interface import Interface
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._queue import bound
 from pyzcrx.nic import NicWarning, Setup, Wanted, settings
 from pyzcrx.nic.journal import Journal, Owner, Store
 from pyzcrx.nic.link import netns

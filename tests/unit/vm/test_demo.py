@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from vm import cli, demo, image, module, wheel
-from vm.demo import Card, DemoFailed, Server, Sim, Steps
+from vm.demo import Card, DemoFailed, Gve, Server, Sim, Steps
 from vm.errors import BuildFailed
 
 
@@ -67,6 +68,25 @@ def test_the_client_of_the_card_is_on_its_other_end() -> None:
     assert f"TCP:{Sim.server}:5" in client
 
 
+class Modelled(Machine):
+    def run(self, argv: Sequence[str]) -> str:
+        if argv[0].endswith("/ask.py"):
+            return json.dumps({"queues": {"0": {"whole_bytes": 9}, "1": {"split_bytes": 100}}})
+        return super().run(argv)
+
+
+def test_the_modelled_nics_books_are_asked() -> None:
+    machine = Modelled(("ab", "ab"), 100)
+    assert stream(machine, Gve()).zero_copied == 1.0
+    assert machine.ran[0] == ["/run/pyzcrx/gve/setup"]
+
+
+@pytest.mark.parametrize("other", ["--nodev", "--native"])
+def test_gve_goes_with_a_guest_and_a_nic(other: str) -> None:
+    done = CliRunner().invoke(cli.main, ["demo", "--gve", other])
+    assert (done.exit_code, len(done.stderr.splitlines())) == (122, 1)
+
+
 @pytest.mark.parametrize(
     ("machine", "text"),
     [
@@ -110,7 +130,9 @@ def test_a_card_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) 
     assert "NODEV" not in done.output
 
 
-@pytest.mark.parametrize(("arguments", "card"), [((), Sim), (("--nodev",), Card)])
+@pytest.mark.parametrize(
+    ("arguments", "card"), [((), Sim), (("--nodev",), Card), (("--gve",), Gve)]
+)
 def test_nodev_is_only_what_was_asked_for(
     monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], card: type[Card]
 ) -> None:
@@ -131,7 +153,8 @@ def test_nodev_is_only_what_was_asked_for(
 
     monkeypatch.setattr(wheel, "obtain", lambda _wanted: None)
     monkeypatch.setattr(image, "obtain", lambda: None)
-    monkeypatch.setattr(Sim, "shares", lambda _self: ())
+    for each in (Sim, Gve):
+        monkeypatch.setattr(each, "shares", lambda _self: ())
     monkeypatch.setattr(demo, "Guest", lambda _config: Booted())
     monkeypatch.setattr(demo, "stream", stream)
     assert CliRunner().invoke(cli.main, ["demo", *arguments]).exit_code == 0

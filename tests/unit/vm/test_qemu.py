@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -98,3 +99,24 @@ def test_plugins() -> None:
     assert not values(command(Config()), "-plugin")
     argv = command(Config(plugins=("/c/count.so,out=/t/o", "/b.so")))
     assert values(argv, "-plugin") == ["/c/count.so,out=/t/o", "/b.so"]
+
+
+def test_gvnics() -> None:
+    """Their memory is shared, with the size of the guest's, and QEMU is the one that is named."""
+    argv = qemu.command(
+        Config(memory_mib=1024),
+        kernel=Path("/k/kernel"),
+        disk=Path("/d"),
+        shares=[],
+        wiring=qemu.Wiring(5, 6, 7, 8),
+        kvm=False,
+        program=("/q/loader", "qemu"),
+        gvnics=(Path("/s/nic0"), Path("/s/nic1")),
+    )
+    assert argv[:2] == ["/q/loader", "qemu"]
+    assert "memory-backend-memfd,id=memory,size=1024M,share=on" in values(argv, "-object")
+    devices = [json.loads(each) for each in values(argv, "-device") if each.startswith("{")]
+    assert [each["driver"] for each in devices] == ["vfio-user-pci"] * 2
+    assert [each["socket"]["path"] for each in devices] == ["/s/nic0", "/s/nic1"]
+    assert "virtserialport,chardev=gve,name=pyzcrx.gve" in values(argv, "-device")
+    assert qemu.Wiring(5, 6, 7, 8).fds == [5, 6, 7, 8]

@@ -1,0 +1,1 @@
+"""How this process asks the kernel, and what its answers mean."""

@@ -1,0 +1,1 @@
+"""Receive requests: their state, those that wait, and what they bring."""

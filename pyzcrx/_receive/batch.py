@@ -1,0 +1,201 @@
+"""The batch fast path: what one turn brought, as columns.
+
+Nothing is made per packet here. In exchange the promise is weaker than a
+:class:`~pyzcrx._queue.buffer.Buffer`'s: a view taken from a batch does **not** keep its
+bytes from being given back, and everything ends with the ring's next turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+from pyzcrx._lease import Span, give_back
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.debug import BatchWatch, poison
+from pyzcrx._receive.events import Event
+from pyzcrx._receive.request import Request
+from pyzcrx._ring.columns import TAKEN
+from pyzcrx._ring.core import RingCore
+from pyzcrx.errors import BadArgument, ClosedError, DoubleRelease
+from pyzcrx.uapi import OFFSET_MASK
+
+
+class Run(NamedTuple):
+    """Neighbouring completions ``start`` to ``stop`` of a batch that belong to one request."""
+
+    request: Request
+    start: int
+    stop: int
+    size_bytes: int
+    batch: Batch
+
+    def views(self) -> list[memoryview]:
+        """The bytes of each entry, as :meth:`Batch.view` gives them: yours only until release.
+
+        Raises DoubleRelease where one was taken as a Buffer.
+        """
+        batch, request = self.batch, self.request
+        return [batch.view(request, i) for i in range(self.start, self.stop)]
+
+    def buffers(self) -> list[Buffer]:
+        """A Buffer for each entry that was not taken before; they outlive the batch.
+
+        Raises ClosedError after its release, WrongThread.
+        """
+        return self.batch._take(self)
+
+
+class Batch:
+    """The data completions of one turn, ``len(batch)`` of them, and its other events.
+
+    ``offs`` (uint64, area token included) and ``lengths`` (uint32, bytes) are
+    memoryviews in the order of arrival, in memory that the next turn overwrites:
+    ``numpy.asarray(batch.offs)`` copies nothing. Entry *i* lies at
+    ``offs[i] & uapi.OFFSET_MASK`` of its request's ``ifq.area.view``.
+
+    What was neither taken as a Buffer nor released goes back to the kernel with
+    the ring's next turn. In debug mode its bytes are overwritten then, and views of
+    it that still live are warned of.
+    """
+
+    __slots__ = (
+        "_expired",
+        "_n",
+        "_open",
+        "_ring",
+        "_watch",
+        "events",
+        "size_bytes",
+    )
+
+    def __init__(self, ring: RingCore, events: list[Event]) -> None:
+        """Use :meth:`pyzcrx.Ring.wait`."""
+        columns = ring.columns
+        self._ring = ring
+        self._n = columns.n_data
+        self._open = True
+        self._expired = False
+        self._watch = BatchWatch() if ring.debug else None
+        self.size_bytes = columns.n_bytes
+        """Sum of the lengths."""
+        self.events = events
+        """What else happened; End, Limit and Failed come after the data of their request."""
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def offs(self) -> memoryview:
+        """Where each entry lies, uint64; writable, but not for you."""
+        self._check_open()
+        return self._ring.columns.offs[: self._n]
+
+    @property
+    def lengths(self) -> memoryview:
+        """Bytes of each entry, uint32."""
+        self._check_open()
+        return self._ring.columns.lengths[: self._n]
+
+    def runs(self) -> Iterator[Run]:
+        """The data by request, in order. A request may have several runs."""
+        self._check_open()
+        return self._runs(tuple(self._ring.receivers))
+
+    def _runs(self, receivers: tuple[object, ...]) -> Iterator[Run]:
+        columns = self._ring.columns
+        starts = columns.run_starts
+        for i, receiver in enumerate(receivers):
+            self._check_open()  # it may be resumed at any time
+            request = cast("Request", receiver)
+            yield Run(request, starts[i], starts[i + 1], columns.run_bytes[i], self)
+
+    def view(self, request: Request, i: int) -> memoryview:
+        """The bytes of entry *i*, which is of *request*: fast, and yours only until release.
+
+        Raises DoubleRelease where it was taken as a Buffer, which is then what to read.
+        """
+        columns = self._ring.columns
+        if not self._open or not 0 <= i < self._n or columns.tokens[i] != request.token:
+            self._check_mine(request, i)
+        if self._watch is not None:
+            off, length = columns.offs[i], columns.lengths[i]
+            look = request.ifq.queue.look(off, length)
+            return self._watch.view(cast(Span, look.obj), off & OFFSET_MASK, length)
+        return request.ifq.queue.look(columns.offs[i], columns.lengths[i])
+
+    def buffer(self, request: Request, i: int) -> Buffer:
+        """Entry *i*, which is of *request*, as a lease that outlives the batch.
+
+        Raises DoubleRelease where it was taken before, WrongThread.
+        """
+        self._ring.check_usable()
+        self._check_mine(request, i)
+        columns = self._ring.columns
+        off = columns.offs[i]
+        if off == TAKEN:
+            raise DoubleRelease(f"entry {i} of the batch was taken before")
+        buffer = request.ifq.lease(off, columns.lengths[i], request.token)
+        columns.offs[i] = TAKEN
+        return buffer
+
+    def _take(self, run: Run) -> list[Buffer]:
+        """What :meth:`Run.buffers` gives."""
+        self._ring.check_usable()
+        self._check_open()
+        taken: list[Buffer] = []
+        run.request.ifq.lease_run(taken, run.request, run.start, run.stop, bare=True)
+        return taken
+
+    def release(self) -> None:
+        """Give every entry back that was not taken as a Buffer.
+
+        Raises DoubleRelease the second time, ClosedError after the next turn, WrongThread.
+        """
+        ring = self._ring
+        ring.check_usable()
+        if not self._open:
+            if self._expired:
+                raise ClosedError("the batch ended with the ring's next turn")
+            raise DoubleRelease("the batch was released before")
+        if self._watch is not None:
+            self._watch.released()
+            self._poison()
+        columns = ring.columns
+        if self._n:
+            give_back(columns.turn, ring.accounts)
+        self._open = False
+        columns.forget()
+        ring.looked_at = None
+
+    def _poison(self) -> None:
+        """Debug mode: overwrite the bytes, so that whoever still reads sees it."""
+        columns = self._ring.columns
+        for run in self.runs():
+            for i in range(run.start, run.stop):
+                off, length = columns.offs[i], columns.lengths[i]
+                if off != TAKEN:
+                    memory, at = run.request.ifq.queue.locate(off, length)
+                    poison(memory, at, length)
+
+    def expire(self) -> None:
+        """The next turn begins."""
+        if self._open:
+            self.release()
+            self._expired = True
+
+    def die(self) -> None:
+        """This is a forked child: :meth:`_check_open` says so."""
+        self._open = False
+
+    def _check_mine(self, request: Request, i: int) -> None:
+        self._check_open()
+        if i < 0 or i >= self._n:
+            raise IndexError(f"the batch has {self._n} entries, no {i}")
+        if self._ring.columns.tokens[i] != request.token:
+            raise BadArgument(f"entry {i} of the batch is of another request; see runs()")
+
+    def _check_open(self) -> None:
+        self._ring.check_open()
+        if not self._open:
+            raise ClosedError("the batch was released, or ended with the ring's next turn")

@@ -1,0 +1,112 @@
+"""What a stream hands out where it lies: a lease on all that arrived."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from pyzcrx._common.checked import MOST_BYTES, integer
+from pyzcrx._lease import gather
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.pieces import Pieces, seen
+from pyzcrx.errors import ClosedError, DoubleRelease
+
+
+class Chunk(Pieces):
+    """Bytes of one connection in the order of the stream, not copied: what one turn brought.
+
+    Several turns, where the stream was not read between them. ``len(chunk)`` is in bytes.
+    Yours until :meth:`release`, or the end of ``with chunk:``; it outlives its stream. A view
+    keeps its buffer: bytes that are still viewed go back with the last view, so memory never
+    changes under a reader. A chunk that is forgotten gives itself back. Not for several threads
+    at a time.
+
+    ::
+
+        for chunk in stream:
+            with chunk:
+                for view in chunk.views():
+                    consume(view)
+    """
+
+    __slots__ = ("__weakref__", "_released")
+
+    def __init__(self, pieces: list[Buffer | memoryview], nbytes: int) -> None:
+        """Streams make it."""
+        super().__init__()
+        self._pieces = pieces
+        self._nbytes = nbytes
+        self._released = False
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that were not taken."""
+        return self._nbytes
+
+    def __len__(self) -> int:
+        return self._nbytes
+
+    def views(self) -> list[memoryview]:
+        """The bytes where they lie, read-only: a view for each buffer, in order.
+
+        Raises ClosedError after :meth:`release`, ForkedChild in a forked child.
+        """
+        self._check_held()
+        return [seen(piece) for piece in self._pieces]
+
+    def __bytes__(self) -> bytes:
+        """All of them, copied together once."""
+        self._check_held()
+        return gather(self._pieces, self._nbytes)
+
+    def take(self, n: int) -> memoryview:
+        """The next *n* bytes, which leave the chunk: in place where one buffer has them.
+
+        Across buffers they are gathered into new memory, once. Raises BadArgument where the
+        chunk has fewer, ClosedError after :meth:`release`.
+        """
+        self._check_held()
+        integer("n", n, 0, MOST_BYTES)
+        self._check(n)
+        if not n:
+            return memoryview(b"")
+        view = self._look(n) or memoryview(self._gather(n))
+        self._drop(n)
+        return view
+
+    def release(self) -> None:
+        """Give the bytes back to the kernel, those that are viewed with their last view.
+
+        From any thread. Raises DoubleRelease the second time.
+        """
+        if self._released:
+            raise DoubleRelease("the chunk was released before; release each chunk once")
+        self.let_go()
+
+    def let_go(self) -> None:
+        """As :meth:`release`; never raises."""
+        for piece in self._pieces:
+            if isinstance(piece, Buffer):
+                piece.let_go()
+        self._release_spent()
+        self._pieces = []
+        self._nbytes = 0
+        self._released = True
+
+    def _check_held(self) -> None:
+        if self._released:
+            raise ClosedError("the chunk was released: its bytes are the kernel's again")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.let_go()
+
+    def __repr__(self) -> str:
+        return f"<Chunk {self._nbytes} bytes{', released' if self._released else ''}>"

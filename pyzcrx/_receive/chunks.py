@@ -1,0 +1,255 @@
+"""The bytes of one connection between the ring and their reader, without I/O.
+
+Buffers and the events of the request go in at :attr:`Chunks.incoming`; bytes, views and chunks
+come out. The driver (a blocking stream, an event loop) takes the turns. An interruption loses no
+byte (:mod:`pyzcrx._receive.pieces`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeAlias
+
+from pyzcrx._lease import gather
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._receive.chunk import Chunk
+from pyzcrx._receive.pieces import Pieces, seen
+from pyzcrx._ring.outcomes import End, Failed, Limit
+from pyzcrx.errors import BadArgument
+
+Incoming: TypeAlias = Buffer | End[Any] | Limit[Any] | Failed[Any]
+"""What a request brings."""
+
+
+class Chunks(Pieces):
+    """What arrived and was not read. Not for several threads at a time."""
+
+    __slots__ = (
+        "__weakref__",
+        "_searched",
+        "_searched_pieces",
+        "_separator",
+        "_tail",
+        "abandoned",
+        "ended",
+        "failure",
+        "gathered_bytes",
+        "incoming",
+        "limited",
+        "most_buffers",
+        "spilled_bytes",
+        "viewed_bytes",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.incoming: list[Incoming] = []
+        """What the connection brought, in order; append it here."""
+        self.most_buffers = 1 << 62
+        """With more, :meth:`relieve` copies them out of the area."""
+        self.abandoned = False
+        """Whether its reader was forgotten: :meth:`relieve` gives everything back."""
+        self.limited = False
+        """Whether the request reached its limit, and is to be resumed."""
+        self.ended = False
+        """Whether the peer ended the stream."""
+        self.failure: Exception | None = None
+        """How the stream failed; what arrived before is still here."""
+        self.viewed_bytes = 0
+        """Bytes handed out where they lay."""
+        self.gathered_bytes = 0
+        """Bytes copied once, for the reader."""
+        self.spilled_bytes = 0
+        """Bytes copied out of the area before anybody read them."""
+        self._separator = b""
+        self._searched = self._searched_pieces = 0
+        self._tail = b""
+
+    # -- in -------------------------------------------------------------------
+
+    def feed(self, arrived: Incoming) -> None:
+        """The next that the connection brought."""
+        self.incoming += (arrived,)
+
+    def _absorb(self) -> None:
+        """Take over what came in."""
+        if self._spent:
+            self._release_spent()
+        while self.incoming:
+            incoming = list(self.incoming)
+            pieces: list[Buffer | memoryview] = []
+            nbytes = 0
+            ended, failure, limited = self.ended, self.failure, self.limited
+            for arrived in incoming:
+                if isinstance(arrived, Buffer):
+                    pieces.append(arrived)
+                    nbytes += len(arrived)
+                elif isinstance(arrived, Failed):
+                    failure = arrived.error
+                elif isinstance(arrived, End):
+                    ended = True
+                else:
+                    limited = True
+            taken = len(incoming)
+            # No call from here on.
+            self._pieces += pieces
+            self._nbytes += nbytes
+            self.ended, self.failure, self.limited = ended, failure, limited
+            del self.incoming[:taken]
+
+    # -- what there is --------------------------------------------------------
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that can be read."""
+        if self.incoming or self._spent:
+            self._absorb()
+        return self._nbytes
+
+    @property
+    def buffers(self) -> int:
+        """Buffers of the area that lie here."""
+        self._absorb()
+        return sum(isinstance(piece, Buffer) for piece in self._pieces)
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all was read and the peer ended the stream."""
+        return self.nbytes == 0 and self.ended
+
+    # -- out ------------------------------------------------------------------
+
+    def next_chunk(self) -> Chunk:
+        """All that is there, not copied, now the reader's to release. There must be something."""
+        self._require(1)
+        chunk = Chunk(list(self._pieces), self._nbytes)
+        # No call from here on.
+        self.viewed_bytes += self._nbytes
+        self._pieces = []
+        self._nbytes = 0
+        self._separator = b""
+        return chunk
+
+    def take(self, n: int) -> memoryview:
+        """The next *n* bytes (there must be as many): in place where one buffer has them.
+
+        Across buffers they are gathered into new memory, once. The view keeps the buffer.
+        """
+        self._require(n)
+        if not n:
+            return memoryview(b"")
+        self._separator = b""
+        view = self._look(n)
+        if view is None:
+            view = memoryview(self.gather(n))
+        else:
+            self.viewed_bytes += n
+        self._drop(n)
+        return view
+
+    def read(self, n: int) -> bytes:
+        """The next *n* bytes, of which there must be as many, copied once."""
+        data = self.gather(n)
+        self._drop(n)
+        return data
+
+    def gather(self, n: int) -> bytes:
+        """Copy the next *n* bytes together, once; they stay the next ones until :meth:`drop`."""
+        self._require(n)
+        self._separator = b""
+        data = self._gather(n)
+        self.gathered_bytes += n
+        return data
+
+    def drop(self, n: int) -> None:
+        """The *n* bytes that were gathered are read."""
+        self._drop(n)
+
+    def find(self, separator: bytes) -> int:
+        """Where the first *separator* ends, in bytes from here; -1: it has not come.
+
+        Remembers how far it looked: no byte is looked at twice for one separator.
+        """
+        if not isinstance(separator, bytes) or not separator:
+            raise BadArgument(f"the separator is one byte or more, not {separator!r:.60}")
+        self._absorb()
+        if separator != self._separator:
+            self._searched = self._searched_pieces = 0
+            self._tail = b""
+            self._separator = separator
+        pattern = re.compile(re.escape(separator))
+        short = len(separator) - 1
+        while self._searched_pieces < len(self._pieces):
+            view = seen(self._pieces[self._searched_pieces])
+            joint = (self._tail + bytes(view[:short])).find(separator) if self._tail else -1
+            if joint >= 0:
+                return self._searched - len(self._tail) + joint + len(separator)
+            found = pattern.search(view)
+            if found is not None:
+                return self._searched + found.end()
+            tail = (self._tail + bytes(view[-short:]))[-short:] if short else b""
+            size = len(view)
+            # No call from here on.
+            self._tail = tail
+            self._searched += size
+            self._searched_pieces += 1
+        return -1
+
+    def take_until(self, separator: bytes) -> memoryview | None:
+        """As :meth:`take`, up to the end of *separator*; None: it has not come."""
+        end = self.find(separator)
+        return None if end < 0 else self.take(end)
+
+    def copy_into(self, memory: memoryview) -> int:
+        """Copy as much as *memory* (of bytes) has room for, in one pass. Gives how much."""
+        n = min(len(memory), self.nbytes)
+        if n:
+            self._separator = b""
+            self._gather_into(memory[:n])
+            self.gathered_bytes += n
+            self._drop(n)
+        return n
+
+    def _require(self, n: int) -> None:
+        self._absorb()
+        self._check(n)
+
+    # -- memory -----------------------------------------------------------------
+
+    def relieve(self) -> None:
+        """Copy out of the area if there are too many buffers, as with tiny segments."""
+        if self.abandoned:
+            self.clear()
+        elif len(self.incoming) + len(self._pieces) > self.most_buffers and (
+            self.buffers > self.most_buffers
+        ):
+            self.spill()
+
+    def spill(self) -> None:
+        """Copy all that lies in buffers out of the area, into one piece."""
+        leased = self.buffers
+        if not leased:
+            return
+        start = len(self._pieces) - leased
+        spent = [piece for piece in self._pieces[start:] if isinstance(piece, Buffer)]
+        size = sum(map(len, spent))
+        copy = memoryview(gather(spent, size))
+        # No call from here on.
+        self._pieces[start:] = [copy]
+        self._spent += spent
+        self.spilled_bytes += size
+        self._separator = b""
+        spent = []
+        self._release_spent()
+
+    def clear(self) -> None:
+        """Give everything back."""
+        self._absorb()
+        spent = [piece for piece in self._pieces if isinstance(piece, Buffer)]
+        # No call from here on.
+        self._pieces = []
+        self._spent += spent
+        self._nbytes = 0
+        self._separator = b""
+        spent = []
+        self._release_spent()

@@ -1,0 +1,211 @@
+"""What turns brought until the user has it: one owner, whether it is taken as events or batches.
+
+Leaving a loop, or an interruption anywhere in it, loses nothing: the next call goes on from
+there, in either form.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import cast
+
+from pyzcrx._lease import Feed, Queue
+from pyzcrx._receive.batch import Batch
+from pyzcrx._receive.debug import report_leaks
+from pyzcrx._receive.events import Accepted, Data, Event
+from pyzcrx._receive.inboxes import Inboxes
+from pyzcrx._receive.request import Attachment, Request
+from pyzcrx._ring.columns import COUNTED, FRESH
+from pyzcrx._ring.core import RingCore
+
+
+class _Deadline:
+    """A wait of so many ns from now; -1: for ever."""
+
+    __slots__ = ("_at_ns",)
+
+    def __init__(self, wait_ns: int) -> None:
+        self._at_ns = time.monotonic_ns() + wait_ns if wait_ns >= 0 else None
+
+    def left_ns(self) -> int:
+        return -1 if self._at_ns is None else max(0, self._at_ns - time.monotonic_ns())
+
+    @property
+    def passed(self) -> bool:
+        return self._at_ns is not None and time.monotonic_ns() >= self._at_ns
+
+
+class Delivery:
+    """Turns *core* when it has nothing left. Owner thread only."""
+
+    def __init__(self, core: RingCore, ifqs: Sequence[Attachment]) -> None:
+        self.core = core
+        self._ifqs = ifqs
+        self._fresh: list[Event] = []
+        """Made of the last turn's data, and not handed on yet."""
+        self._undelivered = Queue()
+        """Events that :meth:`events` gives next."""
+        self.watchers: list[Callable[[], None]] = []
+        """Called once, before the ring is closed."""
+        self.attached: object = None
+        """What takes the turns for an event loop."""
+        self._unseen: Batch | None = None
+        """A batch that was drained and not handed on."""
+        self.inboxes = Inboxes()
+        """Those requests whose data and events are for streams."""
+
+    # -- events -----------------------------------------------------------------
+
+    def events(self, wait_ns: int) -> Iterator[Event]:
+        """Until no request is in flight, or *wait_ns* (-1: for ever) bring none."""
+        return Feed(self._undelivered, partial(self._find, wait_ns))
+
+    def _find(self, wait_ns: int) -> bool:
+        """Whether :meth:`events` goes on: there are some now."""
+        core, queue = self.core, self._undelivered
+        core.check_usable()
+        deadline = _Deadline(wait_ns)
+        while not queue:
+            if not self.busy:
+                if core.watched:
+                    self.collect(0)  # or the descriptor would stay readable for nothing
+                return bool(queue)
+            self.collect(deadline.left_ns())
+            if deadline.passed and not queue:
+                return False
+        return True
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything can still happen, but for streams: they take turns of their own."""
+        core = self.core
+        if core.posted or self._undelivered or core.columns.counts[FRESH]:
+            return True
+        return self.inboxes.abandoned or core.in_flight > self.inboxes.in_flight
+
+    def _reopen(self) -> None:
+        """A batch that nobody saw is taken back, to be handed on as events."""
+        if self._unseen is not None:
+            core = self.core
+            events = [*self._unseen.events, *core.posted]
+            core.looked_at = self._unseen = None
+            core.posted = events
+            core.columns.counts[FRESH] = COUNTED
+
+    def collect(self, wait_ns: int) -> None:
+        """One turn: what it brought is in the inboxes of streams, or waits for :meth:`events`."""
+        self._reopen()
+        core = self.core
+        core.turn(wait_ns)
+        starts = core.columns.run_starts
+        for i, receiver in enumerate(core.receivers):
+            request = cast("Request", receiver)
+            bare = request.inbox is not None
+            into = self._fresh if request.inbox is None else request.inbox.incoming
+            request.ifq.lease_run(into, request, starts[i], starts[i + 1], bare=bare)
+        if self.inboxes:
+            self._fill_inboxes()
+        for ifq in self._ifqs:
+            if ifq.account.count:
+                ifq.give_back()  # what was copied, before the user takes his time over the rest
+        # From here on nothing is called that a signal handler could raise in.
+        self._undelivered += self._fresh
+        self._undelivered += core.posted
+        self._fresh = []
+        core.posted = []
+        core.columns.counts[FRESH] = 0
+
+    def _fill_inboxes(self) -> None:
+        core, inboxes = self.core, self.inboxes
+        inboxes.sort(core.posted, self._fresh)
+        inboxes.relieve(core.receivers)
+        for ifq in self._ifqs:
+            if ifq.crowded:
+                inboxes.spill(ifq)
+
+    # -- batches ----------------------------------------------------------------
+
+    def wait(self, wait_ns: int) -> Batch:
+        """The batch of one turn, or of what :meth:`events` left behind."""
+        batch = self._wait(wait_ns)
+        self._unseen = None
+        return batch
+
+    def _wait(self, wait_ns: int) -> Batch:
+        core = self.core
+        core.check_usable()
+        if self._unseen is not None:
+            return self._unseen
+        if self.inboxes and not self._undelivered:
+            self.collect(wait_ns)
+        if self.inboxes or self._undelivered:
+            # What events() left behind comes first, as the events it was made into.
+            core.end_look()
+            core.columns.forget()
+            core.receivers = []
+            batch = Batch(core, list(self._undelivered))
+            core.looked_at = self._unseen = batch
+            self._undelivered.clear()
+        else:
+            core.turn(wait_ns)
+            batch = Batch(core, core.posted)
+            core.looked_at = self._unseen = batch
+            core.posted = []
+            core.columns.counts[FRESH] = 0
+        return batch
+
+    def batches(self, wait_ns: int) -> Iterator[Batch]:
+        """:meth:`wait` until no request is in flight; empty batches are left out."""
+        core = self.core
+        deadline = _Deadline(wait_ns)
+        while self.busy or self._unseen is not None:
+            batch = self._wait(deadline.left_ns() if wait_ns >= 0 else -1)
+            self._unseen = None
+            if batch.size_bytes or batch.events:
+                yield batch
+                core.check_usable()
+                if core.looked_at is not None:
+                    core.end_look()
+                if wait_ns >= 0:
+                    deadline = _Deadline(wait_ns)
+            elif deadline.passed:
+                return
+
+    @property
+    def waiting(self) -> bool:
+        """Whether :meth:`events` would give one without a turn."""
+        return len(self._undelivered) > 0
+
+    # -- the end ----------------------------------------------------------------
+
+    def closing(self) -> None:
+        """The ring is about to be closed: tell those that watch it."""
+        while self.watchers:
+            self.watchers.pop()()
+
+    def report_leaks(self) -> None:
+        """Warn of the buffers that the user has, where debug mode knows their lines."""
+        own = {id(e.buffer) for e in (*self._undelivered, *self._fresh) if isinstance(e, Data)}
+        for ifq in self._ifqs:
+            report_leaks(ifq.account, own)
+
+    def close(self) -> None:
+        """The ring was closed. Connections accepted and not yet told of are closed."""
+        core = self.core
+        self.inboxes.close()
+        unseen = self._unseen.events if self._unseen is not None else ()
+        for event in (*self._undelivered, *self._fresh, *core.posted, *unseen):
+            if isinstance(event, Accepted):
+                os.close(event.fd)
+        self._undelivered.shut()
+        self._undelivered.clear()
+        self._fresh.clear()
+        core.posted.clear()
+        self._unseen = None
+
+    def die(self) -> None:
+        """This is a forked child: hand nothing on."""
+        self._undelivered.shut()

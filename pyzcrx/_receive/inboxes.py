@@ -1,0 +1,103 @@
+"""To whom events go: to the stream of their request, else to whoever takes the ring's events.
+
+A request that is read by a stream has ``inbox``, its Chunks. Whoever turns the ring fills the
+inboxes of all, so no stream loses what another one's turn brought.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+
+from pyzcrx._receive.chunks import Chunks
+from pyzcrx._receive.events import Event
+from pyzcrx._receive.request import Attachment, Request
+
+
+def _forgotten(request: Request) -> bool:
+    return request.inbox is not None and request.inbox.abandoned
+
+
+class Inboxes:
+    """The requests of one ring that streams read. Owner thread only, but for :meth:`abandon`."""
+
+    def __init__(self) -> None:
+        self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
+        self._abandoned: list[Request] = []
+        self.changed: list[Request] | None = None
+        """Requests whose inboxes turns filled, for an event loop to wake their readers, which
+        empties it; None: no loop does."""
+
+    def __bool__(self) -> bool:
+        return len(self._requests) > 0
+
+    def add(self, request: Request, inbox: Chunks) -> None:
+        """What *request* brings goes to *inbox*."""
+        request.inbox = inbox
+        self._requests.add(request)
+
+    def discard(self, request: Request) -> None:
+        """Its stream was closed: what *request* still brings goes nowhere."""
+        self._requests.discard(request)
+
+    def abandon(self, request: Request) -> None:
+        """Its stream was forgotten. From any thread, at any time: the next turn ends it."""
+        if request.inbox is not None:
+            request.inbox.abandoned = True
+            self._abandoned += (request,)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not over and that somebody still reads."""
+        return sum(not (request.over or _forgotten(request)) for request in self._requests)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether the next turn has some to end."""
+        return bool(self._abandoned)
+
+    def sort(self, posted: list[Event], rest: list[Event]) -> None:
+        """Move the events of *posted* to their inboxes, those without one to *rest*.
+
+        Interrupted, it goes on where it was: an event leaves as it arrives.
+        """
+        while posted:
+            event = posted[0]
+            inbox: Chunks | None = getattr(event.request, "inbox", None)
+            # No call from here on.
+            if inbox is None:
+                rest += (event,)
+            else:
+                inbox.incoming += (event,)  # type: ignore[arg-type]  # a receive request's
+                if self.changed is not None:
+                    self.changed += (event.request,)  # type: ignore[arg-type]
+            del posted[0]
+
+    def relieve(self, receivers: Iterable[object]) -> None:
+        """Let no inbox of *receivers*, those of a turn, hold more of the area than it may."""
+        for receiver in receivers:
+            inbox: Chunks | None = getattr(receiver, "inbox", None)
+            if inbox is not None:
+                if self.changed is not None:
+                    self.changed += (receiver,)  # type: ignore[arg-type]  # it has an inbox
+                inbox.relieve()
+        while self._abandoned:
+            request = self._abandoned[0]
+            if request.inbox is not None:
+                request.inbox.clear()
+            request.cancel()
+            del self._abandoned[0]
+
+    def spill(self, ifq: Attachment) -> None:
+        """The area of *ifq* runs low: copy out of it what no stream has read."""
+        for request in list(self._requests):
+            if request.ifq is ifq and request.inbox is not None:
+                request.inbox.spill()
+
+    def close(self) -> None:
+        """The ring has gone: nobody will read on."""
+        for request in list(self._requests):
+            if request.inbox is not None:
+                request.inbox.clear()
+        self._requests.clear()
+        self._abandoned.clear()

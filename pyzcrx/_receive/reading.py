@@ -1,0 +1,54 @@
+"""One connection as its reader has it: what arrived, and how far it is received.
+
+Without I/O: the blocking stream and the streams of event loops drive it.
+"""
+
+from __future__ import annotations
+
+from pyzcrx._receive.chunks import Chunks
+from pyzcrx._receive.inboxes import Inboxes
+from pyzcrx._receive.request import Request
+
+
+class Reading:
+    """A request and its Chunks. Owner thread of the ring only."""
+
+    __slots__ = ("_at_once_bytes", "_inboxes", "chunks", "request")
+
+    def __init__(
+        self, inboxes: Inboxes, request: Request, room_bytes: int, rx_buf_len: int
+    ) -> None:
+        """*request* was put off: the first :meth:`go_on` arms it."""
+        self.request = request
+        self.chunks = Chunks()
+        self.chunks.most_buffers = max(1, room_bytes // rx_buf_len)
+        self.chunks.limited = True
+        self._at_once_bytes = max(1, room_bytes // 2)
+        self._inboxes = inboxes
+        inboxes.add(request, self.chunks)
+
+    def go_on(self) -> None:
+        """Receive on, if there is room."""
+        chunks, request = self.chunks, self.request
+        if not chunks.limited or request.stopping:
+            return
+        if chunks.nbytes > self._at_once_bytes:
+            chunks.spill()  # one call wants more than the reader may hold
+        # Once more, after an interruption: it may be under way.
+        if request.over:
+            request.resume(self._at_once_bytes)
+        chunks.limited = False
+
+    def end(self) -> None:
+        """The request is over, or its ring closed: give everything back."""
+        self.chunks.clear()
+        self.leave()
+
+    def leave(self) -> None:
+        """The request is over: what arrived stays for the reader."""
+        self._inboxes.discard(self.request)
+        self.request.unbound()
+
+    def forget(self) -> None:
+        """The reader was forgotten. From any thread: the next turn ends the request."""
+        self._inboxes.abandon(self.request)

@@ -1,0 +1,316 @@
+"""A receive request: the protocol bound to a socket and an ifq."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from enum import Enum
+from typing import Any, Protocol, TypeAlias
+
+from pyzcrx._common.checked import MOST_BYTES, optional
+from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx._kernel.descriptor import Cookie, hold
+from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._lease import Account, Descriptor, Receiver
+from pyzcrx._queue.buffer import Buffer
+from pyzcrx._queue.queue import InterfaceQueue
+from pyzcrx._receive.chunks import Chunks
+from pyzcrx._receive.protocol import ReceiveProtocol, Step
+from pyzcrx._ring.core import RingCore
+from pyzcrx._ring.outcomes import End, Failed, Limit
+from pyzcrx.errors import BadArgument, KernelError, UrgentDataLost, ZcrxError
+
+_RCVBUF_LOCK = 2
+"""SOCK_RCVBUF_LOCK: its owner set it, and TCP does not."""
+_MOST_RCVBUF = 1 << 30
+_NARROW_BYTES = 128 << 10
+"""As SO_RCVBUF counts: a few segments of any size, whatever memory they lie in."""
+
+
+def checked_limit(limit: int | None) -> int | None:
+    """A number of bytes that a request may be limited to."""
+    return optional("limit", limit, 1, MOST_BYTES)
+
+
+class State(Enum):
+    """What a request does; :mod:`pyzcrx._receive.waiting` has those between ARMED and OVER."""
+
+    ARMED = "in flight"
+    STARVED = "starved"
+    POSTPONED = "postponed"
+    PAUSED = "paused"
+    OVER = "over"
+
+
+class Attachment(Protocol):
+    """One ring's use of an interface queue, as its requests see it."""
+
+    slot: int
+    queue: InterfaceQueue
+    account: Account
+    gone: KernelError | None
+
+    @property
+    def ring(self) -> RingCore: ...
+    @property
+    def crowded(self) -> bool: ...
+    @property
+    def zcrx_id(self) -> int: ...
+
+    def lease(self, off: int, length: int, token: int, /) -> Buffer:
+        """The buffer of one completion."""
+
+    def lease_run(
+        self, into: list[Any], request: Request, start: int, stop: int, /, *, bare: bool
+    ) -> None:
+        """Lease one run of the ring's columns: *bare* buffers, or their events."""
+
+    def give_back(self) -> None:
+        """Hand what was released to the kernel, as far as there is room."""
+
+    def check_receives(self) -> None:
+        """Raise what keeps a request from being armed."""
+
+    def wait(self, request: Request, state: State, /) -> None:
+        """*request* is not armed; *state* says until when."""
+
+
+class Request(Receiver):
+    """A multishot RECV_ZC on one connection, armed again as long as it takes.
+
+    Ends with exactly one of End, Limit or Failed. ``context`` is yours.
+    Kernel: ``io_uring/net.c:io_recvzc()`` (6.15).
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cookie",
+        "_drained_at",
+        "_failure",
+        "_held",
+        "_over",
+        "_rcvbuf",
+        "_stopping",
+        "_unbounded",
+        "context",
+        "fd",
+        "greedy",
+        "ifq",
+        "inbox",
+        "pause_at",
+        "state",
+        "token",
+    )
+
+    def __init__(
+        self, ifq: Attachment, fd: int, held: Descriptor, limit: int | None, context: object
+    ) -> None:
+        """Use :meth:`Ifq.receive`."""
+        self.ifq = ifq
+        self.fd = fd
+        """The number of the socket as the user gave it: for messages."""
+        self._held = held
+        self._cookie: Cookie | None = None
+        self.protocol: ReceiveProtocol = ReceiveProtocol(checked_limit(limit))
+        self.context = context
+        self.token = ifq.ring.new_token(slot=ifq.slot)
+        self.greedy = False
+        """Whether it is among those that hold most of the area, which is short."""
+        self.inbox: Chunks | None = None
+        """Whose its events are; None: the ring's."""
+        self._over: type[object] | None = None  # End, Limit or Failed
+        self._failure: ZcrxError | None = None
+        self._stopping = False
+        self.state = State.ARMED
+        self.pause_at: int | None = None
+        """Bytes held, up to which it is not armed again after a pause; None: no pause is due."""
+        self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
+        self._drained_at = 0
+        self._unbounded: Any = None  # struct pz_rcvbuf, as it was before bound()
+
+    @property
+    def received(self) -> int:
+        """Bytes delivered so far."""
+        return self.protocol.received
+
+    @property
+    def over(self) -> bool:
+        """Whether its End, Limit or Failed was reported."""
+        return self._over is not None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`cancel` was called."""
+        return self._stopping
+
+    def resume(self, limit: int | None = None) -> None:
+        """After Limit: receive *limit* more bytes, or to the end.
+
+        Raises BadArgument (limit; not ended by Limit), InterfaceGone (ENODEV), WrongThread,
+        ClosedError (of ring or socket), NotConnected (EBADF).
+        """
+        if self._over is not Limit or self._cookie is None:
+            raise BadArgument("only a request that ended with Limit can be resumed")
+        self.ifq.check_receives()
+        limit = checked_limit(limit)
+        held = hold(self.fd, "receive")
+        self._cookie.check(held, self.fd)
+        self._held = held
+        self.protocol.extend(limit)
+        try:
+            self._over = None
+            self._stopping = False
+            self.arm()
+        except BaseException:
+            self.arm()  # interrupted, it would be neither over nor armed
+            raise
+
+    def put_off(self) -> None:
+        """Begin as after Limit: nothing is received until :meth:`resume`."""
+        self._cookie = Cookie(self._held.number)
+        self._over = Limit
+        self._let_go()
+
+    def cancel(self) -> None:
+        """End it early: what has arrived is still delivered, then Failed(Cancelled).
+
+        Or End or Limit, where those come first. Nothing happens where it is over
+        already. Owner thread only.
+        """
+        if self._over is None and not self._stopping:
+            self.ifq.ring.check_usable()
+            self._stopping = True
+            self.ifq.ring.cancel(self.token)
+
+    def pause(self, until_bytes: int) -> bool:
+        """Take it from the kernel until no more than *until_bytes* of its are held.
+
+        Gives whether it is there to be taken; it may be on its way already.
+        """
+        if self._stopping or not self.ifq.ring.operation(self.token):
+            return False
+        if self.pause_at is None:
+            self.pause_at = until_bytes
+            self.ifq.ring.cancel(self.token)
+        return True
+
+    def narrow(self) -> None:
+        """Let its socket hold little unread, which lies in the area, until :meth:`widen`."""
+        if self._rcvbuf is None and self._over is None:
+            rcvbuf = ffi.new("struct pz_rcvbuf *")
+            if not lib.pz_rcvbuf_get(self._held.number, rcvbuf):
+                self._rcvbuf = rcvbuf
+                self._drained_at = self.protocol.received + rcvbuf.bytes
+                lib.pz_rcvbuf_narrow(self._held.number, min(_NARROW_BYTES, rcvbuf.bytes))
+
+    @property
+    def drained(self) -> bool:
+        """Whether all was read that its peer was allowed to send before :meth:`narrow`."""
+        return self.protocol.received >= self._drained_at
+
+    def widen(self) -> None:
+        """Undo :meth:`narrow`."""
+        if self._rcvbuf is not None:
+            lib.pz_rcvbuf_restore(self._held.number, self._rcvbuf)
+            self._rcvbuf = None
+
+    def bound(self, most_bytes: int) -> None:
+        """Let its socket hold no more than *most_bytes* unread, until :meth:`unbound`."""
+        rcvbuf = ffi.new("struct pz_rcvbuf *")
+        if lib.pz_rcvbuf_get(self._held.number, rcvbuf):
+            return
+        if not rcvbuf.locks & _RCVBUF_LOCK or rcvbuf.bytes > most_bytes:
+            self._unbounded = rcvbuf
+            lib.pz_rcvbuf_narrow(self._held.number, min(most_bytes, _MOST_RCVBUF))
+
+    def unbound(self) -> None:
+        """Undo :meth:`bound`, if its socket is open."""
+        if self._unbounded is not None and self._cookie is not None:
+            with suppress(ZcrxError):
+                held = hold(self.fd, "receive")
+                self._cookie.check(held, self.fd)
+                lib.pz_rcvbuf_restore(held.number, self._unbounded)
+                held.close()
+        self._unbounded = None
+
+    def arm(self) -> None:
+        """Hand it to the kernel."""
+        ifq, ring = self.ifq, self.ifq.ring
+        ring.check_usable()
+        self.pause_at = None
+        result = lib.pz_prep_recv_zc(
+            ring.raw, self._held.number, ifq.zcrx_id, self.protocol.arm(), self.token
+        )
+        ring.submit(self, self.token, result, "receive")
+        self.state = State.ARMED
+
+    def drop(self, res: int) -> None:
+        """Nothing to undo: the kernel takes its buffers back with the ring."""
+
+    def closed_by_ring(self) -> None:
+        """It receives no more."""
+        self._let_go()
+
+    def complete(self, res: int, flags: int) -> Ended | None:  # noqa: ARG002
+        """The final completion of one arm."""
+        if self.pause_at is not None and res == -errno.ECANCELED and not self._stopping:
+            self.ifq.wait(self, State.PAUSED)
+            return None
+        step = self.protocol.finish(res)
+        if self._stopping and step in (Step.FLUSH_OVERFLOW, Step.FLUSH_REFILL, Step.ARM):
+            return self.give_up(errno.ECANCELED)
+        if step is Step.FLUSH_OVERFLOW:
+            self.ifq.wait(self, State.POSTPONED)
+        elif step is Step.FLUSH_REFILL:
+            self.ifq.wait(self, State.STARVED)
+        elif step is Step.ARM:
+            self.arm()
+        else:
+            return self._end(step, res)
+        return None
+
+    def _end(self, step: Step, res: int) -> Ended:
+        if self._over is None:  # else told again, after an interruption
+            if step is Step.LIMIT:
+                self._cookie = self._cookie or Cookie(self._held.number)
+                self._over = Limit
+            else:
+                self._failure = self._failure_of(step, res)
+                self._over = End if self._failure is None else Failed
+        self._let_go()
+        if self._failure is not None:
+            return Failed(self, self._failure)
+        return Limit(self) if self._over is Limit else End(self)
+
+    def _failure_of(self, step: Step, res: int) -> ZcrxError | None:
+        if step is Step.FAIL:
+            return self.error(res)
+        unread = lib.pz_unread(self._held.number)
+        if unread < 0:
+            return kernel_error(unread, "receive", f"SIOCINQ of fd {self.fd}")
+        return None if self.protocol.confirm(unread) else UrgentDataLost(unread)
+
+    def give_up(self, number: int) -> Failed[Request]:
+        """It will not be armed again; *number* is the errno to say why."""
+        failure = self._failure = self._failure or self.error(-number)
+        self._over = Failed
+        self._let_go()
+        return Failed(self, failure)
+
+    def _let_go(self) -> None:
+        """The socket is the user's alone again."""
+        self.state = State.OVER
+        self.widen()
+        self._held.close()
+
+    def error(self, res: int) -> ZcrxError:
+        if self._stopping:
+            return self.ifq.gone or kernel_error(errno.ECANCELED, "receive", f"fd {self.fd}")
+        return kernel_error(res, "receive", f"fd {self.fd}")
+
+    def __repr__(self) -> str:
+        state = self._over.__name__ if self._over else self.state.value
+        return f"<Request fd {self.fd}, {self.received} bytes, {state}>"
+
+
+Ended: TypeAlias = End[Request] | Limit[Request] | Failed[Request]

@@ -1,0 +1,476 @@
+"""One io_uring: its memory, its owner thread, its requests.
+
+zcrx asks for SINGLE_ISSUER and DEFER_TASKRUN: one thread owns the ring, and
+completions appear only while that thread enters it. The rings lie in memory of
+ours (IORING_SETUP_NO_MMAP): a mapping of the ring's file, kept after close,
+would keep the rx queue bound for ever.
+
+A request is known by its *token*, the ``user_data`` of its SQE and of every
+CQE: bit 63 marks a RECV_ZC, the next 15 bits its ifq, the rest counts up and is
+never used twice.
+
+A turn can be interrupted (KeyboardInterrupt, any signal handler that raises) and
+must lose nothing by it. Python runs handlers when a function begins, after a C
+function returns, and when a loop goes round, never between plain stores. So what was
+drained stays in the columns, which say so themselves (``fresh``), until it was
+handed on; it is counted in one call; each other step can be told twice and counts once; and
+what marks a step as done stands beside its effect, with no call in between. The next turn
+goes on from there before it enters the kernel.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import warnings
+import weakref
+from collections.abc import Callable
+from threading import get_ident
+from typing import Any
+
+from pyzcrx._common.checked import integer
+from pyzcrx._kernel import fork
+from pyzcrx._kernel._ffi import check, ffi, lib
+from pyzcrx._kernel.memory import Mapping
+from pyzcrx._lease import Account, Receiver, take
+from pyzcrx._ring.columns import FRESH, Columns
+from pyzcrx._ring.pace import MOST_US, Pace
+from pyzcrx._ring.readiness import Readiness
+from pyzcrx._ring.roles import Child, Expiring, Operation, Watcher
+from pyzcrx._ring.wakeup import Wakeup
+from pyzcrx.errors import ClosedError, CorruptRing, ForkedChild, WrongThread
+from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
+
+TOKEN_RECEIVE = 1 << 63
+TOKEN_SLOT_SHIFT = 48
+TOKEN_SLOT_MASK = 0x7FFF << TOKEN_SLOT_SHIFT
+_SERIAL_MASK = (1 << TOKEN_SLOT_SHIFT) - 1
+
+MAX_ENTRIES = 32768
+"""The largest SQ; a CQ may have twice that (io_uring/io_uring.h, IORING_MAX_ENTRIES)."""
+
+MAX_GATHER_US = 1_000_000
+
+_FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
+_CLOSE_TIMEOUT_NS = 2_000_000_000
+_SIGNAL_TIMEOUT_NS = 1_000_000_000
+_MOST_NS = (1 << 63) - 1
+"""A signal in the moment before the kernel is entered ends no wait: look again so often."""
+
+
+def _dropped(ring_fd: int) -> None:
+    warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
+    os.close(ring_fd)
+
+
+class RingCore:
+    """One io_uring; :class:`pyzcrx.Ring`, which users hold, is made of it.
+
+    Belongs to the thread that makes it; any other gets WrongThread, a forked
+    child ForkedChild, everybody after :meth:`close` ClosedError.
+    """
+
+    _state: type[ClosedError | ForkedChild] | None = ClosedError
+    """What its use raises; None: it is open."""
+
+    def __init__(
+        self,
+        *,
+        sq_entries: int = 256,
+        cq_entries: int = 4096,
+        gather_us: int = MOST_US,
+        debug: bool = False,
+    ) -> None:
+        self.debug = debug
+        sq_entries = integer("sq_entries", sq_entries, 1, MAX_ENTRIES)
+        cq_entries = integer("cq_entries", cq_entries, 1, 2 * MAX_ENTRIES)
+        gather_us = integer("gather_us", gather_us, 0, MAX_GATHER_US)
+        if cq_entries < sq_entries:
+            sq_entries = cq_entries
+        self._owner = get_ident()
+        size_bytes = lib.pz_ring_bytes(sq_entries, cq_entries)
+        self._mapping = Mapping.anonymous(size_bytes)
+        self.raw = ffi.gc(lib.pz_ring_new(), lib.pz_ring_free)
+        check(
+            lib.pz_ring_init(
+                self.raw, sq_entries, cq_entries, _FLAGS, self._mapping.address, size_bytes
+            ),
+            "ring set-up",
+        )
+        self._state = None
+        self._cq = ffi.new("struct pz_cq *")
+        lib.pz_ring_cq(self.raw, self._cq)
+        self.columns = Columns(min(int(self._cq.entries), 4096))
+        self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0, int(self._cq.entries))
+        self._serial = 0
+        self._operations: dict[int, Operation] = {}
+        self.looked_at: Expiring | None = None
+        """Who still looks at the columns."""
+        self._own: dict[int, Watcher] = {}
+        self._others_done = 0
+        self._finishing: Operation | None = None
+        self._ended: list[Operation] = []
+        """Those whose last completion came while the ring was being closed."""
+        self.reset_sends: Callable[[], bool] = lambda: False
+        """Has the notifications come that were not given in time; whether any is out."""
+        self._children: list[Child] = []
+        self.accounts: list[Account] = []
+        """Of the children, by slot."""
+        self.posted: list[Any] = []
+        """Events that no data goes with, until they are handed on."""
+        self._readiness: Readiness | None = None
+        """Once somebody asked for the descriptor."""
+        self._turning = False
+        self._wakeup: Wakeup | None = None
+        """Once somebody asked for it."""
+        self.receivers: list[Receiver] = []
+        """Whose each run of the last turn is."""
+        self.overflowed = False
+        """Whether completions wait on the kernel's overflow list."""
+        self.now_ns = time.monotonic_ns()
+        """The clock, read once a turn."""
+        # A finaliser only warns, and frees what would keep an rx queue bound.
+        self._finalizer = weakref.finalize(self, _dropped, int(lib.pz_ring_fd(self.raw)))
+        self._finalizer.atexit = False
+        fork.guard(self, type(self)._die_in_child)
+
+    # -- state ------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Raise where the ring was closed, or is the parent's of this forked process."""
+        if self._state is not None:
+            what = "belongs to the parent process" if self._state is ForkedChild else "was closed"
+            raise self._state(f"the ring {what}")
+
+    def check_usable(self) -> None:
+        """Raise unless the calling thread may use the ring now."""
+        self.check_open()
+        if get_ident() != self._owner:
+            raise WrongThread("the ring belongs to the thread that made it; make one ring a thread")
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, here or by a fork."""
+        return self._state is not None
+
+    @property
+    def ring_fd(self) -> int:
+        """The descriptor of the io_uring itself."""
+        self.check_open()
+        return int(lib.pz_ring_fd(self.raw))
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody asked for :meth:`fileno`."""
+        return self._readiness is not None
+
+    def fileno(self) -> int:
+        """Readable while a turn would bring or change something: see :meth:`pyzcrx.Ring.fileno`."""
+        if self._readiness is None:
+            self.check_usable()
+            readiness = Readiness(self.raw)
+            for account in self.accounts:
+                account.signal = readiness.signal
+            self._readiness = readiness
+            self._submit_now()
+        if self._state is not None:
+            self.check_usable()
+        return self._readiness.fileno()
+
+    def _submit_now(self) -> None:
+        """Somebody watches the ring, who takes a turn only once something has happened."""
+        if self._readiness is not None and not self._turning and lib.pz_ring_submit(self.raw):
+            self._readiness.set()  # it may go with the next turn
+
+    def _die_in_child(self) -> None:
+        if self._state is None:
+            self._state = ForkedChild
+            self._finalizer.detach()
+            for child in self._children:
+                child.die()
+            if self.looked_at is not None:
+                self.looked_at.die()
+            os.close(lib.pz_ring_fd(self.raw))
+            self._wakeup = None
+
+    # -- the completion queue ----------------------------------------------
+
+    @property
+    def cq_view(self) -> memoryview:
+        """The CQEs, read-only, as :mod:`pyzcrx.uapi` describes.
+
+        The kernel writes it while you look. One that was taken before stays readable after close.
+        """
+        self.check_open()
+        return self._mapping.words(int(self._cq.cqes), int(self._cq.entries), CQ_WORDS)
+
+    @property
+    def cq_head(self) -> int:
+        """How many CQEs were consumed, modulo 2**32."""
+        return self._index(self._cq.head)
+
+    @property
+    def cq_tail(self) -> int:
+        """How many CQEs the kernel posted, modulo 2**32."""
+        return self._index(self._cq.tail)
+
+    def _index(self, address: int) -> int:
+        self.check_open()
+        at = address - self._mapping.address
+        return self._mapping.view[at : at + 4].cast("I")[0]
+
+    # -- requests -----------------------------------------------------------
+
+    def new_token(self, *, slot: int | None = None) -> int:
+        """A token never used before; with *slot* it is a RECV_ZC on the ifq in that slot."""
+        self._serial = (self._serial + 1) & _SERIAL_MASK
+        if slot is None:
+            return self._serial
+        return TOKEN_RECEIVE | slot << TOKEN_SLOT_SHIFT | self._serial
+
+    def submit(self, operation: Operation, token: int, result: int, name: str) -> None:
+        """*operation* was prepared under *token*, with *result* from the shim."""
+        check(result, name)
+        self._operations[token] = operation
+        self._submit_now()
+
+    def operation(self, token: int) -> Operation | None:
+        return self._operations.get(token)
+
+    def watch(self, operation: Watcher, token: int) -> None:
+        """Completions of *token* are for *operation*, which nobody waits for."""
+        self._own[token] = operation
+        self._submit_now()
+
+    def forget(self, token: int) -> None:
+        """The watched *token* was completed for the last time."""
+        del self._own[token]
+
+    def operations(self) -> list[Operation]:
+        """The requests that the kernel holds, but for the ring's own."""
+        return list(self._operations.values())
+
+    @property
+    def armed(self) -> int:
+        """Requests that the kernel holds, but for the ring's own."""
+        return len(self._operations)
+
+    @property
+    def lends(self) -> bool:
+        """Whether an operation in flight has buffers of the user's: a send."""
+        return any(getattr(each, "buffers", ()) for each in self._operations.values())
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not over: armed, or waiting to be armed again."""
+        return self.armed + sum(child.parked for child in self._children)
+
+    def cancel(self, token: int) -> None:
+        """Ask the kernel to end a request; its last completion says how that went."""
+        self.check_usable()
+        check(lib.pz_prep_cancel(self.raw, token, 0, 0), "cancel")
+        self._submit_now()
+
+    def add_child(self, child: Child) -> None:
+        """Settle *child* before every turn, close it before the ring."""
+        self._children.append(child)
+        self.accounts.append(child.account)
+        if self._readiness is not None:
+            child.account.signal = self._readiness.signal
+
+    def post(self, event: object) -> None:
+        """Have the next turn report *event*."""
+        self.posted.append(event)
+
+    # -- turning ------------------------------------------------------------
+
+    def turn(self, timeout_ns: int) -> None:
+        """Settle, submit, wait (-1: for ever, 0: not), drain.
+
+        Data is in :attr:`columns`, all else in what :meth:`post` gathers; whoever has
+        taken both clears ``columns.counts[FRESH]``. Brings nothing when a signal came.
+        """
+        if self._state is not None or get_ident() != self._owner:
+            self.check_usable()
+        if self._readiness is not None:
+            self._watched_turn(self._readiness, timeout_ns)
+            return
+        if not self.columns.counts[FRESH]:
+            self._enter(timeout_ns)
+        self._process()
+
+    def _watched_turn(self, readiness: Readiness, timeout_ns: int) -> None:
+        """The same, and what the outside is to see of it."""
+        self._turning = True
+        try:
+            readiness.clear()
+            if not self.columns.counts[FRESH]:
+                self._enter(timeout_ns)
+            self._process()
+            if lib.pz_ring_submit(self.raw):  # what was armed again; else with the next turn
+                readiness.set()
+            readiness.turned(self._next_ns())
+        except BaseException:
+            readiness.set()
+            raise
+        finally:
+            self._turning = False
+
+    def _next_ns(self) -> int:
+        """When a turn is wanted although nothing arrives: 0, now; -1, never."""
+        columns = self.columns
+        left = columns.n_data or self.posted  # for the user, who may not take all of it
+        if left or self.overflowed or columns.n_other == columns.capacity:
+            return 0
+        waits = [child.wait_ns for child in self._children]
+        return min((ns for ns in waits if ns >= 0), default=-1)
+
+    def finish_turn(self) -> None:
+        """Deal with what an interrupted turn drained."""
+        self.check_usable()
+        if self.columns.counts[FRESH]:
+            self._process()
+
+    def end_look(self) -> None:
+        """Nobody looks at the columns any more."""
+        if self.looked_at is not None:
+            self.looked_at.expire()
+            self.looked_at = None
+
+    def _enter(self, timeout_ns: int) -> None:
+        if self.looked_at is not None:
+            self.end_look()
+        for_ever = timeout_ns < 0
+        for child in self._children:
+            wait_ns = child.settle()
+            if wait_ns >= 0 and not 0 <= timeout_ns <= wait_ns:
+                timeout_ns = wait_ns
+        if for_ever and not self._operations and not self.posted:
+            for child in self._children:
+                child.abandon()
+        if self.posted:
+            timeout_ns = 0
+        elif timeout_ns < 0:
+            timeout_ns = _SIGNAL_TIMEOUT_NS
+        elif timeout_ns > _MOST_NS:
+            timeout_ns = _MOST_NS
+        pace = self.pace
+        gather_us = pace.us
+        if 0 <= timeout_ns < 1000 * gather_us:
+            gather_us = 0
+        self._others_done = 0
+        n = lib.pz_ring_turn(self.raw, timeout_ns, pace.enough, gather_us, self.columns.raw)
+        if n < 0 and n != -errno.EINTR:  # Python runs the handlers once we are back
+            self.columns.counts[FRESH] = 0
+            check(n, "io_uring_enter")
+
+    def _process(self) -> None:
+        """What was drained, from wherever an interrupted turn got to."""
+        columns = self.columns
+        columns.refresh()
+        self.now_ns = columns.now_ns
+        self.overflowed = columns.overflow != 0
+        self.pace.brought(columns.n_data, columns.n_bytes)
+        # Data first: a request's last completion may be of the same turn.
+        if not take(columns.turn, self._operations, self.accounts, self.receivers):
+            raise CorruptRing("a completion carries data for a request that does not exist")
+        while self._others_done < columns.n_other:
+            self._complete(*columns.other(self._others_done))
+
+    def _complete(self, token: int, res: int, flags: int) -> None:
+        """One completion. Told again from the start if interrupted."""
+        operation: Watcher | None = self._finishing
+        if operation is None:
+            operation = self._operations.get(token)
+            if operation is not None and not flags & CqeFlag.MORE:
+                self._finishing = operation
+                del self._operations[token]
+        if operation is None:
+            operation = self._own.get(token)
+        event = operation.complete(res, flags) if operation is not None else None
+        if event is not None:
+            self.posted += (event,)
+        self._finishing = None
+        self._others_done += 1
+
+    # -- waking -------------------------------------------------------------
+
+    @property
+    def wakeup_fd(self) -> int:
+        """A byte written to it ends the owner's wait: see :attr:`pyzcrx.Ring.wakeup_fd`."""
+        if self._wakeup is None:
+            self.check_usable()
+            self._wakeup = Wakeup(self)
+        return self._wakeup.number
+
+    def wake(self) -> None:
+        """End the owner's wait, from any thread: see :meth:`pyzcrx.Ring.wake`."""
+        if self._wakeup is not None and self._state is None:
+            self._wakeup.wake()
+
+    # -- the end ------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancel every request, close the children, then the ring. Idempotent.
+
+        Views of its memory stay readable. The kernel gives a bound rx queue
+        back a moment later, by itself.
+        """
+        if self._state is not None:
+            return
+        self.check_usable()
+        try:
+            self._cancel_all()
+        finally:  # also when a signal ends the wait for it
+            self._close_now()
+
+    def _close_now(self) -> None:
+        for child in self._children:
+            child.closed_by_ring()
+        for operation in (*self._operations.values(), *self._ended):
+            operation.closed_by_ring()
+        self._ended.clear()
+        self._children.clear()
+        self._operations.clear()
+        self._state = ClosedError
+        self._finalizer.detach()
+        lib.pz_ring_exit(self.raw)
+        self._mapping.close()
+        if self._readiness is not None:
+            self._readiness.close()
+        if self._wakeup is not None:
+            self._wakeup.close()
+            self._wakeup = None
+
+    def _cancel_all(self) -> None:
+        """End what is in flight, so that nothing the kernel still does touches our memory."""
+        if self.columns.counts[FRESH]:  # an interrupted turn
+            self._drop(self._others_done)
+        if not self._operations:
+            return
+        check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")
+        self._drop_all()
+        if self._operations and self.reset_sends():
+            self._drop_all()
+
+    def _drop_all(self) -> None:
+        until = time.monotonic_ns() + _CLOSE_TIMEOUT_NS
+        while self._operations and (left := until - time.monotonic_ns()) > 0:
+            n = lib.pz_ring_turn(self.raw, left, 0, 0, self.columns.raw)
+            if n < 0 and n != -errno.EINTR:
+                break
+            self._drop(0)
+
+    def _drop(self, start: int) -> None:
+        for i in range(start, self.columns.raw.n_other):
+            token, res, flags = self.columns.other(i)
+            if (operation := self._operations.get(token)) is not None:
+                operation.drop(res)
+                if not flags & CqeFlag.MORE:
+                    self._ended.append(operation)
+                    del self._operations[token]
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else f"fd {self.ring_fd}, {self.in_flight} in flight"
+        return f"<Ring {state}>"

@@ -1,0 +1,66 @@
+"""When the ring wants a turn, as a descriptor that event loops of others can watch.
+
+A turn would bring or change something when
+
+* the kernel has work or completions for us: it adds to an eventfd, which is read before
+  each turn;
+* the turn before brought something, which may not all be taken: the eventfd stays readable
+  until a turn brings nothing;
+* a buffer was released: the Account adds to the same eventfd (``csrc/account.c``);
+* time has passed that something was waiting for (starved requests, pressure): a timerfd.
+
+Users watch an epoll of the two. The ring's own descriptor would not do: with
+IORING_SETUP_DEFER_TASKRUN it polls readable only once completions are posted, which happens
+only inside a turn (``io_uring/io_uring.c:io_uring_poll()``, 6.18).
+
+Kernel: ``io_uring/eventfd.c:io_eventfd_register()``, IORING_REGISTER_EVENTFD (5.2).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyzcrx._kernel._ffi import check, lib
+from pyzcrx._lease import Descriptor
+
+
+class Readiness:
+    """Of one ring; closed with it. Owner thread only."""
+
+    __slots__ = ("_either", "_timed", "_timer", "signal")
+
+    def __init__(self, raw: Any) -> None:
+        self.signal = Descriptor(check(lib.pz_signal(), "watch"), adopt=True)
+        """The eventfd: accounts add to it when a reference comes back."""
+        self._timer = Descriptor(check(lib.pz_timer(), "watch"), adopt=True)
+        either = check(lib.pz_either(self.signal.number, self._timer.number), "watch")
+        self._either = Descriptor(either, adopt=True)
+        self._timed = False
+        check(lib.pz_ring_signals(raw, self.signal.number), "watch")
+        self.set()  # what happened before
+
+    def fileno(self) -> int:
+        """Polls readable while a turn would bring or change something."""
+        return self._either.number
+
+    def set(self) -> None:
+        """A turn is wanted now."""
+        lib.pz_signal_set(self.signal.number)
+
+    def clear(self) -> None:
+        """A turn begins; what happens from here on counts for the next."""
+        lib.pz_signal_clear(self.signal.number)
+
+    def turned(self, next_ns: int) -> None:
+        """A turn ended; the next is wanted in *next_ns*, or only when something happens (-1)."""
+        if next_ns == 0:
+            self.set()
+        timed = next_ns > 0
+        if timed or self._timed:
+            self._timed = timed
+            lib.pz_timer_set(self._timer.number, next_ns if timed else -1)
+
+    def close(self) -> None:
+        self._either.close()
+        self._timer.close()
+        self.signal.close()

@@ -1,0 +1,1 @@
+"""Requests that do not receive: accept and send."""

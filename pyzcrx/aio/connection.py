@@ -1,0 +1,155 @@
+"""One connection on a loop: asyncio's transport writes, the ring receives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from pyzcrx._receive.reading import Reading
+from pyzcrx.aio.attach import Attached
+from pyzcrx.aio.reader import StreamReader
+from pyzcrx.aio.writer import StreamWriter
+from pyzcrx.errors import ClosedError
+from pyzcrx.ifq import Ifq
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of a transport whose reading is paused for good."""
+
+    def __init__(
+        self,
+        attached: Attached,
+        ifq: Ifq,
+        room_bytes: int | None,
+        limit: int,
+        handle: Callable[[StreamReader, StreamWriter], Awaitable[None] | None] | None,
+    ) -> None:
+        self._attached = attached
+        self._ifq = ifq
+        self._room_bytes = room_bytes
+        self._limit = limit
+        self._handle = handle
+        self._reading: Reading | None = None
+        self._reader: StreamReader | None = None
+        self._writer: StreamWriter | None = None
+        self._task: asyncio.Future[None] | None = None
+        """The handler's, kept while it runs."""
+        self._failure: Exception | None = None
+        self._paused = False
+        self._lost = False
+        self._drainers: set[asyncio.Future[None]] = set()
+        self._over: asyncio.Future[None] = attached.loop.create_future()
+        """Done once the peer was told that the connection ended."""
+
+    # -- asyncio's side -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+        loop = self._attached.loop
+        try:
+            sock = transport.get_extra_info("socket")
+            self._reading = self._ifq._reading(sock.fileno(), self._room_bytes)
+            self._reader = StreamReader(self._attached, self._reading, self._limit)
+        except Exception as error:
+            self._failure = error
+            transport.abort()
+            if self._handle is not None:
+                context = {"message": "a connection cannot be received", "exception": error}
+                loop.call_exception_handler(context)
+            return
+        self._writer = StreamWriter(transport, self, None, loop)
+        if self._handle is not None:
+            self._run(self._handle(self._reader, self._writer), transport)
+
+    def _run(self, result: Awaitable[None] | None, transport: asyncio.Transport) -> None:
+        if result is None:
+            return
+
+        def done(task: asyncio.Future[None]) -> None:
+            self._task = None
+            if task.cancelled():
+                transport.close()
+            elif (error := task.exception()) is not None:
+                context = {
+                    "message": "Unhandled exception in client_connected_cb",
+                    "exception": error,
+                    "transport": transport,
+                }
+                self._attached.loop.call_exception_handler(context)
+                transport.close()
+
+        self._task = asyncio.ensure_future(result, loop=self._attached.loop)
+        self._task.add_done_callback(done)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        for drainer in self._drainers:
+            if not drainer.done():
+                drainer.set_exception(exc) if exc else drainer.set_result(None)
+        if self._reading is None:
+            self._end(exc)
+            return
+        reading, reader = self._reading, self._reader
+        assert reader is not None
+        reader._close(exc)
+        try:
+            reading.request.cancel()
+        except ClosedError:  # the ring was closed before
+            self._finish(exc)
+        else:
+            self._attached.when_over(reading.request, lambda: self._finish(exc))
+
+    def _finish(self, exc: Exception | None) -> None:
+        """The request is over, and with it our duplicate of the socket: the peer sees the end."""
+        assert self._reading is not None
+        assert self._reader is not None
+        self._reader._close(exc)  # what came last
+        self._reading.leave()
+        self._end(exc)
+
+    def _end(self, exc: Exception | None) -> None:
+        if not self._over.done():
+            self._over.set_exception(exc) if exc else self._over.set_result(None)
+            if exc is not None:
+                self._over.exception()  # seen, whether anybody waits or not
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        for drainer in self._drainers:
+            if not drainer.done():
+                drainer.set_result(None)
+
+    def eof_received(self) -> bool:
+        return True  # never called: reading is paused
+
+    # -- the writer's side ------------------------------------------------------------
+
+    async def _drain_helper(self) -> None:
+        """What asyncio.StreamWriter.drain() awaits."""
+        if self._lost:
+            raise ConnectionResetError("Connection lost")
+        if not self._paused:
+            return
+        drainer: asyncio.Future[None] = self._attached.loop.create_future()
+        self._drainers.add(drainer)
+        try:
+            await drainer
+        finally:
+            self._drainers.discard(drainer)
+
+    def _get_close_waiter(self, _writer: Any) -> asyncio.Future[None]:
+        """What asyncio.StreamWriter.wait_closed() awaits."""
+        return self._over
+
+    # -- ours -------------------------------------------------------------------------
+
+    def streams(self) -> tuple[StreamReader, StreamWriter]:
+        """Both ends. Raises what kept the connection from being received."""
+        if self._reader is None or self._writer is None:
+            raise self._failure or ClosedError("the connection was lost at once")
+        return self._reader, self._writer

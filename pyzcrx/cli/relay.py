@@ -1,0 +1,231 @@
+"""``zcrx-relay``: TCP connections received by zero-copy, and sent on without a copy."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+
+import click
+
+import pyzcrx
+from pyzcrx._kernel.endpoint import host_of
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx.cli.card import CardOptions, Watch, card_options
+from pyzcrx.cli.common import Command, size_text
+from pyzcrx.cli.echo import ZERO_COPY, Stop, ZeroCopy
+from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
+from pyzcrx.cli.values import ADDRESS, BUFFER_SIZE, HOST, PORT, SECONDS, SIZE, Number
+from pyzcrx.forwarding.relay import BACKLOG_BYTES, CONNECT_TIMEOUT_S, MAX_CONNECTIONS, Relay
+
+
+@click.command("zcrx-relay", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("address", metavar="HOST:PORT", type=ADDRESS)
+@click.option("--host", type=HOST, help="Address to listen on.  [default: all]")
+@click.option(
+    "-p",
+    "--port",
+    default=9999,
+    show_default=True,
+    type=PORT,
+    help="Port to listen on; 0: any free one.",
+)
+@card_options
+@click.option(
+    "--nodev",
+    is_flag=True,
+    help="No NIC: the kernel copies what is received. On any interface.",
+)
+@click.option(
+    "--zero-copy",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    help="Send from the area without a copy: where that costs less, wherever possible, or never.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Figures as JSON on standard output.")
+@click.option(
+    "--stats-interval",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="Print figures that often.",
+)
+@click.option(
+    "--area",
+    "area_bytes",
+    type=SIZE,
+    default="64M",
+    show_default=True,
+    help="Memory for received data.",
+)
+@click.option(
+    "--rx-buf-len",
+    type=BUFFER_SIZE,
+    default=None,
+    help="Bytes of a buffer, where the NIC can choose.  [default: what pays]",
+)
+@click.option(
+    "--rcvbuf",
+    "rcvbuf_bytes",
+    type=BUFFER_SIZE,
+    default=None,
+    help="SO_RCVBUF of all sockets: what one that is not read may hold of the area.  "
+    "[default: on a NIC, a 64th of the area, 4K to 1M; else the kernel's choice]",
+)
+@click.option(
+    "--max-backlog",
+    "backlog_bytes",
+    type=SIZE,
+    default=f"{BACKLOG_BYTES >> 10}K",
+    show_default=True,
+    help="Bytes that may wait in each direction; then the sender is not read on.",
+)
+@click.option(
+    "--max-connections",
+    type=Number(1, 10_000_000),
+    default=MAX_CONNECTIONS,
+    show_default=True,
+    help="Connections at a time; more are refused. Fewer where ulimit -Hn has no room for them.",
+)
+@click.option(
+    "--connect-timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    default=CONNECT_TIMEOUT_S,
+    show_default=True,
+    help="How long HOST may take to answer.",
+)
+@click.option(
+    "--idle-timeout",
+    type=SECONDS,
+    metavar="SECONDS",
+    help="Reset a connection that forwards nothing for so long.",
+)
+@click.version_option(pyzcrx.__version__, prog_name="zcrx-relay")
+def main(
+    address: tuple[str, int],
+    host: str | None,
+    port: int,
+    card: CardOptions,
+    nodev: bool,
+    zero_copy: ZeroCopy,
+    as_json: bool,
+    stats_interval: float | None,
+    area_bytes: int,
+    rx_buf_len: int | None,
+    rcvbuf_bytes: int | None,
+    backlog_bytes: int,
+    max_connections: int,
+    connect_timeout: float,
+    idle_timeout: float | None,
+) -> None:
+    """Accept TCP connections, connect each on to HOST:PORT, forward both ways.
+
+    Receives on one rx queue of a NIC (-i), which is set up for it and put back at the
+    end, or with --nodev on none. Set up are the flows of those that connect; what HOST sends
+    back is received without a copy only if its flows are steered to the queue as well.
+
+    Ends on SIGINT and SIGTERM with status 0 and its figures; status 1 and one line
+    for an error, 2 for a wrong command line.
+    """
+    if nodev == (card.given is not None):
+        raise click.UsageError("give either --interface or --nodev")
+    card.check()
+    interface, queue = card.interface, card.queue
+    with ExitStack() as stack:
+        listener = stack.enter_context(listen(host, port))
+        if interface is not None:
+            pyzcrx.drop_urgent(listener)
+        area = stack.enter_context(pyzcrx.Area.anonymous(area_bytes))
+        ring = pyzcrx.Ring(gather_us=0)
+        stack.callback(ring.close)
+        stop = Stop(ring)
+        setup = card.for_listener(listener, ring, stack, area_bytes=area_bytes)
+        if setup is not None:
+            queue = setup.queue
+        ifq = ring.register_ifq(
+            area,
+            interface=setup.ifindex if setup is not None else interface,
+            rx_queue=queue,
+            rx_buf_len=rx_buf_len,
+            pressure=pyzcrx.Pressure("copy"),
+            timeout=QUEUE_TIMEOUT_S,
+        )
+        if rcvbuf_bytes is None and not nodev:
+            rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)
+        relay = Relay(
+            ring,
+            ifq,
+            listener,
+            address,
+            zero_copy=ZERO_COPY[zero_copy],
+            # A connection must not take the area from all others.
+            backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 8)),
+            rcvbuf_bytes=rcvbuf_bytes,
+            max_connections=max_connections,
+            connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout,
+        )
+        here, bound_port = host_of(listener), listener.getsockname()[1]
+        how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
+        click.echo(f"zcrx-relay: listening on {here} port {bound_port} ({how})", err=True)
+        figures = _Figures(ifq, relay)
+        _serve(relay, figures, stop, stats_interval, as_json, Watch(setup))
+        stop.ignore()
+        relay.stop()
+        ifq.audit()
+        ring.close()
+        relay.close()
+    figures.show(as_json)
+
+
+class _Figures:
+    """The figures since the beginning, shown as asked for."""
+
+    def __init__(self, ifq: pyzcrx.Ifq, relay: Relay) -> None:
+        self._ifq = ifq
+        self._relay = relay
+        self._began = time.monotonic()
+
+    def show(self, as_json: bool) -> None:
+        stats = self._relay.stats()
+        sent = self._relay.ring.send_stats()
+        if as_json:
+            received = self._ifq.stats()
+            received.seconds = time.monotonic() - self._began
+            figures = {
+                **received.as_dict(),
+                "relay": stats.as_dict(),
+                "sent": sent.as_dict(),
+            }
+            click.echo(json.dumps(figures))
+        else:
+            text = (
+                f"{stats.connections} connections, {stats.open} open, {stats.refused} refused, "
+                f"{stats.resets} reset; {size_text(stats.forward_bytes)} forward, "
+                f"{size_text(stats.backward_bytes)} back; "
+                f"{size_text(sent.bytes_zero_copy)} sent without a copy"
+            )
+            click.echo(f"zcrx-relay: {text}", err=True)
+
+
+def _serve(
+    relay: Relay,
+    figures: _Figures,
+    stop: Stop,
+    interval: float | None,
+    as_json: bool,
+    watch: Watch,
+) -> None:
+    """Until asked to stop."""
+    due = time.monotonic() + (interval or 0)
+    while not stop.asked:
+        relay.turn(watch.left(max(0.0, due - time.monotonic()) if interval else None))
+        watch.look()
+        if interval and time.monotonic() >= due:
+            due += interval
+            figures.show(as_json)
+
+
+if __name__ == "__main__":
+    main()
