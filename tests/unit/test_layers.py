@@ -80,6 +80,7 @@ LAYERS = [
     ["nic.ethtool", "nic.netdev", "nic.ntuple", "nic.link", "nic.irq"],
     ["nic.netlink", "nic.flow", "nic.state"],
     ["nic.tables"],
+    ["record.recorder"],
     ["record.file"],
     ["record.system"],
     ["record.plan"],
