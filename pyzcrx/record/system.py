@@ -1,0 +1,56 @@
+"""Two system calls that Python's os module lacks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from pyzcrx._kernel.memory import PAGE
+from pyzcrx.record.plan import Alignment
+
+# include/uapi/linux/fcntl.h, stat.h, falloc.h
+_AT_EMPTY_PATH = 0x1000
+_STATX_DIOALIGN = 0x2000
+_FALLOC_FL_KEEP_SIZE = 0x01
+
+
+class _Statx(ctypes.Structure):
+    """``struct statx``: what is read of it."""
+
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("_1", ctypes.c_uint8 * 148),
+        ("dio_mem_align", ctypes.c_uint32),
+        ("dio_offset_align", ctypes.c_uint32),
+        ("_2", ctypes.c_uint8 * 96),
+    )
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.statx.argtypes = (
+    *(ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint),
+    ctypes.POINTER(_Statx),
+)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+def _check(result: int) -> None:
+    if result:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def direct_alignment(fd: int) -> Alignment | None:
+    """What direct I/O on *fd* demands; None: it has none. A page where the kernel does not say."""
+    found = _Statx()
+    _check(_libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_DIOALIGN, ctypes.byref(found)))
+    if not found.mask & _STATX_DIOALIGN:
+        return Alignment(PAGE, PAGE)
+    if not (found.dio_mem_align and found.dio_offset_align):
+        return None
+    return Alignment(found.dio_mem_align, found.dio_offset_align)
+
+
+def reserve(fd: int, size_bytes: int) -> None:
+    """Have the file system set that much aside; the file's size stays. Raises OSError."""
+    _check(_libc.fallocate(fd, _FALLOC_FL_KEEP_SIZE, 0, size_bytes))
