@@ -21,6 +21,7 @@ KEPT = {
     "_send.accept:Accept.fd": MESSAGE,
     "_send.send:Send.fd": MESSAGE,
     "_receive.request:Request.fd": MESSAGE,
+    "aio.attach:Attached._fd": "of the ring, which has the loop forget it before it closes",
     "cli.acceptor:Acceptor._reserve": OWNS,
     "cli.server:Connection.fd": "accepted by the server, and closed only by it",
     "testing.rings:ModelRing.fd": OWNS,
