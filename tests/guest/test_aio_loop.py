@@ -19,6 +19,7 @@ from pyzcrx.types import Chunk
 from tests.guest.card import CARD, Sim, connect
 from tests.guest.echo import send_all
 from tests.leaks import nothing_leaks
+from tests.long import LONG
 from tests.patience import PATIENCE_S, START_S
 
 MIB = 1 << 20
@@ -177,6 +178,9 @@ def test_an_unmodified_program_of_streams() -> None:
 
 @pytest.mark.parametrize("n", [64, 1000])
 def test_many_connections(n: int) -> None:
+    if n > 64 and CARD.zero_copy and not LONG:
+        pytest.skip("expected: a thousand connections through a simulated NIC are of the long run")
+
     async def main(loop: EventLoop) -> None:
         protocols, peers = await serve(loop, Plain, n)
         with ExitStack() as stack:
