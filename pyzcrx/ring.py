@@ -372,22 +372,23 @@ class Ring:
         try:
             if not self._core.closed:
                 self._core.check_usable()
+                self._delivery.closing()
                 self._delivery.end_look()
                 if self._core.debug:
                     self._delivery.report_leaks()
         finally:  # also when a warning is made an error
             self._end()
 
-    def close_elsewhere(self) -> None:
+    def _close_elsewhere(self) -> None:
         """As :meth:`close`, in another thread, once the owner uses the ring no more.
 
         What is in flight is left to the kernel, which ends it a moment later.
         """
+        self._delivery.closing()
         self._core.close_elsewhere()
         self._end()
 
     def _end(self) -> None:
-        self._delivery.closing()
         try:
             self._core.close()
         finally:

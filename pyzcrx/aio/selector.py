@@ -124,7 +124,7 @@ class RingSelector(selectors._BaseSelectorImpl):
         if ring is not None and self._thread is current_thread():
             ring.close()
         elif ring is not None:
-            ring.close_elsewhere()
+            ring._close_elsewhere()
 
     @property
     def _turnable(self) -> bool:

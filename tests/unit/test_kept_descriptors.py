@@ -22,8 +22,10 @@ KEPT = {
     "_send.send:Send.fd": MESSAGE,
     "_receive.request:Request.fd": MESSAGE,
     "aio.attach:Attached._fd": "of the ring, which has the loop forget it before it closes",
+    "aio.selector:_Poll.fd": "asyncio's own, which it unregisters before it closes it",
     "cli.acceptor:Acceptor._reserve": OWNS,
     "cli.server:Connection.fd": "accepted by the server, and closed only by it",
+    "record.file:RecordFile._fd": OWNS,
     "testing.rings:ModelRing.fd": OWNS,
     "testing.requests:Poll.fd": "a test's own",
 }

@@ -180,8 +180,8 @@ def test_only_ffi_imports_the_binding() -> None:
     assert [module for module in MODULES if "_zcrx" in imports(module)] == ["_kernel._ffi"]
 
 
-BESIDE = {"supervisor", "placement", "probe", "types", "privilege"}
-"""Modules at the top that nobody needs to receive with."""
+BESIDE = {"supervisor", "placement", "probe", "types", "privilege", "_send"}
+"""Modules and rooms that nobody needs to receive with."""
 
 
 def lines_of_code(text: str) -> int:
@@ -200,6 +200,7 @@ def test_the_core_stays_small() -> None:
     core = [
         path
         for path in ROOT.rglob("*.py")
-        if path.parent.name.startswith("_") or (path.parent == ROOT and path.stem not in BESIDE)
+        if not {path.stem, path.parent.name} & BESIDE
+        and (path.parent == ROOT or path.parent.name.startswith("_"))
     ]
-    assert 3000 < sum(lines_of_code(path.read_text()) for path in core) < 5200
+    assert 3000 < sum(lines_of_code(path.read_text()) for path in core) < 5000

@@ -263,7 +263,13 @@ def ring_uses(world: World) -> dict[str, Callable[[], object]]:
 
 
 NO_CHECK = {
-    *("close", "wake", "end_look", "check_open"),  # idempotent, or for any thread
+    *(
+        "close",
+        "close_elsewhere",
+        "wake",
+        "end_look",
+        "check_open",
+    ),  # idempotent, or for any thread
     *("add_child", "forget", "new_token", "post", "submit", "watch"),  # of the package
     *("count", "enlist", "give_back", "set_armed", "turn_quietly", "use"),
 }
