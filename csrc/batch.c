@@ -67,14 +67,19 @@ int batch_expire(PyObject *batch)
 
 	if (!b->seen)	/* nobody has it yet: it comes first */
 		return -1;
+	Py_INCREF(batch);	/* the ring may have the only reference, and lets go of it here */
 	done = b->open ? batch_end(b) : 1;
 	if (done > 0) {
 		b->expired = 1;
+		Py_DECREF(batch);
 		return 0;
 	}
 	none = done ? NULL : PyObject_CallMethod(batch, "expire", NULL);
-	Py_XDECREF(none);
-	return none ? 0 : -1;
+	Py_DECREF(batch);
+	if (!none)
+		return -1;
+	Py_DECREF(none);
+	return 0;
 }
 
 PyDoc_STRVAR(release_doc,

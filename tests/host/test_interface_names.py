@@ -120,15 +120,20 @@ def test_calls(inside: Submit, call: str) -> None:
 # -- commands -------------------------------------------------------------------
 
 
+NEEDED = {"relay": ("127.0.0.1:9",)}
+"""Arguments without which a command does not look at its interface."""
 COMMANDS = [
-    (*path, *(parameter.opts[:1] if isinstance(parameter, click.Option) else ()))
+    (
+        *(*path, *NEEDED.get(path[0], ())),
+        *(parameter.opts[:1] if isinstance(parameter, click.Option) else ()),
+    )
     for path, parameter in commands.parameters()
     if parameter.name == "interface"
 ]
 
 
 def test_commands_are_found() -> None:
-    assert {argv[0] for argv in COMMANDS} == {"bench", "doctor", "echo", "nic"}
+    assert {argv[0] for argv in COMMANDS} == {"bench", "doctor", "echo", "nic", "relay"}
     assert ("nic", "restore") in COMMANDS
 
 

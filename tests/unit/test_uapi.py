@@ -50,6 +50,11 @@ def test_every_c_constant_has_a_python_one() -> None:
         "PZ_EVENT_DESC_FLAG_STATS",
         "PZ_DRAINED",
         "PZ_COUNTED",
+        "PZ_TOKEN_RECEIVE_BIT",
+        "PZ_TOKEN_IFQ_SHIFT",
+        "PZ_TOKEN_IFQ_MASK",
+        "PZ_TOKEN_REQUEST_BITS",
+        "PZ_SIGNAL_TIMEOUT_NS",
     }
     theirs = {name for name in dir(lib) if name.startswith("PZ_")}
     assert theirs == ours | alone
