@@ -205,11 +205,11 @@ def instructions(measured: Measured) -> Iterator[str]:
         for name in names
     }
     yield (
-        f"{'instructions':14} {'user':>9} {'system':>9} {'steps':>9} {'sum':>9} {'of':>8} "
+        f"{'instructions':14} {'user':>8} {'system':>8} {'steps':>8} {'sum':>9} {'of':>8} "
         f"{'':13} {'a chunk':>8} {'softirq':>7} {'irq':>7}"
     )
     yield (
-        f"{'receiver':14} {'k/MiB':>9} {'k/MiB':>9} {'k/MiB':>9} {'k/MiB':>9} {reference[:8]:>8} "
+        f"{'receiver':14} {'k/MiB':>8} {'k/MiB':>8} {'k/MiB':>8} {'k/MiB':>9} {reference[:8]:>8} "
         f"{'(least-most)':13} {'':8} {'k/MiB':>7} {'k/MiB':>7}"
     )
     for name in names:
@@ -224,8 +224,8 @@ def instructions(measured: Measured) -> Iterator[str]:
         )
         spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
         yield (
-            f"{name:14} {median('user') / 1e3:9.1f} {median('system') / 1e3:9.1f} "
-            f"{median('user_steps', 'system_steps') / 1e3:9.1f} {totals[name] / 1e3:9.1f} "
+            f"{name:14} {median('user') / 1e3:8.1f} {median('system') / 1e3:8.1f} "
+            f"{median('user_steps', 'system_steps') / 1e3:8.1f} {totals[name] / 1e3:9.1f} "
             f"{totals[name] / totals[reference]:8.3f} {spread:13} {chunk:8.0f} "
             f"{median('softirq', 'softirq_steps') / 1e3:7.1f} "
             f"{median('irq', 'irq_steps') / 1e3:7.1f}"
