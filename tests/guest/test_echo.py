@@ -241,6 +241,7 @@ def test_json_keys_and_intervals() -> None:
         "held_buffers",
         "held_max_ns",
         "seconds",
+        "sent",
     }
     with Echo("--stats-interval", "0.1") as echo, echo.connect() as sock:
         assert exchange(sock, bytes(1000)) == bytes(1000)

@@ -408,7 +408,7 @@ def test_a_stranger_with_kernel_tls_on_our_queue_fails() -> None:
 
 def test_mptcp_on_our_queue_is_a_typed_error_for_us_and_fails_for_strangers(sim: Sim) -> None:
     with (
-        ifq_of() as (_, ifq),
+        ifq_of() as (ring, ifq),
         socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_MPTCP) as listener,
     ):
         listener.bind((sim.server, 0))
@@ -441,7 +441,7 @@ def test_mptcp_on_our_queue_is_a_typed_error_for_us_and_fails_for_strangers(sim:
             plain.shutdown(socket.SHUT_WR)
             with sock:
                 ifq.receive(sock)
-                assert received(ifq.ring) == b"plain"  # type: ignore[arg-type]
+                assert received(ring) == b"plain"
 
 
 # -- too early, too late, never -----------------------------------------------------------
