@@ -45,6 +45,10 @@ STARTS = (
 )
 START = re.compile("|".join(f"(?:{pattern})" for pattern in STARTS))
 END = re.compile(r"---\[ end |={60,}$")  # the second: mm/kasan/report.c
+KNOWN = re.compile(
+    r"WARNING: .* at netdev_nl_napi_dump_one\+"  # napi-dump-order in docs/reference/kernel-bugs.md
+)
+"""Kernel bugs that are listed there, and of which nothing follows: they fail no run."""
 STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ?")
 REACH = 120  # lines shown of a report that has no end marker
 
@@ -52,17 +56,24 @@ REACH = 120  # lines shown of a report that has no end marker
 def find(lines: list[str]) -> list[str]:
     """The reports among console lines, whole, one after another; nothing if there is none.
 
+    Those of :data:`KNOWN` are left out.
+
     A report runs to its end marker, or as far as one may reach: what it takes along of
     other messages is better seen than cut off.
     """
     shown: list[str] = []
-    until = -1
+    until, begins, known = -1, 0, False
     for number, line in enumerate(lines):
         text = STAMP.sub("", line.rstrip())
         if START.match(text):
+            if number > until:
+                begins, known = len(shown), False
             until = number + REACH
         if number <= until:
             shown.append(line.rstrip())
+            known = known or KNOWN.match(text) is not None
             if END.match(text):
                 until = -1
+                if known:
+                    del shown[begins:]
     return shown

@@ -86,6 +86,15 @@ BUGS = (
         driver="gve",
     ),
     Bug(
+        "napi-dump-order",
+        "it warns when NAPI instances are listed that are not in the order of their numbers",
+        "netdev_nl_napi_dump_one() expects descending numbers, and a device that was reset may "
+        "have others",
+        "none is needed: the list is complete",
+        driver="gve",
+        severity=None,
+    ),
+    Bug(
         "gve-header-overflow",
         "a frame whose headers do not fit the header buffer panics it on a bound queue",
         "gve_rx_dqo() looks for headers in memory that it cannot read (NULL dereference in "

@@ -117,3 +117,16 @@ def test_every_kind_of_report(line: str, stamp: str) -> None:
 )
 def test_false_friends(line: str) -> None:
     assert splat.find([f"[   12.345678] {line}"]) == []
+
+
+def test_a_known_bug_of_the_kernel_fails_no_run() -> None:
+    known = [
+        "[  1.000000] ------------[ cut here ]------------",
+        "[  1.000000] WARNING: net/core/netdev-genl.c:280 at netdev_nl_napi_dump_one+0xa3",
+        "[  1.000000] Call Trace:",
+        "[  1.000000] ---[ end trace 0000000000000000 ]---",
+    ]
+    other = [line.replace("netdev_nl_napi_dump_one", "page_pool_destroy") for line in known]
+    assert splat.find(known) == []
+    assert splat.find([*known, "quiet", *other]) == other
+    assert splat.find([*other, *known, *other]) == [*other, *other]
