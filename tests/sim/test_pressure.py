@@ -99,9 +99,6 @@ def test_a_pool_that_finds_no_buffer_is_a_notice_and_an_alloc_failure() -> None:
 
 
 PAGES = 16
-TCP_RTO_MIN_US = 45
-"""Linux 6.18, less than a second; include/uapi/linux/tcp.h."""
-
 
 FIRST, SECOND = 300, 100
 """Bytes of segments; with headers only the first are longer than BETWEEN."""
@@ -117,16 +114,29 @@ table inet hold {{
 
 
 @contextmanager
+def late_retransmission() -> Iterator[None]:
+    """The peer sends nothing again within 2 s, on connections that are made here."""
+    link = ("dev", Sim.peer)
+    route = run("ip", "-n", Sim.netns, "-4", "route", "show", *link).splitlines()[0].split()
+    replace = ("ip", "-n", Sim.netns, "route", "replace", *route, *link)
+    run(*replace, "rto_min", "2s")
+    try:
+        yield
+    finally:
+        run(*replace)
+
+
+@contextmanager
 def all_out_of_order(ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
     """More connections than the area has buffers; each one's first segment is lost.
 
     The second one waits for it, in a buffer, so that there is none left for any first.
     """
     with ExitStack() as stack:
+        stack.enter_context(late_retransmission())
         pairs = [stack.enter_context(connected()) for _ in range(PAGES + 4)]
         for client, _ in pairs:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MIN_US, 900_000)
             close_by_reset(client)
         requests = {ifq.receive(sock): os.urandom(FIRST + SECOND) for _, sock in pairs}
         subprocess.run(["nft", "-f", "-"], input=HOLD, text=True, check=True)
