@@ -36,7 +36,8 @@ class Inboxes:
     def add(self, request: Request, inbox: Chunks) -> None:
         """What *request* brings goes to *inbox*."""
         request.inbox = inbox
-        self.ever += (True,)
+        if not self.ever:
+            self.ever += (True,)
         self._requests.add(request)
 
     def discard(self, request: Request) -> None:

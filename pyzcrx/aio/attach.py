@@ -169,9 +169,9 @@ class Attached:
 def attach(ring: Ring, loop: asyncio.AbstractEventLoop | None = None) -> Attached:
     """Have *loop* (None: the running one) take the turns of *ring*, until either is closed.
 
-    Works on any loop that has ``add_reader``: asyncio's, uvloop. A ring is attached to one
-    loop; asked again, gives the same object. :func:`start_server` and :func:`open_connection`
-    do it themselves.
+    For any loop that has ``add_reader``; asyncio's own is the one that is tested. A ring is
+    attached to one loop; asked again, gives the same object. :func:`start_server` and
+    :func:`open_connection` do it themselves.
 
     Raises WrongThread where the ring is another thread's, ClosedError, RuntimeError where
     no loop runs or the ring is attached to another loop that is open.

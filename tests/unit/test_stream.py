@@ -560,3 +560,16 @@ def test_no_byte_is_lost_wherever_it_strikes(
                 ring.wait(0).release()  # ends the interrupted turn, and enters the kernel for none
             settled(kernel, ring, ifq)
     assert nth > 100
+
+
+def test_a_ring_keeps_nothing_of_streams_that_were_closed() -> None:
+    kernel = ModelKernel(cq_entries=64)
+    with receiving(kernel, pages=64) as (ring, ifq):
+        for _ in range(3):
+            sock = kernel.socket()
+            sock.finish()
+            with ifq.stream(sock.fileno()) as stream:
+                assert stream.read() == b""
+        inboxes = ring._delivery.inboxes
+        assert (len(inboxes.ever), bool(inboxes)) == (1, False)
+        settled(kernel, ring, ifq)
