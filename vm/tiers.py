@@ -38,7 +38,17 @@ LONG = "PYZCRX_TEST_LONG"
 """Set to 1 in the environment, the tests do what the docs' figures are of."""
 SLOW = "PYZCRX_TEST_SLOW"
 """By how much the tests' own time-outs are longer; given in the environment, on any kernel."""
-PYTEST = ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", "--junit-xml"]
+HUNG_S = 900.0
+"""A test that takes longer ends its tier and shows where each thread was; not under --long."""
+
+
+def _pytest(report: Path | str, slow: float) -> list[str]:
+    """The arguments of every run, slower by so much."""
+    arguments = ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", "--junit-xml", str(report)]
+    if os.environ.get(LONG) != "1":
+        arguments += ["-o", f"faulthandler_timeout={HUNG_S * slow:g}"]
+        arguments += ["-o", "faulthandler_exit_on_timeout=true"]
+    return arguments
 
 
 @dataclass
@@ -139,7 +149,8 @@ def on_this_machine(folder: str) -> Tier:
         host.need_modules("pytest", "hypothesis", "numpy", "psutil")
         with tempfile.TemporaryDirectory() as reports:
             junit = Path(reports) / "junit.xml"
-            argv = [sys.executable, "-P", "-m", "pytest", *PYTEST, str(junit), "-q"]
+            slow = float(os.environ.get(SLOW, "1"))
+            argv = [sys.executable, "-P", "-m", "pytest", *_pytest(junit, slow), "-q"]
             # Not from the checkout's folder, where pyzcrx/ has no compiled modules.
             done = external.run(
                 [
@@ -196,8 +207,7 @@ def in_guest(folder: str, *, card: str, short: Sequence[str] = ()) -> Tier:
                         "python3",
                         "-m",
                         "pytest",
-                        *PYTEST,
-                        "/reports/junit.xml",
+                        *_pytest("/reports/junit.xml", slow),
                         "-q",
                         "--rootdir=/src",
                         "--import-mode=importlib",

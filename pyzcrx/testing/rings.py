@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pyzcrx._kernel._ffi import lib
@@ -14,6 +17,22 @@ from pyzcrx.testing.requests import Cancel, Poll, Request
 
 _MOST_WAIT_MS = 10
 """How long a turn waits for a descriptor that is polled, where nothing else happens."""
+
+
+@contextmanager
+def _without_handlers() -> Iterator[None]:
+    """No signal handler runs within, as none does in the kernel: it might raise half-way.
+
+    What struck meanwhile is handled at the end. A signal that another thread takes is not kept
+    out: Python tells the main thread.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # Runs the handlers of what struck earlier, and may raise what they do.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ModelRing:
@@ -41,9 +60,10 @@ class ModelRing:
             lib.pz_signal_set(self.signal)
 
     def turn(self, timeout_ns: int, takes: int, columns: Any) -> int:
-        if not self._run(takes) and timeout_ns:
-            self._wait(timeout_ns, takes)
-        return self.completions.drain(columns)
+        with _without_handlers():
+            if not self._run(takes) and timeout_ns:
+                self._wait(timeout_ns, takes)
+            return self.completions.drain(columns)
 
     def _run(self, takes: int) -> bool:
         """Serve every request once; gives whether there are completions."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import pytest
@@ -40,18 +42,46 @@ class Interrupt:
         name = frame.f_code.co_filename
         if event not in ("call", "c_return") or not name.startswith(FOLDER):
             return
-        if "/testing/" in name or frame.f_code.co_name == "__del__":
+        if not self.is_place(frame.f_code):
             return
         self.left -= 1
         if not self.left:
             sys.setprofile(None)
-            raise Interrupted
+            self.strike()
+
+    def is_place(self, code: CodeType) -> bool:
+        return "/testing/" not in code.co_filename and code.co_name != "__del__"
+
+    def strike(self) -> None:
+        raise Interrupted
 
     def __enter__(self) -> None:
         sys.setprofile(self)
 
     def __exit__(self, *_: object) -> None:
         sys.setprofile(None)
+
+
+class Signal(Interrupt):
+    """Strikes within a turn of the kernel in memory; where no handler may run, it waits."""
+
+    def is_place(self, code: CodeType) -> bool:
+        return Path(code.co_filename).stem in ("rings", "completions", "requests", "pool")
+
+    def strike(self) -> None:
+        signal.raise_signal(signal.SIGUSR1)
+
+
+@contextmanager
+def raising_handler() -> Iterator[None]:
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def take_event(event: pyzcrx.Event, received: dict[int, bytearray]) -> bool:
@@ -116,6 +146,16 @@ def by_quiet_batches(ring: pyzcrx.Ring, received: dict[int, bytearray]) -> int:
 @pytest.mark.parametrize("receive", [by_events, by_batches, by_quiet_batches])
 @pytest.mark.parametrize("cq_entries", [64, 2])
 def test_nothing_is_lost_wherever_it_strikes(receive: Any, cq_entries: int) -> None:
+    everywhere(receive, cq_entries, Interrupt)
+
+
+@pytest.mark.parametrize("receive", [by_events, by_batches, by_quiet_batches])
+def test_nothing_is_lost_where_it_strikes_in_the_kernel_in_memory(receive: Any) -> None:
+    with raising_handler():
+        everywhere(receive, 64, Signal)
+
+
+def everywhere(receive: Any, cq_entries: int, kind: type[Interrupt]) -> None:
     nth = 0
     struck = True
     while struck:
@@ -130,7 +170,7 @@ def test_nothing_is_lost_wherever_it_strikes(receive: Any, cq_entries: int) -> N
                 sock.finish()
                 received[sock.fileno()] = bytearray()
                 ifq.receive(sock.fileno())
-            interrupt = Interrupt(nth)
+            interrupt = kind(nth)
             with interrupt:
                 ends = receive(ring, received)
             struck = interrupt.left <= 0
