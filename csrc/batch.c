@@ -74,7 +74,7 @@ int batch_expire(PyObject *batch)
 		Py_DECREF(batch);
 		return 0;
 	}
-	none = done ? NULL : PyObject_CallMethod(batch, "expire", NULL);
+	none = done ? NULL : PyObject_CallMethod(batch, "_expire", NULL);
 	Py_DECREF(batch);
 	if (!none)
 		return -1;

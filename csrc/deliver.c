@@ -108,8 +108,8 @@ static PyMethodDef data_methods[] = {
 };
 
 static PyMemberDef data_members[] = {
-	{"request", T_OBJECT_EX, offsetof(struct data, request), 0, NULL},
-	{"buffer", T_OBJECT_EX, offsetof(struct data, buffer), 0, NULL},
+	{"request", T_OBJECT_EX, offsetof(struct data, request), 0, "the Request that brought it"},
+	{"buffer", T_OBJECT_EX, offsetof(struct data, buffer), 0, "its bytes: a Buffer, yours to release"},
 	{NULL, 0, 0, 0, NULL},
 };
 

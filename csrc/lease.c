@@ -184,7 +184,7 @@ static void lease_dealloc(PyObject *self)
 /* Who knows the errors raises them. */
 int lease_refuse(PyObject *self, int verdict)
 {
-	PyObject *none = PyObject_CallMethod(self, "refused", "i", verdict);
+	PyObject *none = PyObject_CallMethod(self, "_refused", "i", verdict);
 
 	Py_XDECREF(none);
 	if (none)
@@ -271,9 +271,9 @@ static PyObject *lease_released(PyObject *self, void *unused)
 }
 
 static PyMethodDef lease_methods[] = {
-	{"give_back", lease_return, METH_NOARGS, lease_return_doc},
+	{"_give_back", lease_return, METH_NOARGS, lease_return_doc},
 	{"release", lease_release, METH_NOARGS, lease_release_doc},
-	{"let_go", lease_let_go, METH_NOARGS, lease_let_go_doc},
+	{"_let_go", lease_let_go, METH_NOARGS, lease_let_go_doc},
 	{"view", lease_view, METH_NOARGS, lease_view_doc},
 	{NULL, NULL, 0, NULL},
 };

@@ -108,14 +108,14 @@ static PyObject *span_address(PyObject *self, void *unused)
 static PyMemberDef span_members[] = {
 	{"exports", T_PYSSIZET, offsetof(struct span, exports), READONLY,
 	 "how many views of it live"},
-	{"leases", T_PYSSIZET, offsetof(struct span, leases), READONLY,
+	{"_leases", T_PYSSIZET, offsetof(struct span, leases), READONLY,
 	 "how many leases on bytes of it are out, copies left aside"},
 	{"__weaklistoffset__", T_PYSSIZET, offsetof(struct span, weakrefs), READONLY, NULL},
 	{NULL, 0, 0, 0, NULL},
 };
 
 static PyGetSetDef span_getset[] = {
-	{"address", span_address, NULL, "where it begins", NULL},
+	{"_address", span_address, NULL, "where it begins", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -99,7 +99,7 @@ static PyObject *receiver_protocol(PyObject *self, void *unused)
 
 	(void)unused;
 	if (!protocol)
-		PyErr_SetString(PyExc_AttributeError, "protocol");
+		PyErr_SetString(PyExc_AttributeError, "_protocol");
 	return Py_XNewRef(protocol);
 }
 
@@ -119,7 +119,7 @@ static int receiver_set_protocol(PyObject *self, PyObject *value, void *unused)
 }
 
 static PyGetSetDef receiver_getset[] = {
-	{"protocol", receiver_protocol, receiver_set_protocol,
+	{"_protocol", receiver_protocol, receiver_set_protocol,
 	 "its Progress, or what is made of that", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };

@@ -41,8 +41,11 @@ class Probe:
     """What :func:`probe` found. None: could not be found out, ``notes`` say why."""
 
     kernel: str
+    """The kernel's release, as ``uname -r`` gives it."""
     liburing: str
+    """The version of liburing that pyzcrx was built with."""
     zcrx: Presence
+    """Whether the kernel has zcrx."""
     permitted: bool | None
     """Whether this process may register an ifq (CAP_NET_ADMIN)."""
     nodev: bool | None
@@ -50,14 +53,19 @@ class Probe:
     query: bool
     """Whether the kernel answers IO_URING_QUERY_ZCRX."""
     register_flags: RegisterFlag | None = None
+    """Flags that a registration may have."""
     area_flags: AreaFlag | None = None
+    """Flags that an area may have."""
     features: Feature | None = None
+    """What else the kernel's zcrx can do."""
     ctrl_ops: tuple[CtrlOp, ...] | None = None
+    """Operations on a registered queue."""
     stats: bool | None = None
     """Whether the kernel counts copies (zcrx_stats)."""
     ring_errno: int | None = None
     """Why no ring could be made."""
     notes: tuple[str, ...] = ()
+    """A line for each thing that could not be found out, or that is in the way."""
 
     @property
     def ready(self) -> bool:

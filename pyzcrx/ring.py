@@ -13,6 +13,7 @@ from typing import Protocol, Self
 
 from pyzcrx._common.checked import seconds
 from pyzcrx._common.leaving import leave
+from pyzcrx._ifq.core import IfqCore
 from pyzcrx._kernel import fork
 from pyzcrx._kernel.interface import find
 from pyzcrx._pressure.policy import Policy, Pressure
@@ -74,7 +75,7 @@ def _nanoseconds(timeout: float | None) -> int:
     return -1 if timeout is None else int(seconds("timeout", timeout) * 1e9)
 
 
-def _area_bytes(ifqs: list[Ifq]) -> int:
+def _area_bytes(ifqs: list[IfqCore]) -> int:
     return sum(area.size_bytes for ifq in ifqs for area in ifq.areas)
 
 
@@ -122,8 +123,10 @@ class Ring:
         )
         self.ifqs: list[Ifq] = []
         """Those registered, in this order."""
-        self._delivery = Delivery(core, self.ifqs)
-        self._traffic = Traffic(core, partial(_area_bytes, self.ifqs))
+        self._cores: list[IfqCore] = []
+        """Theirs."""
+        self._delivery = Delivery(core, self._cores)
+        self._traffic = Traffic(core, partial(_area_bytes, self._cores))
         self._links: Links | None = None
         fork.guard(self, type(self)._die_in_child)
 
@@ -169,9 +172,9 @@ class Ring:
         self._core.check_usable()
         if nic is not None:
             interface, rx_queue = _queue_of(nic, interface, rx_queue)
-        if len(self.ifqs) > _MAX_SLOTS:
+        if len(self._cores) > _MAX_SLOTS:
             raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
-        relief = Pressure.of(pressure)
+        relief = Pressure._of(pressure)
         found = None if interface is None else find(interface)
         wanted = Wanted(
             found, rx_queue, rq_entries, rq_memory, 0 if rx_buf_len is None else rx_buf_len
@@ -182,34 +185,38 @@ class Ring:
             lengths = worth_trying(wanted.if_idx or None, area)
         for length in lengths:
             try:
-                ifq = self._register(area, replace(wanted, rx_buf_len=length), relief, until)
+                core = self._register(area, replace(wanted, rx_buf_len=length), relief, until)
                 break
             except (InvalidRequest, NotSupported, OutOfRange):
                 if length == lengths[-1]:
                     raise
+        ifq = Ifq(core, self._delivery)
         self.ifqs.append(ifq)
-        self._core.add_child(ifq)
-        self._core.pace.fit(area.size_bytes // ifq.rx_buf_len)
-        ifq.relief.warn_if_small()
-        if not ifq.nodev and self._links is None:
+        self._cores.append(core)
+        self._core.add_child(core)
+        self._core.pace.fit(area.size_bytes // core.rx_buf_len)
+        core.relief.warn_if_small()
+        if not core.nodev and self._links is None:
             with suppress(OSError):  # a sandbox may forbid rtnetlink: then nothing notices
                 self._links = Links(self._core, self._check_interfaces)
-            ifq.check_interface()  # it may have gone before we listened
+            core.check_interface()  # it may have gone before we listened
         return ifq
 
-    def _register(self, area: Area, wanted: Wanted, relief: Pressure | None, until: float) -> Ifq:
+    def _register(
+        self, area: Area, wanted: Wanted, relief: Pressure | None, until: float
+    ) -> IfqCore:
         while True:
             try:
                 queue = InterfaceQueue(self._core, area, wanted)
-                return Ifq(self._core, len(self.ifqs), queue, self._delivery, relief)
+                return IfqCore(self._core, len(self._cores), queue, relief)
             except QueueBound:
                 if time.monotonic() >= until:
                     raise
                 time.sleep(_BOUND_RETRY_S)
 
     def _check_interfaces(self) -> None:
-        for ifq in self.ifqs:
-            ifq.check_interface()
+        for core in self._cores:
+            core.check_interface()
 
     def register_napi(
         self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()

@@ -58,7 +58,7 @@ class Stream(io.RawIOBase):
         self._reading = reading
         self._request = reading.request
         self._chunks = reading.chunks
-        self._ring = self._request.ifq.ring
+        self._ring = self._request._ifq.ring
         self._sock = sock  # forgotten, it would be closed
         self.timeout = timeout
 

@@ -62,9 +62,6 @@ GUEST = {
 
 
 PLAIN_KEYS = {
-    "bytes": "Payload received.",
-    "connections": "Connections received from.",
-    "seconds": "Seconds since the receiver began.",
     "receiver_cpu": "The CPU that the receiver runs on now.",
     "receiver_cpus": "The CPUs that the receiver may run on.",
     "softirq_cpus": "Each CPU that processed packets, with the number of connections whose last "

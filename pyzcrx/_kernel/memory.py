@@ -27,7 +27,7 @@ def page_align(size_bytes: int) -> int:
 
 def _zero_in_child(span: Span) -> None:
     # Should something else have taken the place already, it is readable as well.
-    lib.pz_map_zeroes(span.address, len(span))
+    lib.pz_map_zeroes(span._address, len(span))
 
 
 class Extent(NamedTuple):

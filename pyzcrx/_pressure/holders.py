@@ -15,7 +15,9 @@ class Holder:
     """One buffer that is out."""
 
     age_ns: int
+    """How long it has been out."""
     size_bytes: int
+    """Its bytes."""
     request: Request | None
     """What brought it; None once nobody else knows the request."""
     copied: bool
@@ -32,8 +34,11 @@ class Held(NamedTuple):
     """What one request's buffers that are out amount to."""
 
     request: Request
+    """What brought them."""
     buffers: int
+    """How many."""
     size_bytes: int
+    """Bytes of all of them."""
 
 
 class Holding(Protocol):

@@ -63,8 +63,11 @@ class Pressure:
     """
 
     policy: Policy
+    """``"copy"``, ``"grow"`` or ``"raise"``."""
     limit_bytes: int | None = None
+    """None: the default."""
     low_water_bytes: int | None = None
+    """None: the default."""
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
@@ -73,7 +76,7 @@ class Pressure:
             object.__setattr__(self, name, optional(name, getattr(self, name), 1, MOST_BYTES))
 
     @classmethod
-    def of(cls, wanted: Pressure | Policy | None) -> Pressure | None:
+    def _of(cls, wanted: Pressure | Policy | None) -> Pressure | None:
         """As callers may say it."""
         if wanted is None or isinstance(wanted, Pressure):
             return wanted

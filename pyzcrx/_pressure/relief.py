@@ -128,7 +128,7 @@ class Relief:
     def measure(self, request: Request | None) -> None:
         """What *request* brought is about to be leased: say from where on to copy it."""
         if self._policy == "copy":
-            fair = request is not None and not request.greedy
+            fair = request is not None and not request._greedy
             self._ifq.account.copy_above = self._most_of_all if fair else self._ifq.account.most
 
     def warn_if_small(self) -> None:
@@ -199,7 +199,7 @@ class Relief:
         found = held_by_request(self._ifq, copies=False)
         rest = sum(held.buffers for held in found)
         for request, buffers, _ in found:
-            request.greedy = 2 * rest > self._ifq.account.most
+            request._greedy = 2 * rest > self._ifq.account.most
             rest -= buffers
 
     def _slow(self, what: str, used: int, whole: int, spare: int) -> None:
@@ -223,10 +223,10 @@ class Relief:
             if not self._ifq.ring.operation(request.token):
                 continue  # paused, or about to be
             if request not in self.narrowed:
-                request.narrow()
+                request._narrow()
                 self.narrowed[request] = size_bytes // 2
-            if 4 * left < spare or (2 * left < spare and request.drained):
-                request.pause(size_bytes // 2)
+            if 4 * left < spare or (2 * left < spare and request._drained):
+                request._pause(size_bytes // 2)
                 self.narrowed[request] = size_bytes // 2
             return
 
@@ -319,20 +319,20 @@ class Relief:
     def _resume(self) -> None:
         held = self._ifq.account.held
         self._ifq.waiting.go_on(
-            State.PAUSED, lambda request: held(request.token) <= (request.pause_at or 0)
+            State.PAUSED, lambda request: held(request.token) <= (request._pause_at or 0)
         )
 
     def _widen(self) -> None:
         held = self._ifq.account.held
         for request, until_bytes in list(self.narrowed.items()):
-            if request.over or request.stopping or held(request.token) <= until_bytes:
-                request.widen()
+            if request.over or request._stopping or held(request.token) <= until_bytes:
+                request._widen()
                 del self.narrowed[request]
 
     def closed_by_ring(self) -> None:
         """Sockets as they were; the memory added here goes."""
         for request in self.narrowed:
-            request.widen()
+            request._widen()
         self.narrowed.clear()
         for area in self.grown:
             area.close()

@@ -24,7 +24,7 @@ def worth_trying(interface: str | int | None, area: Area) -> tuple[int, ...]:
     """Lengths in bytes, best first; the last one, 0 for a page, every NIC can."""
     if interface is None or area.dmabuf or not merges_frames(interface):
         return (0,)
-    if area.address % HUGE_PAGE or area.size_bytes % HUGE_PAGE:
+    if area._address % HUGE_PAGE or area.size_bytes % HUGE_PAGE:
         return (0,)
     lengths, length = [], _LARGEST
     while length > PAGE:

@@ -10,6 +10,7 @@ class ReceiverStats:
     """What one receiver did since it began. Sizes in bytes."""
 
     bytes: int = 0
+    """Payload received."""
     bytes_zero_copy: int | None = 0
     """Payload that the CPU did not copy; None where the kernel cannot tell."""
     bytes_copied: int | None = 0
@@ -18,6 +19,7 @@ class ReceiverStats:
     buffers: int = 0
     """References to buffers handed out, one a completion."""
     connections: int = 0
+    """Connections received from."""
     rearms: int = 0
     """How often a request ended early (ENOSPC, ENOMEM) and was armed again."""
     alloc_failures: int = 0
@@ -27,6 +29,8 @@ class ReceiverStats:
     held_max_ns: int = 0
     """The longest that one was out, or is."""
     seconds: float = 0.0
+    """Seconds since the receiver began; :meth:`pyzcrx.Ifq.stats` leaves it 0."""
 
     def as_dict(self) -> dict[str, int | float | None]:
+        """The figures by name, for JSON."""
         return asdict(self)

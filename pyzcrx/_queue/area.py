@@ -104,6 +104,7 @@ class Area:
         fd = integer("descriptor", fd, -1, MOST_FD)
         self._mapping: Mapping | None = mapping
         self.size_bytes = mapping.size_bytes
+        """Its size, as asked for."""
         self.page_bytes = integer("page_bytes", page_bytes, 1, _LIMIT)
         """Size of the pages it really has; what was asked for may not be there."""
         self._file = Descriptor(fd, adopt=True) if fd >= 0 else None
@@ -169,7 +170,7 @@ class Area:
         """
         memory = cls._of_memfd(_checked(size_bytes, PAGE), 0)
         try:
-            dmabuf_fd = _udmabuf(memory.file, size_bytes)
+            dmabuf_fd = _udmabuf(memory._own_fd, size_bytes)
         except OSError as error:
             memory.close()
             raise kernel_error(error.errno or 0, "create udmabuf") from None
@@ -222,6 +223,7 @@ class Area:
 
     @property
     def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
         return self._mapping is None
 
     @property
@@ -238,16 +240,16 @@ class Area:
         return self._shown.number
 
     @property
-    def file(self) -> int:
+    def _own_fd(self) -> int:
         """The area's own descriptor of the memfd or dmabuf, or -1."""
         return -1 if self._file is None else self._file.number
 
     @property
-    def span(self) -> Span:
+    def _span(self) -> Span:
         return self._open().span
 
     @property
-    def address(self) -> int:
+    def _address(self) -> int:
         return self._open().address
 
     @property
@@ -258,12 +260,12 @@ class Area:
         """
         return self._open().view
 
-    def claimed(self, ring: Closable) -> AbstractContextManager[Claim]:
+    def _claimed(self, ring: Closable) -> AbstractContextManager[Claim]:
         """Its memory, for a registration with *ring* within the block. Raises AreaInUse."""
         mapping = self._open()
         extents = list(mapping.extents)
         if self.dmabuf:
-            extents.append(Extent.of_file(self.file, 0, self.size_bytes))
+            extents.append(Extent.of_file(self._own_fd, 0, self.size_bytes))
         return claimed(ring, mapping.span, extents)
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ class Buffer(Lease):
 
     __slots__ = ()
 
-    def refused(self, verdict: int) -> None:
+    def _refused(self, verdict: int) -> None:
         """Why :meth:`release` did not give the bytes back, or a view was refused (3)."""
         if verdict == 3:
             raise ForkedChild("the buffer belongs to the parent process")
@@ -50,13 +50,13 @@ class Buffer(Lease):
             raise BufferInUse(
                 f"{self.exports} views of the buffer live; drop them (memoryview.release(), del) "
                 "before its release, or use 'with' on the buffer, which waits for them"
-                f"{self.story()}"
+                f"{self._story()}"
             )
         raise DoubleRelease(
-            f"the buffer was released before; release each buffer once{self.story()}"
+            f"the buffer was released before; release each buffer once{self._story()}"
         )
 
-    def story(self) -> str:
+    def _story(self) -> str:
         """Which lines had it: known in debug mode only."""
         return ""
 
@@ -72,7 +72,7 @@ class Buffer(Lease):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.let_go()
+        self._let_go()
 
     def __repr__(self) -> str:
         return f"<Buffer {len(self)} bytes{', released' if self.released else ''}>"

@@ -70,12 +70,12 @@ class Claim:
         if ring is not None and not ring.closed:
             return f"serves another ifq, of {ring!r}; close that ring, or make an area for each"
         if span is not None and any(
-            views.lies_in(span.address, span.address + len(span)) for views in _abandoned
+            views.lies_in(span._address, span._address + len(span)) for views in _abandoned
         ):
             return "may still be read by the NIC, for a ring that was closed; make another area"
-        if span is not None and span.leases:
+        if span is not None and span._leases:
             return (
-                f"has {span.leases} Buffers out whose ring was closed; release them and drop "
+                f"has {span._leases} Buffers out whose ring was closed; release them and drop "
                 "their views, or make another area"
             )
         if self._look is not None and self._look() is not None:

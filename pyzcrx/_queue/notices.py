@@ -28,7 +28,7 @@ class Notices:
         self._armed_ns = 0
         self.counts = dict.fromkeys(EventType, 0)
 
-    def complete(self, res: int, flags: int) -> None:  # noqa: ARG002
+    def _complete(self, res: int, flags: int) -> None:  # noqa: ARG002
         """A notification arrived; one of a kind we do not know is left alone."""
         if res in self.counts:
             kind = EventType(res)
@@ -36,7 +36,7 @@ class Notices:
                 self.fired.add(kind)
                 self.counts[kind] += 1
 
-    def drop(self, res: int) -> None:
+    def _drop(self, res: int) -> None:
         """Nothing to undo."""
 
     @property

@@ -35,13 +35,13 @@ class InterfaceQueue:
         self.ifindex = wanted.if_idx
         """A name may change, the index does not; 0: NODEV."""
         self.rx_queue = wanted.rx_queue
-        with area.claimed(ring) as claim:
+        with area._claimed(ring) as claim:
             self.registered: Registration = register(ring, area, wanted, ring.new_token())
         self.rq = self.registered.rq
         self.areas = [area]
         """In the order of their tokens."""
         # Held to the end, although an area may be closed before.
-        self.memories: list[Span] = [area.span]
+        self.memories: list[Span] = [area._span]
         """Their memory, in the same order; empty once the ring is closed."""
         self._looks = [claim.look()]
         self._flush_ctrl = ffi.new(
@@ -64,10 +64,10 @@ class InterfaceQueue:
 
     def add_area(self, area: Area) -> None:
         """Give the kernel one area more. Raises what :meth:`pyzcrx.Ifq.add_area` does."""
-        with area.claimed(self._ring) as claim:
+        with area._claimed(self._ring) as claim:
             add_area(self._ring, self.registered.zcrx_id, area)
         self.areas.append(area)
-        self.memories.append(area.span)
+        self.memories.append(area._span)
         self._looks.append(claim.look())
 
     def locate(self, off: int, length: int) -> tuple[Span, int]:
@@ -140,7 +140,7 @@ class InterfaceQueue:
             area.token = None
         self.forget_memory()
         if self.registered.rq_of_kernel:
-            self.rq.mapping.detach()
+            self.rq._mapping.detach()
 
     def __repr__(self) -> str:
         where = "NODEV" if self.nodev else f"{self.interface} queue {self.rx_queue}"

@@ -36,8 +36,9 @@ class RefillQueue:
     """
 
     def __init__(self, mapping: Mapping, entries: int, *, head: int, tail: int, rqes: int) -> None:
-        self.mapping = mapping
+        self._mapping = mapping
         self.entries = entries
+        """How many entries it has room for."""
         if not isinstance(mapping, Mapping):
             raise BadArgument(f"mapping must be a Mapping, not {type(mapping).__name__}")
         entries = integer("entries", entries, 1, RQ_MAX_ENTRIES)
@@ -46,7 +47,7 @@ class RefillQueue:
             for name, at in (("head", head), ("tail", tail), ("rqes", rqes))
         )
         try:
-            self.shared = RefillRing(mapping.span, entries, head, tail, rqes)
+            self._shared = RefillRing(mapping.span, entries, head, tail, rqes)
             """For the Account whose returns go here."""
         except ValueError as error:
             raise BadArgument(f"no refill queue: {error}") from None
@@ -55,23 +56,23 @@ class RefillQueue:
     @property
     def head(self) -> int:
         """How many entries the kernel has taken, modulo 2**32."""
-        return self.shared.head
+        return self._shared.head
 
     @property
     def tail(self) -> int:
         """How many entries were pushed, modulo 2**32."""
-        return self.shared.tail
+        return self._shared.tail
 
     @property
     def pending(self) -> int:
         """Entries that the kernel has not taken yet."""
-        return self.shared.pending
+        return self._shared.pending
 
     @property
     def view(self) -> memoryview:
         """The entries, read-only, as :mod:`pyzcrx.uapi` describes; readable after close."""
-        return self.mapping.words(self._rqes, self.entries, RQ_WORDS)
+        return self._mapping.words(self._rqes, self.entries, RQ_WORDS)
 
-    def push(self, offs: memoryview) -> int:
+    def _push(self, offs: memoryview) -> int:
         """Push offsets, uint64 each; gives how many found room."""
-        return self.shared.push(offs)
+        return self._shared.push(offs)

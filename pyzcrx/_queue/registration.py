@@ -81,9 +81,9 @@ def _area_reg(area: Area) -> Any:
     if area.dmabuf:
         return ffi.new(
             "struct pz_area_reg *",
-            {"len": area.size_bytes, "flags": AreaFlag.DMABUF, "dmabuf_fd": area.file},
+            {"len": area.size_bytes, "flags": AreaFlag.DMABUF, "dmabuf_fd": area._own_fd},
         )
-    return ffi.new("struct pz_area_reg *", {"addr": area.address, "len": area.size_bytes})
+    return ffi.new("struct pz_area_reg *", {"addr": area._address, "len": area.size_bytes})
 
 
 def _pointer(structure: Any) -> int:

@@ -26,10 +26,15 @@ class Run(NamedTuple):
     """Neighbouring completions ``start`` to ``stop`` of a batch that belong to one request."""
 
     request: Request
+    """What the bytes are of."""
     start: int
+    """The first entry."""
     stop: int
+    """The entry behind the last."""
     size_bytes: int
+    """Bytes of all entries."""
     batch: Batch
+    """What it is a part of."""
 
     def views(self) -> list[memoryview]:
         """The bytes of each entry, as :meth:`Batch.view` gives them: yours only until release.
@@ -64,6 +69,7 @@ class Batch(_lease.Batch):
     _ring: RingCore
     _watch: BatchWatch | None
     events: list[Event]
+    """Those of the turn, but for data."""
 
     def __init__(self, ring: RingCore, events: list[Event]) -> None:  # noqa: ARG002
         """Use :meth:`pyzcrx.Ring.wait`."""
@@ -105,9 +111,9 @@ class Batch(_lease.Batch):
             self._check_mine(request, i)
         if self._watch is not None:
             off, length = columns.offs[i], columns.lengths[i]
-            look = request.ifq.queue.look(off, length)
+            look = request._ifq.queue.look(off, length)
             return self._watch.view(cast(Span, look.obj), off & OFFSET_MASK, length)
-        return request.ifq.queue.look(columns.offs[i], columns.lengths[i])
+        return request._ifq.queue.look(columns.offs[i], columns.lengths[i])
 
     def buffer(self, request: Request, i: int) -> Buffer:
         """Entry *i*, which is of *request*, as a lease that outlives the batch.
@@ -120,7 +126,7 @@ class Batch(_lease.Batch):
         off = columns.offs[i]
         if off == TAKEN:
             raise DoubleRelease(f"entry {i} of the batch was taken before")
-        buffer = request.ifq.lease(off, columns.lengths[i], request.token)
+        buffer = request._ifq.lease(off, columns.lengths[i], request.token)
         columns.offs[i] = TAKEN
         return buffer
 
@@ -129,7 +135,7 @@ class Batch(_lease.Batch):
         self._ring.check_usable()
         self._check_open()
         taken: list[Buffer] = []
-        run.request.ifq.lease_run(taken, run.request, run.start, run.stop, bare=True)
+        run.request._ifq.lease_run(taken, run.request, run.start, run.stop, bare=True)
         return taken
 
     def _release(self) -> None:
@@ -157,16 +163,16 @@ class Batch(_lease.Batch):
             for i in range(run.start, run.stop):
                 off, length = columns.offs[i], columns.lengths[i]
                 if off != TAKEN:
-                    memory, at = run.request.ifq.queue.locate(off, length)
+                    memory, at = run.request._ifq.queue.locate(off, length)
                     poison(memory, at, length)
 
-    def expire(self) -> None:
+    def _expire(self) -> None:
         """The next turn begins."""
         if self._open:
             self.release()
             self._expired = True
 
-    def die(self) -> None:
+    def _die(self) -> None:
         """This is a forked child: :meth:`_check_open` says so."""
         self._open = False
 

@@ -81,13 +81,13 @@ class Chunk(Pieces):
         """
         if self._released:
             raise DoubleRelease("the chunk was released before; release each chunk once")
-        self.let_go()
+        self._let_go()
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         """As :meth:`release`; never raises."""
         for piece in self._pieces:
             if isinstance(piece, Buffer):
-                piece.let_go()
+                piece._let_go()
         self._release_spent()
         self._pieces = []
         self._nbytes = 0
@@ -106,7 +106,7 @@ class Chunk(Pieces):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.let_go()
+        self._let_go()
 
     def __repr__(self) -> str:
         return f"<Chunk {self._nbytes} bytes{', released' if self._released else ''}>"

@@ -37,7 +37,7 @@ class DebugBuffer(Buffer):
     leased_at: str
     released_at: str
 
-    def story(self) -> str:
+    def _story(self) -> str:
         told = f"; leased at {self.leased_at}" if hasattr(self, "leased_at") else ""
         return told + (f"; released at {self.released_at}" if self.released else "")
 
@@ -45,15 +45,15 @@ class DebugBuffer(Buffer):
         super().release()
         self.released_at = caller()
 
-    def let_go(self) -> None:
+    def _let_go(self) -> None:
         if not self.released:
             self.released_at = caller()
-        super().let_go()
+        super()._let_go()
 
     def __del__(self) -> None:
         if hasattr(self, "leased_at") and not self.released:
             warnings.warn(
-                f"a Buffer of {len(self)} bytes was forgotten{self.story()}",
+                f"a Buffer of {len(self)} bytes was forgotten{self._story()}",
                 LeakWarning,
                 stacklevel=2,
                 source=self,
@@ -80,7 +80,7 @@ def report_leaks(account: Account, known: set[int]) -> None:
         if lease.exports or not lease.released:
             state = "viewed" if lease.exports else "out"
             warnings.warn(
-                f"a Buffer of {len(lease)} bytes is {state} while its ring closes{lease.story()}",
+                f"a Buffer of {len(lease)} bytes is {state} while its ring closes{lease._story()}",
                 LeakWarning,
                 stacklevel=5,
             )

@@ -108,9 +108,9 @@ class Delivery:
         starts = core.columns.run_starts
         for i, receiver in enumerate(core.receivers):
             request = cast("Request", receiver)
-            bare = request.inbox is not None
-            into = self._fresh if request.inbox is None else request.inbox.incoming
-            request.ifq.lease_run(into, request, starts[i], starts[i + 1], bare=bare)
+            bare = request._inbox is not None
+            into = self._fresh if request._inbox is None else request._inbox.incoming
+            request._ifq.lease_run(into, request, starts[i], starts[i + 1], bare=bare)
         if self.inboxes:
             self._fill_inboxes()
         for ifq in self._ifqs:

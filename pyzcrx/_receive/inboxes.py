@@ -15,7 +15,7 @@ from pyzcrx._receive.request import Attachment, Request
 
 
 def _forgotten(request: Request) -> bool:
-    return request.inbox is not None and request.inbox.abandoned
+    return request._inbox is not None and request._inbox.abandoned
 
 
 class Inboxes:
@@ -35,7 +35,7 @@ class Inboxes:
 
     def add(self, request: Request, inbox: Chunks) -> None:
         """What *request* brings goes to *inbox*."""
-        request.inbox = inbox
+        request._inbox = inbox
         if not self.ever:
             self.ever += (True,)
         self._requests.add(request)
@@ -46,8 +46,8 @@ class Inboxes:
 
     def abandon(self, request: Request) -> None:
         """Its stream was forgotten. From any thread, at any time: the next turn ends it."""
-        if request.inbox is not None:
-            request.inbox.abandoned = True
+        if request._inbox is not None:
+            request._inbox.abandoned = True
             self._abandoned += (request,)
 
     @property
@@ -67,7 +67,7 @@ class Inboxes:
         """
         while posted:
             event = posted[0]
-            inbox: Chunks | None = getattr(event.request, "inbox", None)
+            inbox: Chunks | None = getattr(event.request, "_inbox", None)
             # No call from here on.
             if inbox is None:
                 rest += (event,)
@@ -80,28 +80,28 @@ class Inboxes:
     def relieve(self, receivers: Iterable[object]) -> None:
         """Let no inbox of *receivers*, those of a turn, hold more of the area than it may."""
         for receiver in receivers:
-            inbox: Chunks | None = getattr(receiver, "inbox", None)
+            inbox: Chunks | None = getattr(receiver, "_inbox", None)
             if inbox is not None:
                 if self.changed is not None:
                     self.changed += (receiver,)  # type: ignore[arg-type]  # it has an inbox
                 inbox.relieve()
         while self._abandoned:
             request = self._abandoned[0]
-            if request.inbox is not None:
-                request.inbox.clear()
+            if request._inbox is not None:
+                request._inbox.clear()
             request.cancel()
             del self._abandoned[0]
 
     def spill(self, ifq: Attachment) -> None:
         """The area of *ifq* runs low: copy out of it what no stream has read."""
         for request in list(self._requests):
-            if request.ifq is ifq and request.inbox is not None:
-                request.inbox.spill()
+            if request._ifq is ifq and request._inbox is not None:
+                request._inbox.spill()
 
     def close(self) -> None:
         """The ring has gone: nobody will read on."""
         for request in list(self._requests):
-            if request.inbox is not None:
-                request.inbox.clear()
+            if request._inbox is not None:
+                request._inbox.clear()
         self._requests.clear()
         self._abandoned.clear()

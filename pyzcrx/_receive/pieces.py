@@ -81,7 +81,7 @@ class Pieces:
 
     def _release_spent(self) -> None:
         while self._spent:
-            self._spent[-1].let_go()  # once is enough, twice does nothing
+            self._spent[-1]._let_go()  # once is enough, twice does nothing
             del self._spent[-1]
 
     def _check(self, n: int) -> None:

@@ -30,7 +30,7 @@ class Reading:
     def go_on(self) -> None:
         """Receive on, if there is room."""
         chunks, request = self.chunks, self.request
-        if not chunks.limited or request.stopping:
+        if not chunks.limited or request._stopping:
             return
         if chunks.nbytes > self._at_once_bytes:
             chunks.spill()  # one call wants more than the reader may hold
@@ -47,7 +47,7 @@ class Reading:
     def leave(self) -> None:
         """The request is over: what arrived stays for the reader."""
         self._inboxes.discard(self.request)
-        self.request.unbound()
+        self.request._unbound()
 
     def forget(self) -> None:
         """The reader was forgotten. From any thread: the next turn ends the request."""

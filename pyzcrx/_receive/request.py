@@ -49,6 +49,8 @@ class Attachment(Protocol):
     queue: InterfaceQueue
     account: Account
     gone: KernelError | None
+    face: Any
+    """The :class:`pyzcrx.Ifq` that users hold."""
 
     @property
     def ring(self) -> RingCore: ...
@@ -87,60 +89,62 @@ class Request(Receiver):
         "_cookie",
         "_drained_at",
         "_failure",
+        "_greedy",
         "_held",
+        "_ifq",
+        "_inbox",
         "_over",
+        "_pause_at",
         "_rcvbuf",
+        "_state",
         "_stopping",
         "_unbounded",
         "context",
         "fd",
-        "greedy",
-        "ifq",
-        "inbox",
-        "pause_at",
-        "state",
     )
 
     def __init__(
         self, ifq: Attachment, fd: int, held: Descriptor, limit: int | None, context: object
     ) -> None:
         """Use :meth:`Ifq.receive`."""
-        self.ifq = ifq
+        self._ifq = ifq
         self.fd = fd
         """The number of the socket as the user gave it: for messages."""
         self._held = held
         self._cookie: Cookie | None = None
-        self.protocol: ReceiveProtocol = ReceiveProtocol(checked_limit(limit))
+        self._protocol: ReceiveProtocol = ReceiveProtocol(checked_limit(limit))
         self.context = context
+        """Yours."""
         ifq.ring.enlist(self, ifq.slot)
-        self.greedy = False
+        self._greedy = False
         """Whether it is among those that hold most of the area, which is short."""
-        self.inbox: Chunks | None = None
+        self._inbox: Chunks | None = None
         """Whose its events are; None: the ring's."""
         self._over: type[object] | None = None  # End, Limit or Failed
         self._failure: ZcrxError | None = None
         self._stopping = False
-        self.state = State.ARMED
-        self.pause_at: int | None = None
+        """Whether :meth:`cancel` was called."""
+        self._state = State.ARMED
+        self._pause_at: int | None = None
         """Bytes held, up to which it is not armed again after a pause; None: no pause is due."""
         self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
         self._drained_at = 0
         self._unbounded: Any = None  # struct pz_rcvbuf, as it was before bound()
 
     @property
+    def ifq(self) -> Any:
+        """The :class:`pyzcrx.Ifq` that it receives from."""
+        return self._ifq.face
+
+    @property
     def received(self) -> int:
         """Bytes delivered so far."""
-        return self.protocol.received
+        return self._protocol.received
 
     @property
     def over(self) -> bool:
         """Whether its End, Limit or Failed was reported."""
         return self._over is not None
-
-    @property
-    def stopping(self) -> bool:
-        """Whether :meth:`cancel` was called."""
-        return self._stopping
 
     def resume(self, limit: int | None = None) -> None:
         """After Limit: receive *limit* more bytes, or to the end.
@@ -150,21 +154,21 @@ class Request(Receiver):
         """
         if self._over is not Limit or self._cookie is None:
             raise BadArgument("only a request that ended with Limit can be resumed")
-        self.ifq.check_receives()
+        self._ifq.check_receives()
         limit = checked_limit(limit)
         held = hold(self.fd, "receive")
         self._cookie.check(held, self.fd)
         self._held = held
-        self.protocol.extend(limit)
+        self._protocol.extend(limit)
         try:
             self._over = None
             self._stopping = False
-            self.arm()
+            self._arm()
         except BaseException:
-            self.arm()  # interrupted, it would be neither over nor armed
+            self._arm()  # interrupted, it would be neither over nor armed
             raise
 
-    def put_off(self) -> None:
+    def _put_off(self) -> None:
         """Begin as after Limit: nothing is received until :meth:`resume`."""
         self._cookie = Cookie(self._held.number)
         self._over = Limit
@@ -177,44 +181,44 @@ class Request(Receiver):
         already. Owner thread only.
         """
         if self._over is None and not self._stopping:
-            self.ifq.ring.check_usable()
+            self._ifq.ring.check_usable()
             self._stopping = True
-            self.ifq.ring.cancel(self.token)
+            self._ifq.ring.cancel(self.token)
 
-    def pause(self, until_bytes: int) -> bool:
+    def _pause(self, until_bytes: int) -> bool:
         """Take it from the kernel until no more than *until_bytes* of its are held.
 
         Gives whether it is there to be taken; it may be on its way already.
         """
-        if self._stopping or not self.ifq.ring.operation(self.token):
+        if self._stopping or not self._ifq.ring.operation(self.token):
             return False
-        if self.pause_at is None:
-            self.pause_at = until_bytes
-            self.ifq.ring.cancel(self.token)
+        if self._pause_at is None:
+            self._pause_at = until_bytes
+            self._ifq.ring.cancel(self.token)
         return True
 
-    def narrow(self) -> None:
-        """Let its socket hold little unread, which lies in the area, until :meth:`widen`."""
+    def _narrow(self) -> None:
+        """Let its socket hold little unread, which lies in the area, until :meth:`_widen`."""
         if self._rcvbuf is None and self._over is None:
             rcvbuf = ffi.new("struct pz_rcvbuf *")
             if not lib.pz_rcvbuf_get(self._held.number, rcvbuf):
                 self._rcvbuf = rcvbuf
-                self._drained_at = self.protocol.received + rcvbuf.bytes
+                self._drained_at = self._protocol.received + rcvbuf.bytes
                 lib.pz_rcvbuf_narrow(self._held.number, min(_NARROW_BYTES, rcvbuf.bytes))
 
     @property
-    def drained(self) -> bool:
-        """Whether all was read that its peer was allowed to send before :meth:`narrow`."""
-        return self.protocol.received >= self._drained_at
+    def _drained(self) -> bool:
+        """Whether all was read that its peer was allowed to send before :meth:`_narrow`."""
+        return self._protocol.received >= self._drained_at
 
-    def widen(self) -> None:
-        """Undo :meth:`narrow`."""
+    def _widen(self) -> None:
+        """Undo :meth:`_narrow`."""
         if self._rcvbuf is not None:
             lib.pz_rcvbuf_restore(self._held.number, self._rcvbuf)
             self._rcvbuf = None
 
-    def bound(self, most_bytes: int) -> None:
-        """Let its socket hold no more than *most_bytes* unread, until :meth:`unbound`."""
+    def _bound(self, most_bytes: int) -> None:
+        """Let its socket hold no more than *most_bytes* unread, until :meth:`_unbound`."""
         rcvbuf = ffi.new("struct pz_rcvbuf *")
         if lib.pz_rcvbuf_get(self._held.number, rcvbuf):
             return
@@ -222,8 +226,8 @@ class Request(Receiver):
             self._unbounded = rcvbuf
             lib.pz_rcvbuf_narrow(self._held.number, min(most_bytes, _MOST_RCVBUF))
 
-    def unbound(self) -> None:
-        """Undo :meth:`bound`, if its socket is open."""
+    def _unbound(self) -> None:
+        """Undo :meth:`_bound`, if its socket is open."""
         if self._unbounded is not None and self._cookie is not None:
             with suppress(ZcrxError):
                 held = hold(self.fd, "receive")
@@ -232,38 +236,38 @@ class Request(Receiver):
                 held.close()
         self._unbounded = None
 
-    def arm(self) -> None:
+    def _arm(self) -> None:
         """Hand it to the kernel."""
-        ifq, ring = self.ifq, self.ifq.ring
+        ifq, ring = self._ifq, self._ifq.ring
         ring.check_usable()
-        self.pause_at = None
+        self._pause_at = None
         result = lib.pz_prep_recv_zc(
-            ring.raw, self._held.number, ifq.zcrx_id, self.protocol.arm(), self.token
+            ring.raw, self._held.number, ifq.zcrx_id, self._protocol.arm(), self.token
         )
         ring.submit(self, self.token, result, "receive")
-        self.state = State.ARMED
+        self._state = State.ARMED
 
-    def drop(self, res: int) -> None:
+    def _drop(self, res: int) -> None:
         """Nothing to undo: the kernel takes its buffers back with the ring."""
 
-    def closed_by_ring(self) -> None:
+    def _closed_by_ring(self) -> None:
         """It receives no more."""
         self._let_go()
 
-    def complete(self, res: int, flags: int) -> Ended | None:  # noqa: ARG002
+    def _complete(self, res: int, flags: int) -> Ended | None:  # noqa: ARG002
         """The final completion of one arm."""
-        if self.pause_at is not None and res == -errno.ECANCELED and not self._stopping:
-            self.ifq.wait(self, State.PAUSED)
+        if self._pause_at is not None and res == -errno.ECANCELED and not self._stopping:
+            self._ifq.wait(self, State.PAUSED)
             return None
-        step = self.protocol.finish(res)
+        step = self._protocol.finish(res)
         if self._stopping and step in (Step.FLUSH_OVERFLOW, Step.FLUSH_REFILL, Step.ARM):
-            return self.give_up(errno.ECANCELED)
+            return self._give_up(errno.ECANCELED)
         if step is Step.FLUSH_OVERFLOW:
-            self.ifq.wait(self, State.POSTPONED)
+            self._ifq.wait(self, State.POSTPONED)
         elif step is Step.FLUSH_REFILL:
-            self.ifq.wait(self, State.STARVED)
+            self._ifq.wait(self, State.STARVED)
         elif step is Step.ARM:
-            self.arm()
+            self._arm()
         else:
             return self._end(step, res)
         return None
@@ -283,32 +287,32 @@ class Request(Receiver):
 
     def _failure_of(self, step: Step, res: int) -> ZcrxError | None:
         if step is Step.FAIL:
-            return self.error(res)
+            return self._error(res)
         unread = lib.pz_unread(self._held.number)
         if unread < 0:
             return kernel_error(unread, "receive", f"SIOCINQ of fd {self.fd}")
-        return None if self.protocol.confirm(unread) else UrgentDataLost(unread)
+        return None if self._protocol.confirm(unread) else UrgentDataLost(unread)
 
-    def give_up(self, number: int) -> Failed[Request]:
+    def _give_up(self, number: int) -> Failed[Request]:
         """It will not be armed again; *number* is the errno to say why."""
-        failure = self._failure = self._failure or self.error(-number)
+        failure = self._failure = self._failure or self._error(-number)
         self._over = Failed
         self._let_go()
         return Failed(self, failure)
 
     def _let_go(self) -> None:
         """The socket is the user's alone again."""
-        self.state = State.OVER
-        self.widen()
+        self._state = State.OVER
+        self._widen()
         self._held.close()
 
-    def error(self, res: int) -> ZcrxError:
+    def _error(self, res: int) -> ZcrxError:
         if self._stopping:
-            return self.ifq.gone or kernel_error(errno.ECANCELED, "receive", f"fd {self.fd}")
+            return self._ifq.gone or kernel_error(errno.ECANCELED, "receive", f"fd {self.fd}")
         return kernel_error(res, "receive", f"fd {self.fd}")
 
     def __repr__(self) -> str:
-        state = self._over.__name__ if self._over else self.state.value
+        state = self._over.__name__ if self._over else self._state.value
         return f"<Request fd {self.fd}, {self.received} bytes, {state}>"
 
 

@@ -54,7 +54,7 @@ class Waiting:
         """*request* waits for what *state* says."""
         if state is State.STARVED and not self.starved:
             self._given_ns = time.monotonic_ns()
-        request.state = state
+        request._state = state
         self._queues[state].append(request)
 
     def __len__(self) -> int:
@@ -82,10 +82,10 @@ class Waiting:
         queue = self._queues[state]
         for _ in range(len(queue)):
             request = queue[0]
-            if request.stopping:
-                self._ring.post(request.give_up(errno.ECANCELED))
+            if request._stopping:
+                self._ring.post(request._give_up(errno.ECANCELED))
             elif ready(request):
-                request.arm()
+                request._arm()
             else:
                 queue.append(request)
             del queue[0]
@@ -94,7 +94,7 @@ class Waiting:
         """What those in *state* wait for will not come."""
         queue = self._queues[state]
         while queue:
-            self._ring.post(queue[0].give_up(errno.ENOMEM))
+            self._ring.post(queue[0]._give_up(errno.ENOMEM))
             del queue[0]
 
     def go_on_postponed(self) -> None:
@@ -123,7 +123,7 @@ class Waiting:
 
         def ready(request: Request) -> bool:
             nonlocal armed
-            feeds = armed < came_back or request.protocol.worth_another_flush
+            feeds = armed < came_back or request._protocol.worth_another_flush
             armed += feeds
             return feeds
 
@@ -150,7 +150,7 @@ class Waiting:
             self.fail(State.STARVED)
             return
         self._hopes += 1
-        self.starved[0].arm()
+        self.starved[0]._arm()
         del self.starved[0]
 
     # -- given up -----------------------------------------------------------------

@@ -203,7 +203,7 @@ class RingCore(Core):
             for child in self._children:
                 child.die()
             if self.looked_at is not None:
-                self.looked_at.die()
+                self.looked_at._die()
             os.close(lib.pz_ring_fd(self.raw))
             self._wakeup = None
 
@@ -350,7 +350,7 @@ class RingCore(Core):
     def end_look(self) -> None:
         """Nobody looks at the columns any more."""
         if self.looked_at is not None:
-            self.looked_at.expire()
+            self.looked_at._expire()
             self.looked_at = None
 
     def _enter(self, timeout_ns: int) -> None:
@@ -401,7 +401,7 @@ class RingCore(Core):
                 self.set_armed(operation, False)
         if operation is None:
             operation = self._own.get(token)
-        event = operation.complete(res, flags) if operation is not None else None
+        event = operation._complete(res, flags) if operation is not None else None
         if event is not None:
             self.posted += (event,)
         self._finishing = None
@@ -448,7 +448,7 @@ class RingCore(Core):
         for child in self._children:
             child.closed_by_ring()
         for operation in (*self._operations.values(), *self._ended):
-            operation.closed_by_ring()
+            operation._closed_by_ring()
             self.set_armed(operation, False)
         self._ended.clear()
         self._children.clear()
@@ -486,7 +486,7 @@ class RingCore(Core):
         for i in range(start, self.columns.raw.n_other):
             token, res, flags = self.columns.other(i)
             if (operation := self._operations.get(token)) is not None:
-                operation.drop(res)
+                operation._drop(res)
                 if not flags & CqeFlag.MORE:
                     self._ended.append(operation)
                     del self._operations[token]

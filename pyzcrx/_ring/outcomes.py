@@ -23,6 +23,7 @@ class End(Generic[R]):
     """
 
     request: R
+    """What ended."""
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class Limit(Generic[R]):
     """The request received as many bytes as it was limited to; receive again for more."""
 
     request: R
+    """What ended."""
 
 
 @dataclass(slots=True)
@@ -37,7 +39,9 @@ class Failed(Generic[R]):
     """The request ended with *error*; what arrived before it was delivered."""
 
     request: R
+    """What ended."""
     error: ZcrxError
+    """Why: of the tree in :mod:`pyzcrx.errors`."""
 
 
 @dataclass(slots=True)
@@ -45,7 +49,9 @@ class Accepted(Generic[R]):
     """A connection; *fd* is yours to close."""
 
     request: R
+    """The accept, which goes on."""
     fd: int
+    """Its descriptor, of a socket that blocks."""
 
 
 @dataclass(slots=True)
@@ -53,4 +59,6 @@ class Sent(Generic[R]):
     """All *size_bytes* of a send were taken over by the kernel; its buffers are yours again."""
 
     request: R
+    """The send."""
     size_bytes: int
+    """All of its bytes."""

@@ -43,10 +43,10 @@ class Poll:
         )
         ring.watch(self, self._token)
 
-    def drop(self, res: int) -> None:
+    def _drop(self, res: int) -> None:
         """Nothing to undo."""
 
-    def complete(self, res: int, flags: int) -> None:
+    def _complete(self, res: int, flags: int) -> None:
         ring = self._ring()
         if ring is None or res < 0:
             return

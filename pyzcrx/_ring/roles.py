@@ -11,27 +11,27 @@ from pyzcrx._lease import Account
 class Watcher(Protocol):
     """Turns the completions of one token, but for data, into events."""
 
-    def complete(self, res: int, flags: int) -> object:
+    def _complete(self, res: int, flags: int) -> object:
         """One CQE; the last of the request when *flags* lacks F_MORE. Gives the event, or None."""
 
-    def drop(self, res: int) -> None:
+    def _drop(self, res: int) -> None:
         """One CQE that nobody will be told of: the ring is closing."""
 
 
 class Operation(Watcher, Protocol):
     """A request in flight."""
 
-    def closed_by_ring(self) -> None:
+    def _closed_by_ring(self) -> None:
         """The ring has gone: let go of what was held for the kernel."""
 
 
 class Expiring(Protocol):
     """Looks at the columns of the last turn."""
 
-    def expire(self) -> None:
+    def _expire(self) -> None:
         """The next turn begins."""
 
-    def die(self) -> None:
+    def _die(self) -> None:
         """This is a forked child: show nothing any more."""
 
 

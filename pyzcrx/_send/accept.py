@@ -35,9 +35,12 @@ class Accept:
         self._ring = ring
         self._stopping = False
         self.fd = number_of(listener)
+        """The number of the listener as the user gave it: for messages."""
         self._held = hold(self.fd, "accept")
         self.context = context
+        """Yours."""
         self.token = ring.new_token()
+        """The user_data of its SQE and CQEs."""
         self._arm()
 
     def _arm(self) -> None:
@@ -50,16 +53,16 @@ class Accept:
         self._stopping = True
         self._ring.cancel(self.token)
 
-    def drop(self, res: int) -> None:
+    def _drop(self, res: int) -> None:
         """A connection that nobody will hear of."""
         if res >= 0:
             os.close(res)
 
-    def closed_by_ring(self) -> None:
+    def _closed_by_ring(self) -> None:
         """It accepts no more."""
         self._held.close()
 
-    def complete(self, res: int, flags: int) -> Accepted[Accept] | Failed[Accept] | None:
+    def _complete(self, res: int, flags: int) -> Accepted[Accept] | Failed[Accept] | None:
         over = not flags & CqeFlag.MORE
         if res < 0 and (self._stopping or -res not in _TRANSIENT):
             return self._failed(res)

@@ -31,9 +31,9 @@ class Owner(Protocol):
     @property
     def buffers(self) -> tuple[Piece, ...]: ...
 
-    def completed(self, attempt: Attempt, res: int, more: bool, /) -> object: ...
-    def notified(self, attempt: Attempt, copied: bool, /) -> None: ...
-    def settled(self, attempt: Attempt, /) -> None: ...
+    def _completed(self, attempt: Attempt, res: int, more: bool, /) -> object: ...
+    def _notified(self, attempt: Attempt, copied: bool, /) -> None: ...
+    def _settled(self, attempt: Attempt, /) -> None: ...
 
 
 class Attempt:
@@ -69,16 +69,16 @@ class Attempt:
 
     # -- as an operation of the ring ------------------------------------------
 
-    def complete(self, res: int, flags: int) -> object:
+    def _complete(self, res: int, flags: int) -> object:
         if flags & CqeFlag.NOTIF:
-            self._owner.notified(self, res < 0)  # IORING_NOTIF_USAGE_ZC_COPIED: the sign
+            self._owner._notified(self, res < 0)  # IORING_NOTIF_USAGE_ZC_COPIED: the sign
             return None
-        return self._owner.completed(self, res, bool(flags & CqeFlag.MORE))
+        return self._owner._completed(self, res, bool(flags & CqeFlag.MORE))
 
-    def drop(self, res: int) -> None:
+    def _drop(self, res: int) -> None:
         """Nothing to undo."""
 
-    def closed_by_ring(self) -> None:
+    def _closed_by_ring(self) -> None:
         """The ring closes: tell the owner if the last completion came before that."""
         if self._ring.operation(self.token) is not self:
-            self._owner.settled(self)
+            self._owner._settled(self)

@@ -73,10 +73,14 @@ class Send:
         self._ring = ring
         self._traffic = traffic
         self.fd = number_of(sock)
+        """The number of the socket as the user gave it: for messages."""
         self.buffers = as_pieces(data)
+        """What it sends."""
         self.context = context
+        """Yours."""
         self._pieces = Pieces(self.buffers)
         self.size_bytes = self._pieces.size_bytes
+        """Bytes of all of it."""
         self._taken = 0
         """Bytes that the kernel accepted before the current attempt."""
         self._current: Attempt | None = None
@@ -110,7 +114,7 @@ class Send:
 
     # -- requests -------------------------------------------------------------
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """It is the first of its socket's: submit."""
         self._submit(self._kind(0), 0)
         self._current, self._next = self._next, None
@@ -141,12 +145,14 @@ class Send:
     def _forget_next(self) -> None:
         """It was not submitted."""
         if self._next is not None:
-            self.settled(self._next)
+            self._settled(self._next)
             self._next = None
 
     # -- completions ----------------------------------------------------------
 
-    def completed(self, attempt: Attempt, res: int, more: bool) -> Sent[Send] | Failed[Send] | None:
+    def _completed(
+        self, attempt: Attempt, res: int, more: bool
+    ) -> Sent[Send] | Failed[Send] | None:
         """The kernel accepted *res* bytes, or there is room; *more*: a notification follows."""
         zero_copy = attempt.kind is Kind.ZERO_COPY
         accepted = max(res, 0) if attempt.kind is not Kind.ROOM else 0
@@ -207,7 +213,7 @@ class Send:
         follower._submit(follower._kind(0), 0)
         return follower
 
-    def notified(self, attempt: Attempt, copied: bool) -> None:
+    def _notified(self, attempt: Attempt, copied: bool) -> None:
         """Nothing reads the attempt's bytes any more; *copied*: they were, after all."""
         if self._over and len(self._unnotified) == 1:
             self._let_go()
@@ -219,8 +225,8 @@ class Send:
         if copied:
             traffic.stats.bytes_reported_copied += size_bytes
 
-    def settled(self, attempt: Attempt) -> None:
-        """As :meth:`notified`, while the ring closes."""
+    def _settled(self, attempt: Attempt) -> None:
+        """As :meth:`_notified`, while the ring closes."""
         size_bytes = self._unnotified.pop(attempt.token, 0)
         self._traffic.flying.pop(attempt.token, None)
         self._traffic.stats.unnotified_bytes -= size_bytes
@@ -232,11 +238,11 @@ class Send:
         self._pieces.end()
         for buffer in self.buffers:
             if isinstance(buffer, Buffer | Several):
-                buffer.let_go()
+                buffer._let_go()
         self._held.close()
         self._traffic.sends.pop(id(self), None)
 
-    def closed_by_ring(self) -> None:
+    def _closed_by_ring(self) -> None:
         """The ring has gone. What was not notified stays as it is, for ever."""
         if self._unnotified:
             self._held.close()

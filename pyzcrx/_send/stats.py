@@ -51,4 +51,5 @@ class SendStats:
     given back."""
 
     def as_dict(self) -> dict[str, object]:
+        """The figures by name, for JSON."""
         return asdict(self)

@@ -27,8 +27,8 @@ _Flying = dict[int, tuple[Pieces, Descriptor]]
 class Sending(Protocol):
     """A send, as what orders and ends them sees it."""
 
-    def begin(self) -> None: ...
-    def closed_by_ring(self) -> None: ...
+    def _begin(self) -> None: ...
+    def _closed_by_ring(self) -> None: ...
 
 
 def _reset(flying: _Flying) -> None:
@@ -81,7 +81,7 @@ class Traffic:
         line = self.lines.setdefault(key, [])
         if not line:
             try:
-                send.begin()
+                send._begin()
             except BaseException:
                 del self.lines[key]
                 raise
@@ -105,6 +105,6 @@ class Traffic:
         _dropped(self.flying)
         self.flying.clear()
         for send in list(self.sends.values()):
-            send.closed_by_ring()
+            send._closed_by_ring()
         self.sends.clear()
         self.lines.clear()

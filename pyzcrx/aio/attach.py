@@ -65,8 +65,8 @@ class Attached:
     def _wake(self) -> None:
         changed, self._inboxes.changed = self._inboxes.changed or [], []
         for request in changed:
-            if request.inbox is not None and request.inbox.notify is not None:
-                request.inbox.notify()
+            if request._inbox is not None and request._inbox.notify is not None:
+                request._inbox.notify()
             self.nudge(request)
             if request in self._ends and request.over:
                 self._ends.pop(request)()

@@ -218,7 +218,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         super()._process_events(event_list)  # type: ignore[misc]
         changed, others = self._ring_selector.changed, []
         while changed:
-            inbox = changed[0].inbox
+            inbox = changed[0]._inbox
             if inbox is not None and inbox.notify is not None:
                 inbox.notify()
             else:

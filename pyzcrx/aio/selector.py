@@ -48,14 +48,14 @@ class _Poll:
         self.res = 0
         self._done = done
 
-    def complete(self, res: int, flags: int) -> None:  # noqa: ARG002
+    def _complete(self, res: int, flags: int) -> None:  # noqa: ARG002
         self.res = res
         self._done += (self,)
 
-    def drop(self, res: int) -> None:
+    def _drop(self, res: int) -> None:
         """Nothing to undo."""
 
-    def closed_by_ring(self) -> None:
+    def _closed_by_ring(self) -> None:
         """Nothing to let go of."""
 
 

@@ -156,7 +156,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         self._lost = (exc,)
-        if self._reading is not None and not self._ifq.ring.closed:
+        if self._reading is not None and not self._ifq._core.ring.closed:
             self._reading.request.cancel()
         self._lose()
 
@@ -166,7 +166,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         if self._lost is None:
             return
         if reading is not None:
-            if not reading.request.over and not self._ifq.ring.closed:
+            if not reading.request.over and not self._ifq._core.ring.closed:
                 return
             reading.chunks.notify = None
             reading.end()

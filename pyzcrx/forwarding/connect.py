@@ -59,11 +59,11 @@ class Connect:
         host, port = self.endpoint.host, self.endpoint.sockaddr[1]
         return kernel_error(number, "connect", f"{host} port {port}")
 
-    def complete(self, res: int, flags: int) -> None:  # noqa: ARG002
+    def _complete(self, res: int, flags: int) -> None:  # noqa: ARG002
         self.over = True
 
-    def drop(self, res: int) -> None:
+    def _drop(self, res: int) -> None:
         """Nothing to undo."""
 
-    def closed_by_ring(self) -> None:
+    def _closed_by_ring(self) -> None:
         """Its owner closes the socket."""

@@ -184,7 +184,7 @@ class Relay:
         error: KernelError | None = None
         for endpoint in self._endpoints[which:]:
             try:
-                connect = Connect(self._ifq.ring, endpoint, self._rcvbuf_bytes)
+                connect = Connect(self._ifq._core.ring, endpoint, self._rcvbuf_bytes)
                 pair = Pair(sock, connect)
             except KernelError as failure:
                 error = failure

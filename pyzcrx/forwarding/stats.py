@@ -23,4 +23,5 @@ class RelayStats:
     """Forwarded to them."""
 
     def as_dict(self) -> dict[str, int]:
+        """The figures by name, for JSON."""
         return asdict(self)

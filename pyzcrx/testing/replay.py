@@ -168,7 +168,7 @@ class Replay:
 
         Raises CorruptRing where those are not all of a fill, each once.
         """
-        self.ifq.give_back()
+        self.ifq._core.give_back()
         head, tail = int(self._rq.head[0]), int(self._rq.tail[0])
         self._rq.head[0] = tail
         n = (tail - head) % _MODULO

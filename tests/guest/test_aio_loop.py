@@ -212,7 +212,7 @@ def test_a_protocol_that_pauses_stops_its_peer() -> None:
                 await asyncio.sleep(0.3)
             assert protocol.nbytes == seen
             assert held - seen <= MIB + loop.ifq.rx_buf_len
-            assert loop.ifq.account.leased * loop.ifq.rx_buf_len <= AREA // 4
+            assert loop.ifq._core.account.leased * loop.ifq.rx_buf_len <= AREA // 4
             protocol.transport.resume_reading()
             await sending
             assert await protocol.lost is None

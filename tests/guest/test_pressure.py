@@ -54,7 +54,7 @@ def test_grow_adds_areas_up_to_the_limit_and_not_beyond() -> None:
                 assert sum(area.size_bytes for area in ifq.areas) <= limit
                 ifq.audit()
                 # All of it is held until the limit stops the stream.
-                if ifq.waiting.paused or request.over:
+                if ifq._core.waiting.paused or request.over:
                     for buffer in held:
                         buffer.release()
                     held.clear()
@@ -159,7 +159,7 @@ def others_take(*, hog: bool) -> float:
         crowd = _Crowd(ring, ifq)
         if hog:
             stack.enter_context(crowd.connection(hold=True))
-            while not ifq.waiting.paused:  # it has taken all that it may
+            while not ifq._core.waiting.paused:  # it has taken all that it may
                 for event in ring.events(timeout=0.01):
                     assert isinstance(event, pyzcrx.Data), event
                     crowd.held.append(event.buffer)
@@ -168,7 +168,7 @@ def others_take(*, hog: bool) -> float:
             stack.enter_context(crowd.connection(hold=False))
         seconds = crowd.serve(OTHERS)
         assert dropped() == before
-        assert ifq.account.copies_bytes <= AREA_BYTES
+        assert ifq._core.account.copies_bytes <= AREA_BYTES
         if CARD.zero_copy:
             assert 2 * crowd.copied <= crowd.buffers
         ifq.audit()

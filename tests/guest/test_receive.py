@@ -182,7 +182,7 @@ def test_views_and_rings_stay_readable_after_close() -> None:
         with pytest.raises(pyzcrx.ClosedError):
             ifq.receive(sock)
         with pytest.raises(pyzcrx.ClosedError):
-            ifq.lease(buffer.off, 1)
+            ifq._core.lease(buffer.off, 1)
         del view
         buffer.release()
 
@@ -255,7 +255,7 @@ def test_real_huge_pages() -> None:
 
 def _protect(area: pyzcrx.Area, protection: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    page = ctypes.c_void_p(area.address + area.size_bytes - mmap.PAGESIZE)
+    page = ctypes.c_void_p(area._address + area.size_bytes - mmap.PAGESIZE)
     if libc.mprotect(page, ctypes.c_size_t(mmap.PAGESIZE), protection):
         raise OSError(ctypes.get_errno(), "mprotect")
 
@@ -323,7 +323,7 @@ def test_several_ifqs_on_one_ring_keep_their_buffers_apart() -> None:
                 for run in batch.runs():
                     assert any(run.request.ifq is ifq for ifq in ifqs)
             assert [ifq.stats().bytes for ifq in ifqs] == [200_000, 200_000]
-            assert [ifq.account.leased for ifq in ifqs] == [0, 0]
+            assert [ifq._core.account.leased for ifq in ifqs] == [0, 0]
         with pytest.raises(pyzcrx.errors.BadArgument, match="another ifq"):
             register(ring, one)
 

@@ -308,5 +308,5 @@ def test_within_a_program() -> None:
         assert back == [data]
         assert (stats.connections, stats.forward_bytes, stats.resets) == (1, len(data), 0)
         ifq.audit()
-        assert ifq.account.leased == 0
+        assert ifq._core.account.leased == 0
         assert ring.in_flight == 0

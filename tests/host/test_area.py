@@ -96,7 +96,7 @@ def test_transparent_huge_pages_are_aligned() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pyzcrx.errors.FallbackWarning)
         with nothing_leaks(), Area.anonymous(4 << 20, huge="thp") as area:
-            assert area.address % (2 << 20) == 0
+            assert area._address % (2 << 20) == 0
             area.view[(4 << 20) - 1] = 1
 
 

@@ -79,7 +79,7 @@ def test_a_refill_queue_that_others_wrote(
     mapping.view[:8] = struct.pack("=II", head, tail)
     behind = bytes(mapping.view[64 + 16 * entries :])
     data = array("Q", offs)
-    pushed = rq.push(memoryview(data))
+    pushed = rq._push(memoryview(data))
     pending = (tail - head) % (1 << 32)
     assert pushed == (min(len(offs), entries - pending) if pending <= entries else 0)
     assert bytes(mapping.view[64 + 16 * entries :]) == behind
@@ -132,8 +132,10 @@ def test_a_statistics_page_that_others_wrote(contents: bytes) -> None:
     with ModelKernel(), pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(16 * PAGE) as area:
         ifq = ring.register_ifq(area, rq_entries=8)
         memory = ffi.new("char[64]", contents)
-        object.__setattr__(ifq.queue.registered, "stats", ffi.cast("struct pz_stats *", memory))
-        ifq.queue.interface = "eth0"  # as if on a card, where the page counts
+        object.__setattr__(
+            ifq._core.queue.registered, "stats", ffi.cast("struct pz_stats *", memory)
+        )
+        ifq._core.queue.interface = "eth0"  # as if on a card, where the page counts
         copied = ifq.stats().bytes_copied
         assert copied == struct.unpack_from("=Q", contents, 8)[0]
 

@@ -326,7 +326,7 @@ def test_a_stranger_on_our_queue_loses_its_data_to_us(sim: Sim) -> None:
             stranger.recv(1000)
         # We hear nothing of it, and could read it.
         assert list(ring.events(timeout=0)) == []
-        assert ifq.account.leased == 0
+        assert ifq._core.account.leased == 0
         assert secret in bytes(ifq.area.view)
         # It keeps its buffers, and the queue comes back all the same.
         ring.close()

@@ -70,11 +70,11 @@ def test_copied_data_is_a_notice_armed_again() -> None:
                 assert take(ring, len(early)) == early
                 seen += 1
                 deadline = time.monotonic() + PATIENCE_S
-                while ifq.notices.counts[EventType.COPY] < seen:
+                while ifq._core.notices.counts[EventType.COPY] < seen:
                     assert time.monotonic() < deadline
                     ring.wait(0.01)
                 # Armed again, a while after.
-                while ifq.notices.fired:
+                while ifq._core.notices.fired:
                     assert time.monotonic() < deadline
                     ring.wait(0.05)
         assert ifq.stats().bytes_copied
@@ -93,7 +93,7 @@ def test_a_pool_that_finds_no_buffer_is_a_notice_and_an_alloc_failure() -> None:
         ifq.receive(sock)
         with sending(client, data):
             assert take(ring, len(data)) == data
-        assert ifq.notices.counts[EventType.ALLOC_FAIL] > 0
+        assert ifq._core.notices.counts[EventType.ALLOC_FAIL] > 0
         assert ifq.stats().alloc_failures > 0
         ifq.audit()
 
@@ -182,7 +182,7 @@ def test_without_a_policy_it_is_said(sim: Sim) -> None:
 
         def wait() -> None:
             deadline = time.monotonic() + PATIENCE_S
-            while not ifq.relief.warned:
+            while not ifq._core.relief.warned:
                 assert time.monotonic() < deadline, sim.stuck()
                 assert ring.wait(0.5).size_bytes == 0
 

@@ -83,7 +83,7 @@ def echoed(
         reader.join(START_S)
         assert not reader.is_alive()
         ifq.audit()
-        assert ifq.account.leased == 0
+        assert ifq._core.account.leased == 0
         return bytes(reader.data), ring.send_stats()
 
 
@@ -100,14 +100,14 @@ def test_an_echo_of_any_way_is_exact(zero_copy: bool | None) -> None:
 
 def hazard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Buffers go back when they were accepted, not when they were notified."""
-    completed = Send.completed
+    completed = Send._completed
 
     def too_early(send: Send, attempt: Any, res: int, more: bool) -> Any:
         event = completed(send, attempt, res, more)
         send._pieces.end()
         for buffer in send.buffers:
             if isinstance(buffer, pyzcrx.Buffer) and event is not None:
-                buffer.let_go()
+                buffer._let_go()
         return event
 
     monkeypatch.setattr(Send, "completed", too_early)
@@ -259,7 +259,7 @@ def test_the_connection_ends_while_bytes_are_in_flight(by: str) -> None:
             pass
         assert all(send.done for send in sends)
         assert ring.send_stats().unnotified_bytes == 0
-        assert ring.ifqs[0].account.leased == 0
+        assert ring.ifqs[0]._core.account.leased == 0
         ring.ifqs[0].audit()
         sock.close()
         assert area.size_bytes

@@ -196,7 +196,7 @@ def test_several_ifqs_on_several_queues(sim: Sim) -> None:
                     got[id(event.request.ifq)] += event.buffer
                     event.buffer.release()
             assert [bytes(data) for data in got.values()] == streams
-            assert [ifq.account.leased for ifq in ifqs] == [0, 0]
+            assert [ifq._core.account.leased for ifq in ifqs] == [0, 0]
         finally:
             for rule in rules:
                 run("ethtool", "-N", sim.interface, "delete", rule)

@@ -116,14 +116,14 @@ def test_a_reference_in_no_place_is_found() -> None:
 def test_a_refill_queue_that_others_wrote_is_found() -> None:
     kernel = ModelKernel()
     with receiving(kernel, rq_entries=8) as (ring, ifq):
-        head = ffi.cast("uint32_t *", ifq.rq.mapping.address)
+        head = ffi.cast("uint32_t *", ifq.rq._mapping.address)
         head[0] = 5
         with pytest.raises(pyzcrx.errors.AccountingError, match="beyond its tail"):
             ifq.audit()
         with pytest.raises(pyzcrx.errors.CorruptRing, match="beyond its tail"):
             ring.wait(0)
         head[0] = 0
-        tail = ffi.cast("uint32_t *", ifq.rq.mapping.address + 4)
+        tail = ffi.cast("uint32_t *", ifq.rq._mapping.address + 4)
         tail[0] = 1
         with pytest.raises(pyzcrx.errors.AccountingError, match="tail"):
             ifq.audit()
@@ -168,15 +168,15 @@ def test_a_request_that_nobody_knows_any_more() -> None:
 def test_notices_are_counted_once_and_armed_again_in_a_while() -> None:
     armed: list[EventType] = []
     notices = Notices(armed.append)
-    notices.complete(EventType.COPY, 0)
-    notices.complete(EventType.COPY, 0)  # told again after an interruption
-    notices.complete(77, 0)  # of a later kernel
+    notices._complete(EventType.COPY, 0)
+    notices._complete(EventType.COPY, 0)  # told again after an interruption
+    notices._complete(77, 0)  # of a later kernel
     assert notices.counts == {EventType.ALLOC_FAIL: 0, EventType.COPY: 1}
     notices.settle()
     assert armed == [EventType.COPY]
     notices._armed_ns = time.monotonic_ns() + 3600 * 10**9  # however long the next lines take
-    notices.complete(EventType.COPY, 0)
-    notices.complete(EventType.ALLOC_FAIL, 0)
+    notices._complete(EventType.COPY, 0)
+    notices._complete(EventType.ALLOC_FAIL, 0)
     notices.settle()
     assert armed == [EventType.COPY]
     notices._armed_ns = time.monotonic_ns() - REARM_NS

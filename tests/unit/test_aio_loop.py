@@ -95,7 +95,7 @@ def run(main: Callable[[EventLoop], Coroutine[Any, Any, Any]]) -> Any:
         assert isinstance(loop, EventLoop)
         result = runner.run(timed())
         loop.ifq.audit()
-    assert loop.ifq.account.leased == 0
+    assert loop.ifq._core.account.leased == 0
     return result
 
 
@@ -195,7 +195,7 @@ def test_no_data_after_the_end_of_ours(kernel: ModelKernel, how: str) -> None:
         peer.send(b"two")
         assert await protocol.lost is None
         assert protocol.data == b"one"
-        assert loop.ring.ifqs[0].parked == 0
+        assert loop.ring.ifqs[0]._core.parked == 0
         assert not [r for r in loop.ring._core.operations() if isinstance(r, pyzcrx.Request)]
 
     run(main)

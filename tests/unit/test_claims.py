@@ -122,8 +122,8 @@ def test_copies_keep_nothing(kernel: ModelKernel) -> None:
     with Area.anonymous(SIZE) as area:
         with pyzcrx.Ring() as ring:
             ifq = ring.register_ifq(area, pressure=pyzcrx.Pressure("copy"))
-            ifq.receive(filled(kernel, 100).fileno()).greedy = True
-            ifq.account.most = 0
+            ifq.receive(filled(kernel, 100).fileno())._greedy = True
+            ifq._core.account.most = 0
             (buffer,) = (e.buffer for e in ring.events(timeout=0) if isinstance(e, pyzcrx.Data))
             assert buffer.copied
         assert is_free(area)
@@ -215,7 +215,7 @@ def test_a_dmabuf_is_known_by_its_descriptor() -> None:
         one = Area(Mapping.anonymous(SIZE), fd=os.dup(memory.fd), dmabuf=True)
         two = Area(Mapping.anonymous(SIZE), fd=os.dup(memory.fd), dmabuf=True)
         ring: Any = _Ring()
-        with one.claimed(ring), pytest.raises(pyzcrx.errors.AreaInUse), two.claimed(ring):
+        with one._claimed(ring), pytest.raises(pyzcrx.errors.AreaInUse), two._claimed(ring):
             pass
         one.close()
         two.close()

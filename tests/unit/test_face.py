@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+import enum
+import inspect
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import pyzcrx
-from pyzcrx import errors, nic
+from pyzcrx import errors, nic, types
 
 CAUGHT = {
     "AreaExhausted",
@@ -86,3 +89,138 @@ def test_texts_use_the_fields_words(path: Path) -> None:
 )
 def test_code_is_no_text(source: str, found: bool) -> None:
     assert any(OURS.search(text) for text in texts(source)) is found
+
+
+# -- what the objects show ----------------------------------------------------------
+
+SHOWN = {
+    "Accept": "cancel context fd token",
+    "Accepted": "fd request",
+    "Area": "anonymous close closed dmabuf fd memfd page_bytes size_bytes token udmabuf view",
+    "AreaAdvice": "least_bytes low_water_bytes size_bytes",
+    "Audit": "consumed forgotten held_back in_batch in_buffers in_cq in_rq taken",
+    "Batch": "buffer events lengths offs release runs size_bytes view",
+    "Buffer": "copied exports off release released since_ns token view",
+    "Chunk": "nbytes release take views",
+    "Data": "buffer request",
+    "End": "request",
+    "Failed": "error request",
+    "Held": "buffers request size_bytes",
+    "Holder": "age_ns copied leased_at request size_bytes",
+    "Ifq": (
+        "add_area area areas audit flush gone held_back hold_times holders ifindex interface nodev "
+        "notifications receive rq rq_entries rq_view rx_buf_len rx_queue stats stream total_bytes "
+        "zcrx_id"
+    ),
+    "Limit": "request",
+    "Presence": "COMPILED_OUT NO_IO_URING PRESENT UNKNOWN_TO_KERNEL",
+    "Pressure": "limit_bytes low_water_bytes policy",
+    "Probe": (
+        "area_flags as_dict ctrl_ops features kernel liburing nodev notes permitted query ready "
+        "register_flags ring_errno stats zcrx"
+    ),
+    "ReceiverStats": (
+        "alloc_failures as_dict buffers bytes bytes_copied bytes_zero_copy connections "
+        "held_buffers held_max_ns rearms seconds"
+    ),
+    "RefillQueue": "entries head pending tail view",
+    "RelayStats": "as_dict backward_bytes connections forward_bytes open refused resets",
+    "Request": "cancel context fd ifq over received resume token",
+    "Ring": (
+        "accept batches close closed cq_head cq_tail cq_view debug events fileno ifqs in_flight "
+        "register_ifq register_napi ring_fd send send_stats wait wake wakeup_fd"
+    ),
+    "Run": "batch buffers request size_bytes start stop views",
+    "Send": "abort buffers context done fd size_bytes",
+    "SendStats": (
+        "abandoned_bytes accepted_bytes as_dict bytes_copied bytes_reported_copied bytes_zero_copy "
+        "copied sends unnotified_bytes unnotified_max_bytes"
+    ),
+    "Sent": "request size_bytes",
+    "Stream": (
+        "at_end close fileno read read1 readable readall readexactly readinto readline readlines "
+        "readuntil statistics timeout write"
+    ),
+}
+"""What the objects that users get show, beside what their bases outside the package do."""
+CLASSES = {
+    name: found
+    for module in (pyzcrx, types)
+    for name in module.__all__
+    if inspect.isclass(found := getattr(module, name)) and not issubclass(found, BaseException)
+}
+
+
+def described(kind: type) -> dict[str, str]:
+    """The public attributes of *kind* that the package defines, each with its text."""
+    found: dict[str, str] = {}
+    for base in kind.__mro__:
+        if not base.__module__.startswith("pyzcrx."):
+            continue
+        for name, value in vars(base).items():
+            if name.startswith("_") or name in found:
+                continue
+            named = f"``{name}``" in (kind.__doc__ or "") or f"{name}:" in (kind.__doc__ or "")
+            is_plain = type(value) in (int, str, type(None)) or isinstance(value, enum.Enum)
+            text = "" if is_plain else inspect.getdoc(value) or ""
+            # A named tuple's fields have a text that says nothing.
+            found[name] = (kind.__doc__ or "") if named else re.sub(r"^Alias for .*", "", text)
+        for name, text in assigned(base).items():
+            found[name] = found.get(name) or text
+    return found
+
+
+def assigned(kind: type) -> dict[str, str]:
+    """Attributes that its body or its methods assign, with the string that follows each."""
+    found: dict[str, str] = {}
+    try:
+        (root,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError):  # C has no such attributes
+        return found
+    for node in ast.walk(root):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        for i, statement in enumerate(body):
+            if not isinstance(statement, ast.Assign | ast.AnnAssign):
+                continue
+            after = body[i + 1] if i + 1 < len(body) else None
+            text = ""
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                text = str(after.value.value)
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            for target in (part for each in targets for part in ast.walk(each)):
+                name = ""
+                if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                    name = target.attr
+                elif isinstance(target, ast.Name) and node is root:
+                    name = target.id
+                if name and not name.startswith("_"):
+                    in_class = f"``{name}``" in (kind.__doc__ or "") or re.search(
+                        rf"\b{name}(, \w+)*:", kind.__doc__ or ""
+                    )
+                    found[name] = found.get(name) or text or ("its class" if in_class else "")
+    return found
+
+
+def test_every_class_is_listed() -> None:
+    assert set(CLASSES) == set(SHOWN)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_object_shows_what_is_meant(name: str) -> None:
+    """Internals begin with an underscore."""
+    assert " ".join(sorted(described(CLASSES[name]))) == SHOWN[name]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_it_shows_has_a_text(name: str) -> None:
+    assert [each for each, text in described(CLASSES[name]).items() if not text] == []
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_object_made_shows_no_more(name: str) -> None:
+    """C's members are in the list, too."""
+    kind = CLASSES[name]
+    outside = {n for b in kind.__mro__ if not b.__module__.startswith("pyzcrx.") for n in vars(b)}
+    assert {n for n in dir(kind) if not n.startswith("_")} - outside <= set(SHOWN[name].split())

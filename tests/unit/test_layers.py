@@ -93,6 +93,7 @@ LAYERS = [
     ["ring"],
     ["ifq", "supervisor"],
     ["stream"],
+    *room("_ifq", ["core"]),
     *room("_pressure", ["relief", "rx_buf_len"], ["audit", "holders", "policy"], ["stats"]),
     *room(
         "_receive",

@@ -204,7 +204,7 @@ def queue_of(entries: int) -> RefillQueue:
 
 def test_settling_says_whether_something_is_left_to_do(mapping: Mapping) -> None:
     account, rq = Account(), queue_of(4)
-    account.rq = rq.shared
+    account.rq = rq._shared
     buffers = [lease(account, mapping, at=i) for i in range(6)]
     account.act_at, account.most = 3, 6
     assert account.settle()
@@ -225,7 +225,7 @@ def test_settling_says_whether_something_is_left_to_do(mapping: Mapping) -> None
     assert (rq.pending, account.count) == (4, 2)
     account.copy_above = 0
     copy = lease(account, mapping)
-    ffi.cast("uint32_t *", rq.mapping.address)[0] = rq.tail
+    ffi.cast("uint32_t *", rq._mapping.address)[0] = rq.tail
     account.act_at, account.most = 9, 6
     assert not account.settle()  # a copy is out
     copy.release()
@@ -237,7 +237,7 @@ def test_returned_offsets_leave_in_order_while_others_come(mapping: Mapping) -> 
     account = Account()
     region = Mapping.anonymous(region_bytes(64))
     rq = RefillQueue(region, 64, head=0, tail=4, rqes=64)
-    account.rq = rq.shared
+    account.rq = rq._shared
     head = ffi.cast("uint32_t *", region.address)
     expected: list[int] = []
     for _ in range(50):
@@ -267,7 +267,7 @@ def test_releases_of_other_threads_while_the_owner_pushes(mapping: Mapping) -> N
     account = Account()
     region = Mapping.anonymous(region_bytes(8))
     rq = RefillQueue(region, 8, head=0, tail=4, rqes=64)
-    account.rq = rq.shared
+    account.rq = rq._shared
     head = ffi.cast("uint32_t *", region.address)
     n = 20_000
     take(account, n)

@@ -25,14 +25,14 @@ def test_every_request_fails_once(monkeypatch: pytest.MonkeyPatch) -> None:
             busy.send(bytes([page]) * 4096)
         requests = [ifq.receive(sock.fileno()) for sock in (busy, idle)]
         held = [e.buffer for e in ring.events(timeout=0) if isinstance(e, pyzcrx.Data)]
-        assert ifq.parked == 1
+        assert ifq._core.parked == 1
 
-        ifq.queue.interface, ifq.queue.rx_queue = "eth9", 3  # as if it were bound
-        ifq.check_interface()
+        ifq._core.queue.interface, ifq._core.queue.rx_queue = "eth9", 3  # as if it were bound
+        ifq._core.check_interface()
         assert ifq.gone is None  # the model cannot tell, like kernels before 7.3
         monkeypatch.setattr(queue_module, "interface_gone", lambda *_: True)
-        ifq.check_interface()
-        ifq.check_interface()
+        ifq._core.check_interface()
+        ifq._core.check_interface()
 
         failed = [e for e in ring.events() if isinstance(e, pyzcrx.Failed)]
         assert {e.request for e in failed} == set(requests)

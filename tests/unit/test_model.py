@@ -41,7 +41,7 @@ def settled(kernel: ModelKernel, ring: pyzcrx.Ring, ifq: pyzcrx.Ifq) -> None:
     ring.wait(0).release()
     ifq.flush()
     assert kernel.breaches == []
-    assert ifq.account.leased == 0
+    assert ifq._core.account.leased == 0
     assert ifq.held_back == 0
     assert kernel.out == 0
     assert sorted(kernel.free) == list(range(kernel.niovs))
@@ -314,7 +314,7 @@ def test_a_completion_outside_the_area_is_caught() -> None:
     with receiving(kernel, pages=2) as (_, ifq):
         for off in (2 * PAGE, 1 << 48, PAGE + 1):
             with pytest.raises(pyzcrx.errors.CorruptRing):
-                ifq.lease(off, PAGE)
+                ifq._core.lease(off, PAGE)
 
 
 def test_resume_needs_a_limit_that_was_reached() -> None:
@@ -333,7 +333,7 @@ def test_resume_after_a_cancel_that_the_limit_overtook() -> None:
         assert isinstance(data, pyzcrx.Data)
         assert isinstance(limit, pyzcrx.Limit)
         request.resume(PAGE)
-        assert not request.stopping
+        assert not request._stopping
         more, limit = ring.events(timeout=0)
         assert isinstance(more, pyzcrx.Data)
         assert isinstance(limit, pyzcrx.Limit)

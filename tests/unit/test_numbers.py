@@ -36,13 +36,8 @@ NO_INTS = [*NEVER, 1.5, 1.0, np.float64(1)]
 LARGE = [2**31, 2**32, 2**40, 2**63 - 1, 2**63, 2**64, 2**200]
 
 PLUMBING = {
-    "Accept": {"complete", "drop"},
-    "Buffer": {"refused"},
     "Flow": {"matches"},  # with what the kernel says
     "Batch": {"buffer", "view"},  # of a sequence: IndexError, TypeError
-    "Ifq": {"lease", "lease_run", "request"},
-    "Request": {"bound", "complete", "drop", "error", "give_up", "pause"},
-    "Send": {"completed", "notified", "settled"},
 }
 """Methods that are not for users: what is wrong with their numbers is not told so kindly."""
 BY_OTHERS = {

@@ -57,7 +57,7 @@ def test_copy_keeps_the_area_free_and_the_bytes() -> None:
             held[-1].release()
         with pytest.raises(BufferError):
             held[-1].view()
-        assert ifq.account.copies_bytes == ifq.account.copies == 0
+        assert ifq._core.account.copies_bytes == ifq._core.account.copies == 0
         settled(kernel, ring, ifq)
         ifq.audit()
 
@@ -78,11 +78,11 @@ def test_a_forgotten_copy_frees_its_memory_and_no_reference() -> None:
     with pressed(kernel, pyzcrx.Pressure("copy", low_water_bytes=64 * PAGE)) as (ring, ifq):
         ifq.receive(filled(kernel, 60 * PAGE).fileno())
         held = buffers(ring)
-        copies = ifq.account.copies
+        copies = ifq._core.account.copies
         assert copies > 0
         del held
-        assert ifq.account.copies == ifq.account.copies_bytes == 0
-        assert ifq.account.forgotten == 60 - copies
+        assert ifq._core.account.copies == ifq._core.account.copies_bytes == 0
+        assert ifq._core.account.forgotten == 60 - copies
         settled(kernel, ring, ifq)
         ifq.audit()
 
@@ -106,10 +106,10 @@ def test_who_holds_most_is_not_read_on_at_the_limit_and_the_others_are() -> None
                 else:
                     seen += 1
                     event.buffer.release()
-            assert ifq.account.copies_bytes <= limit
+            assert ifq._core.account.copies_bytes <= limit
         assert seen == 300
         assert len(held) < 300
-        assert ifq.waiting.paused[0] is hog
+        assert ifq._core.waiting.paused[0] is hog
         assert other.received == 300 * PAGE
         for buffer in held:
             buffer.release()
@@ -117,7 +117,7 @@ def test_who_holds_most_is_not_read_on_at_the_limit_and_the_others_are() -> None
             for buffer in buffers(ring):
                 buffer.release()
         # It may have been paused once more on the way, and is looked at once in a while.
-        until(lambda: not (buffers(ring) or ifq.waiting.paused), "it is not read on")
+        until(lambda: not (buffers(ring) or ifq._core.waiting.paused), "it is not read on")
         hog.cancel()
         other.cancel()
         assert all(isinstance(event, pyzcrx.Failed) for event in ring.events())
@@ -130,7 +130,7 @@ def test_a_paused_request_can_be_cancelled() -> None:
     with pressed(kernel, policy) as (ring, ifq):
         request = ifq.receive(filled(kernel, 60 * PAGE).fileno())
         held = buffers(ring) + buffers(ring)
-        while not ifq.waiting.paused:
+        while not ifq._core.waiting.paused:
             held += buffers(ring)
         request.cancel()
         (failed,) = ring.events()
@@ -149,7 +149,7 @@ def test_a_paused_request_fails_where_nobody_can_release() -> None:
         for _ in range(5):
             held += ring.events(timeout=0)
         sock.send(bytes(PAGE))
-        assert ifq.waiting.paused
+        assert ifq._core.waiting.paused
         (failed,) = ring.events()
         assert isinstance(failed, pyzcrx.Failed)
         assert isinstance(failed.error, pyzcrx.AreaExhausted)
@@ -163,7 +163,7 @@ def test_a_socket_is_as_it_was_when_its_ring_is_closed_under_pressure() -> None:
         before = sock.rcvbuf_bytes
         ifq.receive(sock.fileno())
         held = buffers(ring) + buffers(ring)
-        while not ifq.relief.narrowed:
+        while not ifq._core.relief.narrowed:
             held += buffers(ring)
         assert sock.rcvbuf_bytes < before
         ring.close()
@@ -302,7 +302,7 @@ SECOND_NS = 1_000_000_000
 def test_a_card_that_finds_no_buffer_while_nothing_arrives(policy: Policy | None) -> None:
     kernel = ModelKernel()
     with pressed(kernel, policy) as (ring, ifq):
-        relief, grown = ifq.relief, []
+        relief, grown = ifq._core.relief, []
 
         def grow() -> bool:
             grown.append(ring._core.now_ns)
@@ -334,8 +334,8 @@ def test_a_card_that_finds_no_buffer_while_nothing_arrives(policy: Policy | None
 def test_a_card_that_is_short_now_and_then_is_left_alone() -> None:
     kernel = ModelKernel()
     with pressed(kernel, "grow") as (ring, ifq):
-        ifq.relief._grow = lambda: pytest.fail("it grew")  # type: ignore[method-assign]
+        ifq._core.relief._grow = lambda: pytest.fail("it grew")  # type: ignore[method-assign]
         for second in range(100):
             ring._core.now_ns = second * 10 * SECOND_NS
-            ifq.relief.card_starved()
-            ifq.account.take(1)  # something arrived
+            ifq._core.relief.card_starved()
+            ifq._core.account.take(1)  # something arrived

@@ -38,7 +38,7 @@ class Kernel:
 
     def push(self, offs: list[int]) -> int:
         memory = array("Q", offs)
-        return self.rq.push(memoryview(memory))
+        return self.rq._push(memoryview(memory))
 
 
 def test_push_take_and_view() -> None:

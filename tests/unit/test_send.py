@@ -96,7 +96,7 @@ def test_buffers_go_back_with_the_notification_and_not_before(bench: Bench) -> N
     assert any(isinstance(e, pyzcrx.Sent) for e in bench.events())
     assert not send.done
     bench.overwrite()
-    assert bench.ifq.account.leased == 8
+    assert bench.ifq._core.account.leased == 8
     assert bench.ring.send_stats().unnotified_bytes == len(data)
     bench.ifq.audit()
     acknowledge(sock)
@@ -121,8 +121,8 @@ def test_given_back_before_the_notification_they_would_corrupt(
         send._let_go()
         return event
 
-    completed = Send.completed
-    monkeypatch.setattr(Send, "completed", hazard)
+    completed = Send._completed
+    monkeypatch.setattr(Send, "_completed", hazard)
     bench.ring.send(sock.fileno(), bench.buffers(data), zero_copy=True)
     bench.events()
     bench.overwrite()
@@ -138,7 +138,7 @@ def test_a_buffer_sent_to_several_goes_back_with_the_last(bench: Bench) -> None:
     bench.events()
     for sock, send in zip(socks, sends, strict=True):
         bench.overwrite()
-        assert bench.ifq.account.leased == 4
+        assert bench.ifq._core.account.leased == 4
         acknowledge(sock)
         bench.events()
         assert send.done
@@ -171,7 +171,7 @@ def test_what_can_be_sent(
     assert bytes(sock.sent) == expected
     del data, sent
     for buffer in buffers:
-        buffer.let_go()
+        buffer._let_go()
     settled(bench.kernel, bench.ring, bench.ifq)
 
 
@@ -185,7 +185,7 @@ def test_a_chunk_goes_back_when_it_is_done(bench: Bench, several: bool) -> None:
         chunk = next(iter(stream))
     send = bench.ring.send(sock.fileno(), [chunk, b"!"] if several else chunk, zero_copy=True)
     bench.events()
-    assert bench.ifq.account.leased == 4
+    assert bench.ifq._core.account.leased == 4
     acknowledge(sock)
     bench.events()
     assert send.done
@@ -301,7 +301,7 @@ def test_few_requests_wait_for_a_notification(bench: Bench) -> None:
         bench.ring.send(sock.fileno(), b"x", zero_copy=True)
     bench.events()
     stats = bench.ring.send_stats()
-    assert stats.unnotified_bytes == bench.ifq.ring.columns.capacity // 4
+    assert stats.unnotified_bytes == bench.ifq._core.ring.columns.capacity // 4
     assert stats.copied == {"limit": 100 - stats.unnotified_bytes}
     acknowledge(sock)
     bench.events()
@@ -405,7 +405,7 @@ def test_a_ring_that_closes_resets_a_silent_peer(
     bench.ring.close()
     assert send.done
     assert bytes(sock.sent) == b""  # a reset, and no byte of what comes later
-    assert bench.ifq.account.leased == 0
+    assert bench.ifq._core.account.leased == 0
     with pyzcrx.Ring() as again:
         again.register_ifq(bench.area)
 
@@ -421,7 +421,7 @@ def test_memory_whose_notification_never_comes_is_never_written_again(
     if how == "closed":
         bench.ring.close()
     elif how == "interrupted":
-        monkeypatch.setattr(bench.ifq.ring, "_drop_all", Interrupt)  # TypeError: any will do
+        monkeypatch.setattr(bench.ifq._core.ring, "_drop_all", Interrupt)  # TypeError: any will do
         with pytest.raises(TypeError):
             bench.ring.close()
     else:

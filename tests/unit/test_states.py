@@ -62,12 +62,12 @@ class World(ExitStack):
         } | {
             "rq": self.ifq.rq,
             "columns": self.ring._core.columns,
-            "account": self.ifq.account,
-            "relief": self.ifq.relief,
+            "account": self.ifq._core.account,
+            "relief": self.ifq._core.relief,
             "mapping": self.area._mapping,
             "queue": self.ring._delivery._undelivered,
             "turn": self.ring._core.columns.turn,
-            "refill_ring": self.ifq.rq.shared,
+            "refill_ring": self.ifq.rq._shared,
         }
 
 
@@ -125,7 +125,7 @@ def area_closed(world: World) -> None:
 
 
 def nic_gone(world: World) -> None:
-    world.ifq.gone = pyzcrx.errors.InterfaceGone(19, "receive")
+    world.ifq._core.gone = pyzcrx.errors.InterfaceGone(19, "receive")
 
 
 def forked(_world: World) -> None:
@@ -325,7 +325,7 @@ def test_another_thread_gets_nothing() -> None:
             del uses[name], uses[f"core.{name}"]  # looked at from any thread
         found = in_thread(uses | {"close": world.ring.close, "cancel": world.request.cancel})
         assert found == dict.fromkeys(found, "WrongThread")
-        assert not world.request.stopping
+        assert not world.request._stopping
         rest = [event for event in world.iterator if isinstance(event, pyzcrx.Data)]
         assert sum(len(event.buffer) for event in rest) == 2 * PAGE  # none was lost
         world.ring.close()
@@ -358,9 +358,7 @@ def test_a_batch_of_no_use_says_so(state: Callable[[World], None], error: str) -
 
     found = fork_and_answer(script)
     assert {"offs", "lengths", "runs", "view", "buffer", "release"} == {
-        name
-        for name in public(pyzcrx.Batch)
-        if name not in ("die", "events", "expire", "size_bytes")
+        name for name in public(pyzcrx.Batch) if name not in ("events", "size_bytes")
     }
     assert found == dict.fromkeys(found, error)
 
@@ -386,8 +384,8 @@ def test_a_buffer_in_a_forked_child() -> None:
             "view": world.buffer.view,
             "memoryview": lambda: memoryview(world.buffer),
             "bytes": lambda: bytes(world.buffer),
-            "look": lambda: world.ifq.queue.look(world.buffer.off, 1),
-            "locate": lambda: world.ifq.queue.locate(world.buffer.off, 1),
+            "look": lambda: world.ifq._core.queue.look(world.buffer.off, 1),
+            "locate": lambda: world.ifq._core.queue.locate(world.buffer.off, 1),
         }
         return {name: outcome(use) for name, use in uses.items()}
 

@@ -101,7 +101,7 @@ def test_a_buffer_outlives_its_stream() -> None:
 def test_a_chunk_is_all_that_a_turn_brought_and_is_taken_from_the_front() -> None:
     data = b"head" + b"a" * PAGE + b"b" * 20
     with streaming(data[:PAGE], data[PAGE:]) as (stream, _):
-        account = cast(pyzcrx.Ifq, stream._request.ifq).account
+        account = cast(pyzcrx.Ifq, stream._request.ifq)._core.account
         (chunk,) = stream
         assert chunk.nbytes == len(chunk) == len(data)
         assert b"".join(chunk.views()) == bytes(chunk) == data
@@ -132,14 +132,14 @@ def test_a_released_chunk_says_so() -> None:
                 use()
         with pytest.raises(errors.DoubleRelease):
             chunk.release()
-        chunk.let_go()
+        chunk._let_go()
         assert repr(chunk) == "<Chunk 0 bytes, released>"
 
 
 def test_a_forgotten_chunk_comes_back() -> None:
     with streaming(b"x" * PAGE, b"y") as (stream, _):
         assert len(next(stream)) == PAGE + 1
-        assert cast(pyzcrx.Ifq, stream._request.ifq).account.leased == 0
+        assert cast(pyzcrx.Ifq, stream._request.ifq)._core.account.leased == 0
 
 
 # -- how it ends ------------------------------------------------------------------
@@ -261,7 +261,7 @@ def test_after_its_ring_closed() -> None:
         with pytest.raises(pyzcrx.ClosedError, match="ring"):
             stream.read(1)
         stream.close()
-        assert ifq.account.leased == 0
+        assert ifq._core.account.leased == 0
 
 
 def test_forgotten_it_warns_and_gives_everything_back() -> None:
@@ -348,7 +348,7 @@ def test_several_pickles_in_a_row() -> None:
 def test_it_holds_no_more_than_its_room() -> None:
     segments = [bytes([n]) * PAGE for n in range(64)]
     with streaming(*segments, room_bytes=8 * PAGE) as (stream, sock):
-        account = cast(pyzcrx.Ifq, stream._request.ifq).account
+        account = cast(pyzcrx.Ifq, stream._request.ifq)._core.account
         most = 0
         for n in range(64):
             assert stream.readexactly(PAGE) == segments[n]
@@ -361,7 +361,7 @@ def test_it_holds_no_more_than_its_room() -> None:
 @pytest.mark.parametrize("size", [1, 100])
 def test_tiny_segments_do_not_fill_the_area(size: int) -> None:
     with streaming(*[b"x" * size] * 2000, room_bytes=16 * PAGE) as (stream, _):
-        account = cast(pyzcrx.Ifq, stream._request.ifq).account
+        account = cast(pyzcrx.Ifq, stream._request.ifq)._core.account
         while data := stream.read1(size):
             assert len(data) <= size
             assert account.leased <= 16 + 20  # and one turn's
@@ -453,7 +453,7 @@ def test_streams_that_nobody_reads_leave_half_of_the_area_free() -> None:
             sock.finish()
             streams.append(ifq.stream(sock.fileno()))
         assert [stream.read(1) for stream in streams] == [each[:1] for each in data]
-        assert ifq.account.leased <= 32 + 16  # and one turn's
+        assert ifq._core.account.leased <= 32 + 16  # and one turn's
         assert [stream.read() for stream in streams] == [each[1:] for each in data]
         for stream in streams:
             stream.close()

@@ -34,7 +34,7 @@ class Turned(Core):
 
     def receiver(self, ifq: int = 0, *, armed: bool = True) -> Receiver:
         made = Receiver()
-        made.protocol = ReceiveProtocol()
+        made._protocol = ReceiveProtocol()
         self.enlist(made, ifq)
         self.set_armed(made, armed)
         return made
@@ -56,25 +56,25 @@ class Turned(Core):
 
 def queue_of(account: Account, entries: int) -> RefillQueue:
     rq = RefillQueue(Mapping.anonymous(region_bytes(entries)), entries, head=0, tail=4, rqes=64)
-    account.rq = rq.shared
+    account.rq = rq._shared
     return rq
 
 
 def test_each_run_counts_once_for_its_request_and_its_ifq() -> None:
     core = Turned(ifqs=2)
     a, b, c = core.receiver(), core.receiver(1), core.receiver()
-    a.protocol.fruitless = 2
+    a._protocol.fruitless = 2
     core.brought((a.token, [0, 1]), (b.token, [2]), (a.token, [3]), (c.token, [4, 5, 6]))
     for _ in range(2):  # as after a signal
         assert core.count()
         assert core.columns.counts[FRESH] == COUNTED
         assert core.receivers == [a, b, a, c]
-        assert [each.protocol.received for each in (a, b, c)] == [300, 100, 300]
+        assert [each._protocol.received for each in (a, b, c)] == [300, 100, 300]
         assert [(each.taken, each.leased, each.bytes) for each in core.accounts] == [
             (6, 6, 600),
             (1, 1, 100),
         ]
-    assert a.protocol.fruitless == 0
+    assert a._protocol.fruitless == 0
     assert core.accounts[0].now_ns == 77
 
 
@@ -122,7 +122,7 @@ def test_a_run_that_is_nobodys_counts_for_nobody(other: Callable[[Turned, Receiv
     assert not core.count()
     assert core.columns.counts[FRESH] == DRAINED
     assert (core.accounts[0].taken, core.accounts[0].bytes) == (0, 0)
-    assert mine.protocol.received == 0
+    assert mine._protocol.received == 0
 
 
 def test_no_token_is_used_twice_and_slots_are() -> None:
@@ -179,9 +179,9 @@ def test_a_receiver_keeps_its_protocol_and_no_longer() -> None:
 
     made = Receiver()
     with pytest.raises(AttributeError):
-        _ = made.protocol
-    made.protocol = Protocol()
-    left = weakref.ref(made.protocol)
+        _ = made._protocol
+    made._protocol = Protocol()
+    left = weakref.ref(made._protocol)
     gc.collect()
     assert left() is not None
     del made
@@ -217,7 +217,7 @@ def test_it_waits_where_the_refill_queue_is_full_and_none_overtakes() -> None:
     core.give_back()
     assert [rq.view[i, 0] for i in range(4)] == [0, 1, 2, 3]
     assert account.returned() == [4, 5]
-    ffi.cast("uint32_t *", rq.mapping.address)[0] = 3  # the kernel takes three
+    ffi.cast("uint32_t *", rq._mapping.address)[0] = 3  # the kernel takes three
     core.brought((mine.token, [6, 7]))
     core.give_back()
     assert account.returned() == [4, 5, 6, 7]

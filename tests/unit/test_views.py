@@ -385,7 +385,7 @@ def test_after_with_nothing_new_is_handed_out(buffer: Buffer, account: Account) 
             look()
     with pytest.raises(DoubleRelease):
         buffer.release()
-    buffer.let_go()
+    buffer._let_go()
     with buffer:
         pass
     more = view[10:]
@@ -408,14 +408,14 @@ def test_the_last_view_may_go_after_the_buffer_and_on_any_thread(
     thread.start()
     thread.join()
     assert (account.leased, account.given, account.forgotten) == (0, 1, 0)
-    assert mapping.span.leases == 0
+    assert mapping.span._leases == 0
 
 
 def test_a_copied_buffer_waits_for_its_views_too(mapping: Mapping, account: Account) -> None:
     account.copy_above = 0
     account.take(1)
     copied = Buffer(account, mapping.span, 0, LENGTH, 0)
-    assert (copied.copied, mapping.span.leases, account.copies) == (True, 0, 1)
+    assert (copied.copied, mapping.span._leases, account.copies) == (True, 0, 1)
     with copied:
         array_ = np.ndarray((LENGTH,), "u1", copied.view())
     assert array_.tobytes() == BYTES

@@ -28,7 +28,7 @@ def _registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
             rx_buf_len=job.rx_buf_len,
             timeout=TIMEOUT_S,
         )
-        gate.meter.payload(area.address, job.area_bytes)
+        gate.meter.payload(area._address, job.area_bytes)
         yield ring, ifq
 
 

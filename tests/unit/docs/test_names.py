@@ -79,7 +79,7 @@ def test_a_name_that_is_not_there_is_found(span: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "span", ["BufferInUse", "ifq.notices.counts", "register_ifq(pressure=)", "ethtool -S", "a.Bc"]
+    "span", ["BufferInUse", "ifq.stats().bytes", "register_ifq(pressure=)", "ethtool -S", "a.Bc"]
 )
 def test_other_spans_are_no_trouble(span: str) -> None:
     assert not wrong(span)

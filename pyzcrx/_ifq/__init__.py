@@ -1,0 +1,1 @@
+"""A ring's use of an interface queue."""
