@@ -3,72 +3,40 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from pyzcrx._common.checked import seconds
 from pyzcrx._common.leaving import leave
 from pyzcrx._ifq.core import IfqCore
+from pyzcrx._ifq.registering import PreparedNic, queue_of, register
 from pyzcrx._kernel import fork
 from pyzcrx._kernel.interface import find
 from pyzcrx._pressure.policy import Policy, Pressure
-from pyzcrx._pressure.rx_buf_len import worth_trying
-from pyzcrx._queue import bound
 from pyzcrx._queue.area import Area
 from pyzcrx._queue.links import Links
-from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._queue.registration import RqMemory, Wanted
 from pyzcrx._receive.batch import Batch
 from pyzcrx._receive.debug import wanted as debug_wanted
 from pyzcrx._receive.delivery import Delivery
 from pyzcrx._receive.events import Event
 from pyzcrx._ring import napi
-from pyzcrx._ring.core import TOKEN_IFQ_MASK, TOKEN_IFQ_SHIFT, RingCore
+from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.pace import MOST_US
+from pyzcrx._ring.tokens import TOKEN_IFQ_MASK, TOKEN_IFQ_SHIFT
 from pyzcrx._send.accept import Accept
 from pyzcrx._send.pieces import Piece
 from pyzcrx._send.send import Send
 from pyzcrx._send.stats import SendStats
 from pyzcrx._send.traffic import Traffic
-from pyzcrx.errors import BadArgument, InvalidRequest, NotSupported, OutOfRange, QueueBound
+from pyzcrx.errors import BadArgument
 from pyzcrx.ifq import Ifq
 
-_BOUND_RETRY_S = 0.02
 _MAX_SLOTS = TOKEN_IFQ_MASK >> TOKEN_IFQ_SHIFT
-
-
-class PreparedNic(Protocol):
-    """What :meth:`Ring.register_ifq` asks of what :func:`pyzcrx.nic.prepare` gave."""
-
-    @property
-    def ifindex(self) -> int: ...
-    @property
-    def queues(self) -> tuple[int, ...]: ...
-
-
-def _queue_of(
-    nic: PreparedNic, interface: str | int | None, rx_queue: int | None
-) -> tuple[int, int]:
-    """The interface's index and the queue to bind."""
-    try:
-        ifindex, queues = nic.ifindex, nic.queues
-    except AttributeError:
-        what = f"nic must be what nic.prepare() gave, not {nic!r}; or give interface="
-        raise BadArgument(what) from None
-    if interface is not None:
-        raise BadArgument("give a prepared NIC or interface=, not both")
-    if rx_queue is None:
-        free = (queue for queue in queues if not bound.holds(ifindex, (queue,)))
-        rx_queue = next(free, queues[0])
-    elif rx_queue not in queues:
-        prepared = ", ".join(map(str, queues))
-        raise BadArgument(f"rx_queue {rx_queue} was not prepared; these were: {prepared}")
-    return ifindex, rx_queue
 
 
 def _nanoseconds(timeout: float | None) -> int:
@@ -171,25 +139,26 @@ class Ring:
         """
         self._core.check_usable()
         if nic is not None:
-            interface, rx_queue = _queue_of(nic, interface, rx_queue)
+            interface, rx_queue = queue_of(nic, interface, rx_queue)
         if len(self._cores) > _MAX_SLOTS:
             raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
         relief = Pressure._of(pressure)
-        found = None if interface is None else find(interface)
         wanted = Wanted(
-            found, rx_queue, rq_entries, rq_memory, 0 if rx_buf_len is None else rx_buf_len
+            None if interface is None else find(interface),
+            rx_queue,
+            rq_entries,
+            rq_memory,
+            0 if rx_buf_len is None else rx_buf_len,
         )
-        until = time.monotonic() + seconds("timeout", timeout)
-        lengths: tuple[int, ...] = (wanted.rx_buf_len,)
-        if rx_buf_len is None:
-            lengths = worth_trying(wanted.if_idx or None, area)
-        for length in lengths:
-            try:
-                core = self._register(area, replace(wanted, rx_buf_len=length), relief, until)
-                break
-            except (InvalidRequest, NotSupported, OutOfRange):
-                if length == lengths[-1]:
-                    raise
+        core = register(
+            self._core,
+            len(self._cores),
+            area,
+            wanted,
+            relief,
+            best_length=rx_buf_len is None,
+            timeout=seconds("timeout", timeout),
+        )
         ifq = Ifq(core, self._delivery)
         self.ifqs.append(ifq)
         self._cores.append(core)
@@ -201,18 +170,6 @@ class Ring:
                 self._links = Links(self._core, self._check_interfaces)
             core.check_interface()  # it may have gone before we listened
         return ifq
-
-    def _register(
-        self, area: Area, wanted: Wanted, relief: Pressure | None, until: float
-    ) -> IfqCore:
-        while True:
-            try:
-                queue = InterfaceQueue(self._core, area, wanted)
-                return IfqCore(self._core, len(self._cores), queue, relief)
-            except QueueBound:
-                if time.monotonic() >= until:
-                    raise
-                time.sleep(_BOUND_RETRY_S)
 
     def _check_interfaces(self) -> None:
         for core in self._cores:
@@ -357,17 +314,20 @@ class Ring:
 
         The kernel writes it while you look. One that was taken before stays readable after close.
         """
-        return self._core.cq_view
+        self._core.check_open()
+        return self._core.cq.view
 
     @property
     def cq_head(self) -> int:
         """How many CQEs were consumed, modulo 2**32."""
-        return self._core.cq_head
+        self._core.check_open()
+        return self._core.cq.head
 
     @property
     def cq_tail(self) -> int:
         """How many CQEs the kernel posted, modulo 2**32."""
-        return self._core.cq_tail
+        self._core.check_open()
+        return self._core.cq.tail
 
     def close(self) -> None:
         """Cancel everything, give every buffer back, close ifqs and ring. Idempotent.

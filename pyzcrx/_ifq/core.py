@@ -31,7 +31,8 @@ from pyzcrx._receive import debug
 from pyzcrx._receive.events import Data
 from pyzcrx._receive.request import Request, State, checked_limit
 from pyzcrx._receive.waiting import SHORT_NS, Waiting
-from pyzcrx._ring.core import TOKEN_IFQ_SHIFT, TOKEN_RECEIVE, RingCore
+from pyzcrx._ring.core import RingCore
+from pyzcrx._ring.tokens import TOKEN_IFQ_SHIFT, TOKEN_RECEIVE
 from pyzcrx.errors import (
     ClosedError,
     CorruptRing,

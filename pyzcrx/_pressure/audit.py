@@ -16,7 +16,8 @@ from typing import Protocol
 from pyzcrx._lease import Account
 from pyzcrx._queue.refill import RefillQueue
 from pyzcrx._ring.columns import TAKEN
-from pyzcrx._ring.core import TOKEN_IFQ_MASK, TOKEN_RECEIVE, RingCore
+from pyzcrx._ring.core import RingCore
+from pyzcrx._ring.tokens import TOKEN_IFQ_MASK, TOKEN_RECEIVE
 from pyzcrx.errors import AccountingError
 from pyzcrx.uapi import CqeFlag
 
@@ -90,10 +91,10 @@ def audit(ifq: Audited) -> Audit:
 
 def _in_cq(ifq: Audited) -> int:
     ring = ifq.ring
-    head, tail = ring.cq_head, ring.cq_tail
+    head, tail = ring.cq.head, ring.cq.tail
     if head == tail:
         return 0
-    cq, n = ring.cq_view, 0
+    cq, n = ring.cq.view, 0
     for i in range(min((tail - head) % _MODULO, len(cq))):
         at = (head + i) % len(cq)
         res, flags = cq[at, 1] & 0xFFFFFFFF, cq[at, 1] >> 32

@@ -171,7 +171,7 @@ class Relief:
 
     def _due(self, what: str) -> bool:
         """Whether it is time to look at every lease again."""
-        return self._ifq.ring.now_ns >= self._due_ns.get(what, 0)
+        return self._ifq.ring.columns.now_ns >= self._due_ns.get(what, 0)
 
     @contextmanager
     def _look(self, what: str) -> Iterator[None]:
@@ -179,7 +179,7 @@ class Relief:
         began_ns = time.monotonic_ns()
         yield
         spent_ns = time.monotonic_ns() - began_ns
-        self._due_ns[what] = self._ifq.ring.now_ns + _LOOK_NS + _LOOK_SHARE * spent_ns
+        self._due_ns[what] = self._ifq.ring.columns.now_ns + _LOOK_NS + _LOOK_SHARE * spent_ns
 
     def _relieve(self) -> None:
         if self._policy is None:
@@ -242,9 +242,9 @@ class Relief:
     def _raise(self) -> None:
         """Once a turn while sends are in flight: only a turn brings their buffers back."""
         ring = self._ifq.ring
-        if ring.now_ns == self._raised_ns and ring.lends:
+        if ring.columns.now_ns == self._raised_ns and ring.lends:
             return
-        self._raised_ns = ring.now_ns
+        self._raised_ns = ring.columns.now_ns
         by_request = held_by_request(self._ifq)
         text = f"{self._held(by_request)}; release some"
         raise AreaHeld(text, holders(self._ifq, 10), by_request)
@@ -294,7 +294,7 @@ class Relief:
         of the area in such nothing can arrive, not even what would free one, until TCP
         gives the connections up. Only more memory helps.
         """
-        account, now = self._ifq.account, self._ifq.ring.now_ns
+        account, now = self._ifq.account, self._ifq.ring.columns.now_ns
         if account.taken != self._stuck_taken or account.leased > account.most:
             self._stuck_taken, self._stuck_since_ns = account.taken, now
             self._stuck_notices = 0

@@ -99,7 +99,7 @@ class Waiting:
 
     def go_on_postponed(self) -> None:
         """A few at a time: all at once would overflow the completion queue again."""
-        if self._ring.overflowed:
+        if self._ring.columns.overflow:
             return
         left = max(1, self._ring.columns.capacity // 4)
 
@@ -138,7 +138,7 @@ class Waiting:
         that brings nothing to anybody, nothing will come.
         """
         taken = self._account.taken
-        if self._ring.overflowed or self.postponed:
+        if self._ring.columns.overflow or self.postponed:
             return  # what is out waits there, or goes to who could not use it yet
         now_ns = time.monotonic_ns()
         if now_ns - self._hoped_ns < SHORT_NS:

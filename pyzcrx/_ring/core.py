@@ -5,9 +5,7 @@ completions appear only while that thread enters it. The rings lie in memory of
 ours (IORING_SETUP_NO_MMAP): a mapping of the ring's file, kept after close,
 would keep the rx queue bound for ever.
 
-A request is known by its *token*, the ``user_data`` of its SQE and of every
-CQE. That of a RECV_ZC says which ifq it is on and which slot it has
-(csrc/roster.c), others count up. None is used twice.
+A request is known by its *token* (:mod:`pyzcrx._ring.tokens`).
 
 A turn that brings nothing but data, while nothing runs low, is one call of C
 (csrc/core.c). All else is decided here.
@@ -26,43 +24,27 @@ from __future__ import annotations
 import errno
 import os
 import time
-import warnings
-import weakref
-from collections.abc import Callable
 from threading import get_ident
 
 from pyzcrx._common.checked import integer
 from pyzcrx._kernel import fork
 from pyzcrx._kernel._ffi import FUNCTIONS, check, ffi, lib
-from pyzcrx._kernel.memory import Mapping
 from pyzcrx._lease import Core
 from pyzcrx._ring.columns import FRESH, Columns
+from pyzcrx._ring.ending import Ending
 from pyzcrx._ring.pace import MOST_US, Pace
 from pyzcrx._ring.readiness import Readiness
+from pyzcrx._ring.rings import CompletionQueue, checked_entries, close_if_dropped, set_up
 from pyzcrx._ring.roles import Child, Operation, Watcher
+from pyzcrx._ring.tokens import Serials
 from pyzcrx._ring.wakeup import Wakeup
 from pyzcrx.errors import ClosedError, CorruptRing, ForkedChild, WrongThread
-from pyzcrx.uapi import CQ_WORDS, CqeFlag, Setup
-
-TOKEN_RECEIVE = 1 << lib.PZ_TOKEN_RECEIVE_BIT
-TOKEN_IFQ_SHIFT = int(lib.PZ_TOKEN_IFQ_SHIFT)
-TOKEN_IFQ_MASK = lib.PZ_TOKEN_IFQ_MASK << TOKEN_IFQ_SHIFT
-_SERIAL_MASK = TOKEN_RECEIVE - 1
-
-MAX_ENTRIES = 32768
-"""The largest SQ; a CQ may have twice that (io_uring/io_uring.h, IORING_MAX_ENTRIES)."""
+from pyzcrx.uapi import CqeFlag
 
 MAX_GATHER_US = 1_000_000
 
-_FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
-_CLOSE_TIMEOUT_NS = 2_000_000_000
 _SIGNAL_TIMEOUT_NS = int(lib.PZ_SIGNAL_TIMEOUT_NS)
 _MOST_NS = (1 << 63) - 1
-
-
-def _dropped(ring_fd: int) -> None:
-    warnings.warn("a Ring was dropped without close()", ResourceWarning, stacklevel=2)
-    os.close(ring_fd)
 
 
 class RingCore(Core):
@@ -84,26 +66,15 @@ class RingCore(Core):
         debug: bool = False,
     ) -> None:
         self.debug = debug
-        sq_entries = integer("sq_entries", sq_entries, 1, MAX_ENTRIES)
-        cq_entries = integer("cq_entries", cq_entries, 1, 2 * MAX_ENTRIES)
+        sq_entries, cq_entries = checked_entries(sq_entries, cq_entries)
         gather_us = integer("gather_us", gather_us, 0, MAX_GATHER_US)
-        if cq_entries < sq_entries:
-            sq_entries = cq_entries
         self._owner = get_ident()
-        size_bytes = lib.pz_ring_bytes(sq_entries, cq_entries)
-        self._mapping = Mapping.anonymous(size_bytes)
         self.raw = ffi.cast("struct pz_ring *", self.address)
-        check(
-            lib.pz_ring_init(
-                self.raw, sq_entries, cq_entries, _FLAGS, self._mapping.address, size_bytes
-            ),
-            "ring set-up",
-        )
+        self._mapping = set_up(self.raw, sq_entries, cq_entries)
         self._state = None
-        self._cq = ffi.new("struct pz_cq *")
-        lib.pz_ring_cq(self.raw, self._cq)
-        self.columns = Columns(min(int(self._cq.entries), 4096))
-        self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0, int(self._cq.entries))
+        self.cq = CompletionQueue(self.raw, self._mapping)
+        self.columns = Columns(min(self.cq.entries, 4096))
+        self.pace = Pace(gather_us if lib.pz_ring_gathers(self.raw) else 0, self.cq.entries)
         self.use(
             self.columns.turn,
             self.pace,
@@ -112,24 +83,20 @@ class RingCore(Core):
             self.raw,
             self.columns.raw,
         )
-        self._serial = 0
+        self.new_token = Serials().next
+        """A token never used before, of anything but a RECV_ZC."""
         self._own: dict[int, Watcher] = {}
         self._finishing: Operation | None = None
-        self._ended: list[Operation] = []
-        """Those whose last completion came while the ring was being closed."""
-        self.reset_sends: Callable[[], bool] = lambda: False
-        """Has the notifications come that were not given in time; whether any is out."""
+        self.ending = Ending(self.raw, self.columns, self._operations)
         self._children: list[Child] = []
         self._readiness: Readiness | None = None
         """Once somebody asked for the descriptor."""
         self._turning = False
         self._wakeup: Wakeup | None = None
         """Once somebody asked for it."""
-        self.now_ns = time.monotonic_ns()
+        self.columns.now_ns = time.monotonic_ns()
         self.quiet = not debug
-        # A finaliser only warns, and frees what would keep an rx queue bound.
-        self._finalizer = weakref.finalize(self, _dropped, int(lib.pz_ring_fd(self.raw)))
-        self._finalizer.atexit = False
+        self._finalizer = close_if_dropped(self, int(lib.pz_ring_fd(self.raw)))
         fork.guard(self, type(self)._die_in_child)
 
     # -- state ------------------------------------------------------------
@@ -156,20 +123,6 @@ class RingCore(Core):
         """The descriptor of the io_uring itself."""
         self.check_open()
         return int(lib.pz_ring_fd(self.raw))
-
-    @property
-    def overflowed(self) -> bool:
-        """Whether completions wait on the kernel's overflow list."""
-        return self.columns.overflow
-
-    @property
-    def now_ns(self) -> int:
-        """The clock, read once a turn."""
-        return self.columns.now_ns
-
-    @now_ns.setter
-    def now_ns(self, ns: int) -> None:
-        self.columns.now_ns = ns
 
     @property
     def watched(self) -> bool:
@@ -207,38 +160,7 @@ class RingCore(Core):
             os.close(lib.pz_ring_fd(self.raw))
             self._wakeup = None
 
-    # -- the completion queue ----------------------------------------------
-
-    @property
-    def cq_view(self) -> memoryview:
-        """The CQEs, read-only, as :mod:`pyzcrx.uapi` describes.
-
-        The kernel writes it while you look. One that was taken before stays readable after close.
-        """
-        self.check_open()
-        return self._mapping.words(int(self._cq.cqes), int(self._cq.entries), CQ_WORDS)
-
-    @property
-    def cq_head(self) -> int:
-        """How many CQEs were consumed, modulo 2**32."""
-        return self._index(self._cq.head)
-
-    @property
-    def cq_tail(self) -> int:
-        """How many CQEs the kernel posted, modulo 2**32."""
-        return self._index(self._cq.tail)
-
-    def _index(self, address: int) -> int:
-        self.check_open()
-        at = address - self._mapping.address
-        return self._mapping.view[at : at + 4].cast("I")[0]
-
     # -- requests -----------------------------------------------------------
-
-    def new_token(self) -> int:
-        """A token never used before, of anything but a RECV_ZC."""
-        self._serial = (self._serial + 1) & _SERIAL_MASK
-        return self._serial
 
     def submit(self, operation: Operation, token: int, result: int, name: str) -> None:
         """*operation* was prepared under *token*, with *result* from the shim."""
@@ -336,7 +258,7 @@ class RingCore(Core):
         """When a turn is wanted although nothing arrives: 0, now; -1, never."""
         columns = self.columns
         left = columns.n_data or self.posted  # for the user, who may not take all of it
-        if left or self.overflowed or columns.n_other == columns.capacity:
+        if left or self.columns.overflow or columns.n_other == columns.capacity:
             return 0
         waits = [child.wait_ns for child in self._children]
         return min((ns for ns in waits if ns >= 0), default=-1)
@@ -434,7 +356,8 @@ class RingCore(Core):
             return
         self.check_usable()
         try:
-            self._cancel_all()
+            # What an interrupted turn drained comes first.
+            self.ending.cancel_all(self.others_done if self.columns.counts[FRESH] else None)
         finally:  # also when a signal ends the wait for it
             self._close_now()
 
@@ -447,10 +370,10 @@ class RingCore(Core):
         self.quiet = False
         for child in self._children:
             child.closed_by_ring()
-        for operation in (*self._operations.values(), *self._ended):
+        for operation in (*self._operations.values(), *self.ending.ended):
             operation._closed_by_ring()
             self.set_armed(operation, False)
-        self._ended.clear()
+        self.ending.ended.clear()
         self._children.clear()
         self._operations.clear()
         self._state = ClosedError
@@ -462,34 +385,6 @@ class RingCore(Core):
         if self._wakeup is not None:
             self._wakeup.close()
             self._wakeup = None
-
-    def _cancel_all(self) -> None:
-        """End what is in flight, so that nothing the kernel still does touches our memory."""
-        if self.columns.counts[FRESH]:  # an interrupted turn
-            self._drop(self.others_done)
-        if not self._operations:
-            return
-        check(lib.pz_prep_cancel(self.raw, 0, 1, 0), "cancel")
-        self._drop_all()
-        if self._operations and self.reset_sends():
-            self._drop_all()
-
-    def _drop_all(self) -> None:
-        until = time.monotonic_ns() + _CLOSE_TIMEOUT_NS
-        while self._operations and (left := until - time.monotonic_ns()) > 0:
-            n = lib.pz_ring_turn(self.raw, left, 0, 0, self.columns.raw)
-            if n < 0 and n != -errno.EINTR:
-                break
-            self._drop(0)
-
-    def _drop(self, start: int) -> None:
-        for i in range(start, self.columns.raw.n_other):
-            token, res, flags = self.columns.other(i)
-            if (operation := self._operations.get(token)) is not None:
-                operation._drop(res)
-                if not flags & CqeFlag.MORE:
-                    self._ended.append(operation)
-                    del self._operations[token]
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"fd {self.ring_fd}, {self.in_flight} in flight"

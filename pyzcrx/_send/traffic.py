@@ -56,7 +56,7 @@ class Traffic:
         """By number, those that hold buffers."""
         self._area_bytes = area_bytes
         self._most_requests = max(1, ring.columns.capacity // 4)
-        ring.reset_sends = self.reset
+        ring.ending.reset_sends = self.reset
         self._finalizer = weakref.finalize(ring, _dropped, self.flying)
         self._finalizer.atexit = False
 

@@ -21,7 +21,7 @@ from pyzcrx._lease import Account, Lease, Span
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.refill import RefillQueue, region_bytes
 from pyzcrx._queue.registration import Wanted
-from pyzcrx._ring.core import TOKEN_RECEIVE
+from pyzcrx._ring.tokens import TOKEN_RECEIVE
 from pyzcrx.testing import ModelKernel
 
 u32 = st.integers(0, (1 << 32) - 1)
@@ -47,12 +47,12 @@ def test_a_completion_queue_that_others_wrote(
 ) -> None:
     with pyzcrx.Ring(sq_entries=4, cq_entries=8) as ring:
         base, view = ring._core._mapping.address, ring._core._mapping.view
-        at = int(ring._core._cq.cqes) - base
+        at = int(ring._core.cq._cq.cqes) - base
         for i, cqe in enumerate(contents):
             view[at + 32 * i : at + 32 * (i + 1)] = struct.pack("=QiIQQ", *cqe)
-        store(view, int(ring._core._cq.tail), base, (ring.cq_head + ahead) & 0xFFFFFFFF)
+        store(view, int(ring._core.cq._cq.tail), base, (ring.cq_head + ahead) & 0xFFFFFFFF)
         if overflow:
-            store(view, int(ring._core._cq.flags), base, 1 << 1)  # IORING_SQ_CQ_OVERFLOW
+            store(view, int(ring._core.cq._cq.flags), base, 1 << 1)  # IORING_SQ_CQ_OVERFLOW
         for _ in range(3):
             with suppress(pyzcrx.errors.CorruptRing):
                 ring._core.turn(0)

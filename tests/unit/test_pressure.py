@@ -305,13 +305,13 @@ def test_a_card_that_finds_no_buffer_while_nothing_arrives(policy: Policy | None
         relief, grown = ifq._core.relief, []
 
         def grow() -> bool:
-            grown.append(ring._core.now_ns)
+            grown.append(ring._core.columns.now_ns)
             return True
 
         relief._grow = grow  # type: ignore[method-assign]
 
         def starved(at_ns: int) -> None:
-            ring._core.now_ns = at_ns
+            ring._core.columns.now_ns = at_ns
             relief.card_starved()
 
         start = 100 * SECOND_NS
@@ -336,6 +336,6 @@ def test_a_card_that_is_short_now_and_then_is_left_alone() -> None:
     with pressed(kernel, "grow") as (ring, ifq):
         ifq._core.relief._grow = lambda: pytest.fail("it grew")  # type: ignore[method-assign]
         for second in range(100):
-            ring._core.now_ns = second * 10 * SECOND_NS
+            ring._core.columns.now_ns = second * 10 * SECOND_NS
             ifq._core.relief.card_starved()
             ifq._core.account.take(1)  # something arrived

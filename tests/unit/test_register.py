@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import pyzcrx
-from pyzcrx import ring as ring_module
+from pyzcrx._ifq.registering import queue_of
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx._queue import bound
 from pyzcrx.testing import ModelKernel
@@ -57,12 +57,12 @@ def test_a_prepared_nic_is_asked_for_by_index() -> None:
 
 
 def test_the_first_queue_that_is_free() -> None:
-    assert ring_module._queue_of(NIC, None, None) == (7, 4)
-    assert ring_module._queue_of(NIC, None, 5) == (7, 5)
+    assert queue_of(NIC, None, None) == (7, 4)
+    assert queue_of(NIC, None, 5) == (7, 5)
     first, second = Bound(7, 4), Bound(7, 5)
     bound.add(first)
-    assert ring_module._queue_of(NIC, None, None) == (7, 5)
+    assert queue_of(NIC, None, None) == (7, 5)
     bound.add(second)  # the kernel says that it is bound
-    assert ring_module._queue_of(NIC, None, None) == (7, 4)
+    assert queue_of(NIC, None, None) == (7, 4)
     bound.discard(first)
     bound.discard(second)

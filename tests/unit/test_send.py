@@ -13,7 +13,7 @@ import pytest
 import pyzcrx
 from pyzcrx._kernel._ffi import lib
 from pyzcrx._kernel.memory import PAGE
-from pyzcrx._ring import core
+from pyzcrx._ring import ending
 from pyzcrx._send import policy
 from pyzcrx._send.send import Send
 from pyzcrx._send.stats import Copied
@@ -401,7 +401,7 @@ def test_a_ring_that_closes_resets_a_silent_peer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sock, send = in_flight(bench)
-    monkeypatch.setattr(core, "_CLOSE_TIMEOUT_NS", 1_000_000)
+    monkeypatch.setattr(ending, "_CLOSE_TIMEOUT_NS", 1_000_000)
     bench.ring.close()
     assert send.done
     assert bytes(sock.sent) == b""  # a reset, and no byte of what comes later
@@ -415,13 +415,15 @@ def test_memory_whose_notification_never_comes_is_never_written_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     sock, send = in_flight(bench)
-    monkeypatch.setattr(core, "_CLOSE_TIMEOUT_NS", 1_000_000)
+    monkeypatch.setattr(ending, "_CLOSE_TIMEOUT_NS", 1_000_000)
     monkeypatch.setattr(lib, "pz_disconnect", lambda _fd: 0)
     area = bench.area
     if how == "closed":
         bench.ring.close()
     elif how == "interrupted":
-        monkeypatch.setattr(bench.ifq._core.ring, "_drop_all", Interrupt)  # TypeError: any will do
+        monkeypatch.setattr(
+            bench.ifq._core.ring.ending, "_drop_all", Interrupt
+        )  # TypeError: any will do
         with pytest.raises(TypeError):
             bench.ring.close()
     else:

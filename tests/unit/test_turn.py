@@ -14,8 +14,8 @@ from pyzcrx._lease import Account, Core, Receiver
 from pyzcrx._queue.refill import RefillQueue, region_bytes
 from pyzcrx._receive.protocol import ReceiveProtocol
 from pyzcrx._ring.columns import COUNTED, DRAINED, FRESH, Columns
-from pyzcrx._ring.core import TOKEN_IFQ_MASK, TOKEN_IFQ_SHIFT, TOKEN_RECEIVE
 from pyzcrx._ring.pace import Pace
+from pyzcrx._ring.tokens import TOKEN_IFQ_MASK, TOKEN_IFQ_SHIFT, TOKEN_RECEIVE
 
 ALL_ONES = (1 << 64) - 1
 

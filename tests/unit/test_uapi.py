@@ -8,7 +8,7 @@ import pytest
 
 from pyzcrx import uapi
 from pyzcrx._kernel._ffi import ffi, lib
-from pyzcrx._ring import core as ring
+from pyzcrx._ring import tokens
 
 PREFIXES: dict[type[IntEnum] | type[IntFlag], str] = {
     uapi.RegisterOp: "PZ_REGISTER_",
@@ -37,7 +37,7 @@ def test_single_constants() -> None:
     assert lib.PZ_AREA_SHIFT == uapi.AREA_SHIFT
     assert lib.PZ_OP_RECV_ZC == uapi.OP_RECV_ZC
     assert lib.PZ_RQ_MAX_ENTRIES == uapi.RQ_MAX_ENTRIES
-    assert ring.TOKEN_RECEIVE == 1 << 63
+    assert tokens.TOKEN_RECEIVE == 1 << 63
 
 
 def test_every_c_constant_has_a_python_one() -> None:
