@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pyzcrx.nic.drivers import driver_of
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.state import Queue, State
+from pyzcrx.nic.steps import Steer
 from pyzcrx.probe import Probe
 
 
@@ -91,6 +92,8 @@ class Leftover:
     state: str
     """``live``: its program runs; ``kept``: by ``zcrx-nic setup``; ``stale``;
     ``damaged``; ``newer``: of a later pyzcrx; ``foreign``: no file, or not root's nor ours."""
+    rules: tuple[Steer, ...] = ()
+    """The flow rules that it made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 from pyzcrx.doctor.facts import Facts, Leftover
 from pyzcrx.doctor.finding import Finding, Severity
+from pyzcrx.nic.drivers import driver_of
+from pyzcrx.nic.state import State
 
 
 def check(facts: Facts) -> Iterator[Finding]:
@@ -22,6 +24,30 @@ def check(facts: Facts) -> Iterator[Finding]:
         return
     for leftover in facts.card.leftovers:
         yield _journal(leftover, facts.card.state.interface)
+        if leftover.state in ("live", "kept"):
+            yield from _rules(leftover, facts.card.state)
+
+
+def _rules(leftover: Leftover, state: State) -> Iterator[Finding]:
+    """Those that it made and that are gone, as by a reset of the device."""
+    if state.rules is None:
+        return
+    there = {(rule.location, rule.flow, rule.queue, rule.context) for rule in state.rules}
+    whose = "zcrx-nic setup" if leftover.state == "kept" else f"process {leftover.pid}"
+    reset = driver_of(state).reset
+    for rule in leftover.rules:
+        # Without a location it is only intended as yet.
+        place = rule.location
+        if place is None or (place, rule.flow, rule.queue, rule.context) in there:
+            continue
+        yield Finding(
+            "journal.rule",
+            Severity.WARNING,
+            f"the rule of {whose} for {rule.flow} is gone",
+            "its packets go where RSS leads them, and are copied"
+            + (f"; a reset of the device {reset}" if reset else ""),
+            f"{rule.command(state.interface)} loc {place}",
+        )
 
 
 def _journal(leftover: Leftover, interface: str) -> Finding:

@@ -29,6 +29,7 @@ from pyzcrx.nic.irq import parse_cpus
 from pyzcrx.nic.journal import ROOT_FOLDER, Store, default_folder
 from pyzcrx.nic.read import read as read_card
 from pyzcrx.nic.state import State
+from pyzcrx.nic.steps import Steer
 from pyzcrx.probe import probe
 from pyzcrx.uapi import OP_RECV_ZC
 
@@ -175,7 +176,10 @@ def _leftovers(state: State) -> tuple[Leftover, ...] | None:
                 continue
             owner = journal.owner
             kind = "stale" if owner.dead else "kept" if owner.kept else "live"
-            leftovers.append(Leftover(name, owner.pid, journal.queues, len(journal.steps), kind))
+            rules = tuple(step for step in journal.steps if isinstance(step, Steer))
+            leftovers.append(
+                Leftover(name, owner.pid, journal.queues, len(journal.steps), kind, rules)
+            )
     return tuple(leftovers)
 
 

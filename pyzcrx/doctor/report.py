@@ -18,7 +18,7 @@ from pyzcrx.doctor.facts import Facts
 from pyzcrx.doctor.finding import Finding, Severity
 
 MACHINE = (kernel.check, bugs.check, privilege.check, memory.check, card.check)
-CARD = (queue.check, journal.check, steering.check, placement.check, urgent.check)
+CARD = (journal.check, steering.check, placement.check, urgent.check)
 
 
 def examine(facts: Facts) -> list[Finding]:
@@ -26,7 +26,10 @@ def examine(facts: Facts) -> list[Finding]:
     findings = [finding for check in MACHINE for finding in check(facts)]
     if any(f.id == "card.driver" and f.severity is Severity.PROBLEM for f in findings):
         return findings  # it never will: its queues and rules do not matter
-    return findings + [finding for check in CARD for finding in check(facts)]
+    queues = list(queue.check(facts))
+    if any(f.id == "queue.exists" for f in queues):
+        return findings + queues  # nothing is steered to a queue that is not there
+    return findings + queues + [finding for check in CARD for finding in check(facts)]
 
 
 def after_trial(trial: Finding, findings: list[Finding]) -> list[Finding]:

@@ -35,12 +35,15 @@ class Driver:
     """Whether what the NIC does not split is lost on a bound queue, ARP and ND too."""
     restart: str = ""
     """What the restart of one queue, as at each binding, does to the others."""
+    reset: str = ""
+    """What a reset of the device does to its settings."""
 
 
 DRIVERS = {
     "bnxt_en": Driver(since="6.15"),
     "fbnic": Driver(since="6.18"),
-    # gve_main.c: gve_header_split_supported(), gve_rx_queue_stop(), gve_rx_queue_start();
+    # gve_main.c: gve_header_split_supported(), gve_rx_queue_stop(), gve_rx_queue_start(),
+    # gve_reset();
     # gve_rx_dqo.c: gve_rx_post_buffers_dqo(), gve_rx_dqo().
     "gve": Driver(
         since="6.15",
@@ -50,6 +53,7 @@ DRIVERS = {
         posting_step=32,
         drops_unsplit=True,
         restart="stops all queues and takes the carrier down for a moment",
+        reset="loses the rules of gve, which does not set them again",
     ),
     "mlx5_core": Driver(
         since="6.16",

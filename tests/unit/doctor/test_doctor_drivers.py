@@ -13,6 +13,7 @@ from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.doctor import Facts, Finding, Severity, Wanted, examine, explain, trial, try_out
 from pyzcrx.doctor.facts import Card
 from pyzcrx.nic.drivers import ABLE, DRIVERS
+from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.state import Channels, Rss
 from tests.unit.doctor.facts import facts, finding, names, on_card, rings
 from tests.unit.nic.cards import CHANNELS, QUEUES, card, gve, takes
@@ -66,6 +67,14 @@ def test_a_queue_that_is_never_restarted() -> None:
     explained = explain(kernel_error(errno.ERANGE, "register ifq"), case, examine(case))
     assert "never restarts" in explained.what
     assert "does not exist" not in explained.what
+
+
+@pytest.mark.parametrize("index", [QUEUES, 5000])
+def test_of_a_queue_that_is_not_there_nothing_else_is_said(index: int) -> None:
+    case = facts(wanted=Wanted(queue=index, flow=Flow.parse("tcp4 dst 192.0.2.1:9999")))
+    said = [f.id for f in examine(case)]
+    assert said[-1] == "queue.exists"
+    assert not [name for name in said if name.partition(".")[0] in ("steering", "placement")]
 
 
 def test_the_queue_in_question_is_one_that_can_be_had() -> None:

@@ -12,6 +12,7 @@ import pytest
 import pyzcrx.doctor  # noqa: F401 - for sys.modules
 from pyzcrx.doctor.facts import Leftover
 from pyzcrx.nic.journal import Journal, Owner, Store
+from pyzcrx.nic.steps import Steer
 from tests.unit.nic.cards import card
 
 # The package's function of that name hides it.
@@ -50,9 +51,10 @@ def test_none(store: Store) -> None:
     ],
 )
 def test_whose_they_are(store: Store, owner: Owner, state: str) -> None:
-    journal = Journal.begin(card(), (1, 2), owner)
+    rule = Steer("tcp4 dst 192.0.2.1:9999", 2, location=5)
+    journal = Journal.begin(card(), (1, 2), owner).intending(rule)
     store.save(journal)
-    assert leftovers() == (Leftover(journal.name, owner.pid, (1, 2), 0, state),)
+    assert leftovers() == (Leftover(journal.name, owner.pid, (1, 2), 1, state, (rule,)),)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", bytes(range(256))])
