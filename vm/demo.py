@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import click
 
-from vm import backport, external, gvnics, host, image, module, wheel
+from vm import ahead, backport, external, gvnics, host, image, module, wheel
 from vm.config import Config, Share
 from vm.errors import InvalidRequest, VmError
 from vm.guest import Guest
@@ -60,6 +61,9 @@ class Card:
     client_prefix: Sequence[str] = ()
     gve = False
     """Whether the guest has modelled gVNICs."""
+
+    def fetch(self) -> object:
+        """Obtain what it needs and what does not depend on the guest's image."""
 
     def shares(self) -> tuple[Share, ...]:
         """What the guest must see of this machine."""
@@ -111,8 +115,10 @@ class Gve(Sim):
     note = "by the model's own books"
     gve = True
 
+    def fetch(self) -> object:
+        return backport.obtain()
+
     def shares(self) -> tuple[Share, ...]:
-        backport.obtain()
         return ()
 
     def set_up(self, run: Callable[[Sequence[str]], str]) -> None:
@@ -255,10 +261,11 @@ def run(size_bytes: int, *, native: bool, nodev: bool, gve: bool = False, steps:
         with tempfile.TemporaryDirectory() as folder:
             outcome = stream(Native(), card, folder, size_bytes, steps)
     else:
-        with steps.step("wheel", shown=False):
-            wheel.obtain("auto")
-        with steps.step("guest image", shown=False):
-            image.obtain()
+        with ahead.begun(partial(wheel.obtain, "auto"), card.fetch) as wait:
+            with steps.step("guest image", shown=False):
+                image.obtain()
+            with steps.step("what was made beside it", shown=False):
+                wait()
         with steps.step("card", shown=False):
             shares = card.shares()
         with steps.step("boot"):

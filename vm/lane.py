@@ -10,7 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from typing import BinaryIO, Generic, NoReturn, Self, TypeVar
+from typing import BinaryIO, Generic, NoReturn, Self, TextIO, TypeVar
 
 from vm.errors import VmError
 
@@ -33,11 +33,14 @@ class Lane(Generic[T]):
         if self._pid == 0:
             _work(work, self._output, self._answer)
 
-    def result(self) -> T:
+    def result(self, stream: TextIO | None = None) -> T:
         """Show the output, so far and as it comes, and give what *work* gave.
+
+        stream: where to; sys.stdout if None.
 
         Raises VmError where that raised.
         """
+        out = sys.stdout if stream is None else stream
         with self._output, self._answer:
             status = None
             at = 0
@@ -46,8 +49,8 @@ class Lane(Generic[T]):
                 status = self._status() if status is None else status
                 text = os.pread(self._output.fileno(), 1 << 20, at)
                 at += len(text)
-                sys.stdout.write(text.decode(errors="replace"))
-                sys.stdout.flush()
+                out.write(text.decode(errors="replace"))
+                out.flush()
                 if status is None:
                     time.sleep(LOOK_S)
                 elif not text:
