@@ -15,20 +15,23 @@ die() { say "$*"; exit 1; }
 
 # A signal ends what runs, too. Only apt-get, which must not stop half-way, is waited for.
 child=
+beside=
 output=
 stop() {
     trap '' TERM INT HUP
-    if [ -n "$child" ]; then
-        kill -s TERM -- "-$child" 2>/dev/null || true
-        wait "$child" 2>/dev/null || true
-    fi
+    end "$child"
     exit "$1"
+}
+end() { # PID: with its process group
+    [ -n "$1" ] || return 0
+    kill -s TERM -- "-$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
 }
 clean() { [ -z "$output" ] || rm -f "$output"; }
 trap 'stop 143' TERM
 trap 'stop 130' INT
 trap 'stop 129' HUP
-trap clean EXIT
+trap 'end "$beside"; clean' EXIT
 
 # run COMMAND...: in a process group of its own, as the shell would handle no signal while it
 # waits for a command in the foreground.
@@ -39,6 +42,13 @@ run() {
     wait "$child" || status=$?
     child=
     return "$status"
+}
+
+# meanwhile COMMAND...: run it beside what comes next, without a word. It is for what is made once
+# and asked for again later, which then says what went wrong.
+meanwhile() {
+    setsid "$@" >/dev/null 2>&1 &
+    beside=$!
 }
 
 # output_of COMMAND...: run it; what it prints is in $printed.
@@ -119,6 +129,8 @@ environment() {
 
 # liburing: the current one, for what is built.
 liburing() {
+    [ -z "$beside" ] || wait "$beside" || true
+    beside=
     output_of "$root/scripts/get-liburing" || exit
     PKG_CONFIG_PATH=$printed
     export PKG_CONFIG_PATH

@@ -67,6 +67,32 @@ def test_a_signal_ends_what_runs(
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("then", "status"), [("run sleep 1000", 143), ("die no", 1), ("true", 0)]
+)
+def test_what_runs_meanwhile_ends_with_the_script(
+    tmp_path: Path, script: Path, then: str, status: int
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    beside = f"echo $$ >{pipe}; exec sleep 1000"
+    argv = command(script, f"meanwhile sh -c {shlex.quote(beside)}; cat {pipe}; {then}")
+    with subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(tmp_path),
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    ) as process:
+        assert process.stdout
+        fd = os.pidfd_open(int(process.stdout.readline()))
+        if status == STATUSES[signal.SIGTERM]:
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == status
+        assert select.select([fd], [], [], 30)[0]
+        os.close(fd)
+
+
 def test_status_and_output(tmp_path: Path, script: Path) -> None:
     text = 'output_of echo one two; echo "<$printed>"; run sh -c "exit 3" || echo $?'
     done = subprocess.run(
