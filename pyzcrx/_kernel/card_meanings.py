@@ -144,5 +144,15 @@ CARD_MEANINGS: dict[str, dict[int, _Meaning]] = {
         _errno.ERANGE: (OutOfRange, "beyond what the NIC has", "see ethtool -l"),
         _errno.ENOMEM: (NoMemory, "no memory", "free memory or ask for less"),
         _errno.ETIMEDOUT: (KernelError, "the kernel did not answer", "see dmesg"),
+        _errno.EAGAIN: (
+            KernelError,
+            "the device refused a command of its driver",
+            "see dmesg, and try again; if nothing arrives any more: ip link set IF down, then up",
+        ),
+        _errno.ENOTRECOVERABLE: (
+            KernelError,
+            "the device does not answer its driver",
+            "see dmesg; ethtool --reset IF all",
+        ),
     },
 }

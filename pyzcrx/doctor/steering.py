@@ -94,6 +94,15 @@ def _ntuple(state: State) -> Iterator[Finding]:
             command,
             Fix("feature:rx-ntuple-filter", True, command),
         )
+    elif state.rules is None and on:
+        yield Finding(
+            "steering.ntuple",
+            Severity.PROBLEM,
+            "ntuple filters are on, and the rules cannot be read",
+            "no flow can be steered to the queue",
+            "see dmesg; where the device does not answer its driver: "
+            f"ethtool --reset {state.interface} all",
+        )
     elif state.rules is None:
         yield Finding(
             "steering.ntuple",

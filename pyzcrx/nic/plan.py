@@ -278,6 +278,11 @@ def _check_rules(state: State, wanted: Wanted, queues: Sequence[int]) -> list[st
     if not wanted.flows:
         return []
     name = state.interface
+    if state.rules is None and NTUPLE in state.features:
+        raise NicUnsupported(
+            f"{name} has ntuple rules that cannot be read, so flows cannot be steered",
+            f"see dmesg; where the device does not answer its driver: ethtool --reset {name} all",
+        )
     if state.rules is None or NTUPLE not in state.features:
         raise NicUnsupported(
             f"{name} has no ntuple rules, so flows cannot be steered",

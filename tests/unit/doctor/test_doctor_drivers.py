@@ -171,5 +171,5 @@ def test_what_becomes_of_arp_on_a_bound_queue(driver: str) -> None:
     case = facts(card=on_card(driver=driver, rss=to_queue))
     drops = DRIVERS[driver].drops_unsplit
     assert ("ARP and ND" in finding(case, "steering.rss").why) == drops
-    no_rules = facts(card=on_card(driver=driver, rules=None))
+    no_rules = facts(card=on_card(driver=driver, rules=None, features={}))
     assert ("ARP and ND" in finding(no_rules, "steering.ntuple").hint) == drops

@@ -40,6 +40,14 @@ def test_rules_that_are_gone(state: str, whose: str) -> None:
     assert found((), made, state="stale") == []
 
 
+def test_rules_that_cannot_be_read_are_not_taken_for_none() -> None:
+    """As of a device that does not answer its driver."""
+    found = next(f for f in examine(facts(card=on_card(rules=None))) if f.id == "steering.ntuple")
+    assert found.severity is Severity.PROBLEM
+    assert "cannot be read" in found.what
+    assert "ethtool --reset eth0 all" in found.hint
+
+
 @pytest.mark.parametrize(("driver", "told"), [("gve", True), ("bnxt_en", False)])
 def test_what_a_reset_does_is_told_of_drivers_that_are_known_for_it(
     driver: str, told: bool

@@ -67,9 +67,7 @@ def test_a_signal_ends_what_runs(
     assert not list(temporary.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("then", "status"), [("run sleep 1000", 143), ("die no", 1), ("true", 0)]
-)
+@pytest.mark.parametrize(("then", "status"), [("run sleep 1000", 143), ("die no", 1), ("true", 0)])
 def test_what_runs_meanwhile_ends_with_the_script(
     tmp_path: Path, script: Path, then: str, status: int
 ) -> None:

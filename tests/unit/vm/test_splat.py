@@ -119,6 +119,25 @@ def test_false_friends(line: str) -> None:
     assert splat.find([f"[   12.345678] {line}"]) == []
 
 
+def test_a_bug_that_a_test_brings_about_is_expected_by_its_name() -> None:
+    warned = [
+        "[  1.000000] ------------[ cut here ]------------",
+        "[  1.000000] WARNING: ./net/core/dev.h:398 at page_pool_disable_direct_recycling+0xa3",
+        "[  1.000000] Modules linked in: gve 9p",
+        "[  1.000000] ---[ end trace 0000000000000000 ]---",
+    ]
+    begin, end, other = (
+        f"[  1.000000] pyzcrx: expecting the kernel bug {name}"
+        for name in ("refused-restart", "none", "of another name")
+    )
+    assert splat.find([begin, *warned, "quiet", *warned, end]) == []
+    assert splat.find(warned) == warned
+    assert splat.find([begin, end, *warned]) == warned
+    assert splat.find([other, *warned]) == warned
+    elsewhere = [line.replace("net/core/dev.h", "net/core/dev.c") for line in warned]
+    assert splat.find([begin, *elsewhere, *warned]) == elsewhere
+
+
 def test_a_known_bug_of_the_kernel_fails_no_run() -> None:
     known = [
         "[  1.000000] ------------[ cut here ]------------",
