@@ -7,11 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from pyzcrx._common.checked import seconds
-from pyzcrx._common.leaving import leave
+from pyzcrx._common.leaving import Closing
 from pyzcrx._ifq.core import IfqCore
 from pyzcrx._ifq.registering import PreparedNic, queue_of, register
 from pyzcrx._kernel import fork
@@ -47,7 +45,7 @@ def _area_bytes(ifqs: list[IfqCore]) -> int:
     return sum(area.size_bytes for ifq in ifqs for area in ifq.areas)
 
 
-class Ring:
+class Ring(Closing):
     """A ring and everything received on it.
 
     ::
@@ -371,14 +369,3 @@ class Ring:
 
     def __repr__(self) -> str:
         return repr(self._core)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        leave(error, self.close)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 
 def leave(error: BaseException | None, close: Callable[[], None]) -> None:
@@ -13,3 +15,43 @@ def leave(error: BaseException | None, close: Callable[[], None]) -> None:
         if error is None:
             raise
         error.add_note(f"then closing failed: {type(failure).__name__}: {failure}")
+
+
+class Closing:
+    """A ``with`` block ends with close()."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        leave(error, self.close)
+
+
+class LettingGo:
+    """A ``with`` block ends with _let_go(), which never raises."""
+
+    __slots__ = ()
+
+    def _let_go(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._let_go()

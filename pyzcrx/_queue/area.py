@@ -15,11 +15,10 @@ import os
 import struct
 import warnings
 from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from pyzcrx._common.checked import MOST_FD, integer
-from pyzcrx._common.leaving import leave
+from pyzcrx._common.leaving import Closing
 from pyzcrx._kernel._ffi import check, lib
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._kernel.memory import PAGE, Extent, Mapping
@@ -86,7 +85,7 @@ def _seal(memfd: int) -> None:
         )
 
 
-class Area:
+class Area(Closing):
     """Memory for received payload; owns it and outlives every view of it.
 
     Sizes are in bytes, multiples of the page (of the huge page, with *huge*).
@@ -277,17 +276,6 @@ class Area:
         for descriptor in (self._file, self._shown):
             if descriptor is not None:
                 descriptor.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        leave(error, self.close)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"{self.size_bytes} bytes"

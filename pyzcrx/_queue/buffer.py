@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
+from pyzcrx._common.leaving import LettingGo
 from pyzcrx._lease import Lease
 from pyzcrx.errors import BufferInUse, DoubleRelease, ForkedChild
 
 
-class Buffer(Lease):
+class Buffer(Lease, LettingGo):
     """Bytes of an area, read-only, yours until :meth:`release`.
 
     Each holds one reference of its own to the memory below it, even where two
@@ -62,17 +60,6 @@ class Buffer(Lease):
 
     def __bytes__(self) -> bytes:
         return bytes(memoryview(self))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._let_go()
 
     def __repr__(self) -> str:
         return f"<Buffer {len(self)} bytes{', released' if self.released else ''}>"

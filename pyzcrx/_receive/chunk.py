@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from pyzcrx._common.checked import MOST_BYTES, integer
+from pyzcrx._common.leaving import LettingGo
 from pyzcrx._lease import gather
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.pieces import Pieces, seen
 from pyzcrx.errors import ClosedError, DoubleRelease
 
 
-class Chunk(Pieces):
+class Chunk(Pieces, LettingGo):
     """Bytes of one connection in the order of the stream, not copied: what one turn brought.
 
     Several turns, where the stream was not read between them. ``len(chunk)`` is in bytes.
@@ -96,17 +94,6 @@ class Chunk(Pieces):
     def _check_held(self) -> None:
         if self._released:
             raise ClosedError("the chunk was released: its bytes are the kernel's again")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._let_go()
 
     def __repr__(self) -> str:
         return f"<Chunk {self._nbytes} bytes{', released' if self._released else ''}>"

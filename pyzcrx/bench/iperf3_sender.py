@@ -15,10 +15,9 @@ import json
 import select
 import socket
 import subprocess
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from pyzcrx._common.leaving import leave
+from pyzcrx._common.leaving import Closing
 from pyzcrx._kernel import endpoint
 from pyzcrx.bench.begin import begin
 from pyzcrx.bench.iperf3 import (
@@ -39,7 +38,7 @@ TIMEOUT_S = 300.0
 _LOOK_S = 0.2
 
 
-class Iperf3Sender:
+class Iperf3Sender(Closing):
     """One run of ``iperf3 -c`` as *plan* has it: stopped before its first byte until :meth:`run`.
 
     No ifq may be bound to the queue that it comes by. *cpu*: where it runs.
@@ -160,17 +159,6 @@ class Iperf3Sender:
         for sock in (self._listener, self._control, *self._streams):
             if sock is not None:
                 sock.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        leave(error, self.close)
 
 
 def _exactly(sock: socket.socket, n: int) -> bytes:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import socket
-from types import TracebackType
-from typing import Self
 
-from pyzcrx._common.leaving import leave
+from pyzcrx._common.leaving import Closing
 from pyzcrx._kernel import endpoint
 
 
-class Ports:
+class Ports(Closing):
     """So many free ports of an address.
 
     A socket that is bound and does not listen keeps each from being chosen by others,
@@ -41,14 +39,3 @@ class Ports:
     def close(self) -> None:
         for sock in self._sockets:
             sock.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        leave(error, self.close)

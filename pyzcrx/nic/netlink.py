@@ -11,10 +11,9 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from pyzcrx._common.leaving import leave
+from pyzcrx._common.leaving import Closing
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.errors import KernelError
 from pyzcrx.nic import tables
@@ -71,7 +70,7 @@ def extack(data: bytes, flags: int, *, done: bool) -> str:
     return ""
 
 
-class Netlink:
+class Netlink(Closing):
     """A netlink socket of one protocol. Any thread, one at a time."""
 
     def __init__(self, protocol: int) -> None:
@@ -94,17 +93,6 @@ class Netlink:
 
     def close(self) -> None:
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        leave(error, self.close)
 
     def join(self, group: int, message: Any) -> None:
         """Receive a group's notifications from now on, decoded as *message*."""

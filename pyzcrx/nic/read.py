@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
 from typing import TypeVar
 
-from pyzcrx._common.leaving import leave
+from pyzcrx._common.leaving import Closing
 from pyzcrx._kernel.interface import find
 from pyzcrx.errors import KernelError, NoSuchInterface
 from pyzcrx.nic import irq, link
@@ -20,7 +19,7 @@ from pyzcrx.nic.state import Napi, Queue, State
 _T = TypeVar("_T")
 
 
-class Reader:
+class Reader(Closing):
     """The sockets for reading; one for as many states as you like. Any thread, one at a time."""
 
     def __init__(self) -> None:
@@ -39,17 +38,6 @@ class Reader:
 
     def close(self) -> None:
         self._stack.close()
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        leave(error, self.close)
 
     def state(self, interface: str | int) -> State:
         """Everything of one NIC. What cannot be read is None or empty, ``unread`` says why.
