@@ -59,7 +59,7 @@ _NAMES = dict(_errno.errorcode) | {_errno.EOPNOTSUPP: "EOPNOTSUPP", _errno.EAGAI
 
 
 def errno_name(number: int) -> str:
-    """``EINVAL`` for 22, as the kernel's sources call it."""
+    """The name of errno *number* as the kernel's sources have it: ``EINVAL`` for 22."""
     return _NAMES.get(number, str(number))
 
 

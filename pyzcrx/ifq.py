@@ -117,7 +117,7 @@ class Ifq:
         that closes no connection, and the peer sees no FIN. Cancel the request first, or
         shut the socket down. Sets SO_OOBINLINE on it, so that lost urgent data is noticed;
         on a NIC, a process that may has it dropped (:mod:`pyzcrx.urgent`). At most one
-        request a socket.
+        request a socket. context: anything of yours, as ``request.context``.
 
         Raises BadArgument (limit), NotTcp (EPROTONOSUPPORT, ENOTSOCK),
         NotConnected (ENOTCONN, EBADF), InterfaceGone (ENODEV), WrongThread,
@@ -217,7 +217,10 @@ class Ifq:
         return audit(self._core)
 
     def holders(self, most: int = 10) -> list[Holder]:
-        """The buffers that are out longest. From any thread, also after close."""
+        """The *most* buffers that are out longest. From any thread, also after close.
+
+        Raises BadArgument.
+        """
         return holders(self._core, integer("most", most, 0, sys.maxsize))
 
     @property

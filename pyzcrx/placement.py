@@ -55,7 +55,7 @@ def incoming(sock: socket.socket | int) -> Incoming:
 def choose(mode: Mode | int, softirq: Set[int], allowed: Set[int]) -> frozenset[int]:
     """The CPUs for a receiver whose packets are processed on those of *softirq*.
 
-    "same": these; "other": all but these; a number: that one; always of those *allowed*.
+    mode: "same": these; "other": all but these; a number: that one; always of those *allowed*.
     Raises BadArgument where that leaves none, or nobody knows the softirq's.
     """
     if mode not in ("same", "other"):
@@ -77,7 +77,7 @@ def choose(mode: Mode | int, softirq: Set[int], allowed: Set[int]) -> frozenset[
 
 
 def pin(cpus: Set[int], pid: int = 0) -> None:
-    """Have this thread, or one of that number, run on those CPUs only. Raises BadArgument."""
+    """Have this thread (pid 0), or thread *pid*, run on *cpus* only. Raises BadArgument."""
     cpus = {integer("CPU", cpu, 0, _MOST_CPU) for cpu in cpus}
     check_exist(cpus)
     try:
@@ -88,7 +88,7 @@ def pin(cpus: Set[int], pid: int = 0) -> None:
 
 @contextmanager
 def pinned(cpus: Set[int]) -> Iterator[None]:
-    """This thread on those CPUs, as long as the block lasts."""
+    """This thread runs on *cpus* only, as long as the block lasts. Raises BadArgument."""
     before = os.sched_getaffinity(0)
     pin(cpus)
     try:
@@ -105,7 +105,10 @@ def current_cpu() -> int:
 
 
 class Tally:
-    """Where connections' packets were processed: how many on each CPU and NAPI instance."""
+    """Where connections' packets were processed: how many on each CPU and NAPI instance.
+
+    busy_poll_us: microseconds of busy polling, for the figures.
+    """
 
     def __init__(self, *, busy_poll_us: int = 0) -> None:
         self.busy_poll_us = integer("busy_poll_us", busy_poll_us, 0, MOST_US)
@@ -113,7 +116,7 @@ class Tally:
         self._napi_ids: Counter[int] = Counter()
 
     def note(self, fd: int) -> None:
-        """A connection, once, best when it ends."""
+        """Count the connection of descriptor *fd*: once, best when it ends."""
         with suppress(OSError):
             found = incoming(fd)
             if found.cpu is not None:

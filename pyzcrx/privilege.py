@@ -31,7 +31,7 @@ class User:
 
     @classmethod
     def parse(cls, text: str) -> User:
-        """``NAME[:GROUP]``, each a name or a number; without GROUP, the user's own.
+        """The user of *text*, ``NAME[:GROUP]``: names or numbers; without GROUP, the user's own.
 
         Raises BadArgument: unknown, root, or a number without a group that has no account.
         """

@@ -176,7 +176,7 @@ class Ring(Closing):
     def register_napi(
         self, busy_poll_us: int, *, prefer: bool = False, napi_ids: Iterable[int] = ()
     ) -> None:
-        """Poll the NIC busily for up to so many microseconds (at most 10,000) in every wait.
+        """Poll the NIC busily for up to *busy_poll_us* (at most 10,000) in every wait.
 
         The thread that waits then processes packets itself, on its own CPU. Without
         *napi_ids* the kernel polls those NAPI instances that the ring's sockets are
@@ -190,7 +190,12 @@ class Ring(Closing):
         napi.register(self._core.ring_fd, busy_poll_us, prefer=prefer, napi_ids=tuple(napi_ids))
 
     def accept(self, listener: socket.socket | int, *, context: object = None) -> Accept:
-        """Accept connections from a listening socket, one Accepted event each."""
+        """Accept connections from a listening socket, one Accepted event each.
+
+        listener: the socket or its descriptor. context: anything of yours, as ``accept.context``.
+        Owner thread only. Raises BadArgument, KernelError (EBADF), WrongThread, ClosedError; what
+        fails later comes as a Failed event.
+        """
         self._core.check_usable()
         return Accept(self._core, listener, context)
 
@@ -212,7 +217,8 @@ class Ring(Closing):
         False has the kernel copy them; None does what costs less (:mod:`pyzcrx._send.policy`).
         Copied in any case is what can change meanwhile (a bytearray, a view of a batch), what
         does not leave this machine, and what would leave more than half of the area waiting
-        for its peers. :meth:`send_stats` counts each.
+        for its peers. :meth:`send_stats` counts each. context: anything of yours, as
+        ``send.context``.
 
         Owner thread only. Raises BadArgument, NotConnected (EBADF: no such descriptor),
         WrongThread, ClosedError. What fails later comes as a Failed event.
@@ -247,9 +253,9 @@ class Ring(Closing):
         return self._delivery.wait(_nanoseconds(timeout))
 
     def batches(self, timeout: float | None = None) -> Iterator[Batch]:
-        """:meth:`wait` until no request is in flight; empty batches are left out.
+        """:meth:`wait` until no request is in flight, or *timeout* s bring none.
 
-        Each batch ends when the next is asked for.
+        Empty batches are left out. Each batch ends when the next is asked for.
         """
         self._core.check_usable()
         return self._delivery.batches(_nanoseconds(timeout))

@@ -41,6 +41,7 @@ class Worker:
     """The worker's side: still root, until it drops that."""
 
     def __init__(self, user: User, supervisor: int) -> None:
+        """Use :func:`become_worker`."""
         self._user = user
         self._supervisor = supervisor
         self._stay()
@@ -60,8 +61,8 @@ class Worker:
 def become_worker(user: User, put_back: Callable[[int], None]) -> Worker:
     """Fork; returns in the child. The parent never returns: it supervises, and then exits.
 
-    put_back(pid) is called in the parent once the worker with that number is gone, in
-    every case. No other thread may run.
+    user: what :meth:`Worker.drop` makes the worker. put_back(pid) is called in the parent once
+    the worker with that number is gone, in every case. No other thread may run.
 
     Raises UsageError (threads).
     """

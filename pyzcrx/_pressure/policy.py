@@ -107,6 +107,7 @@ def area_advice(
 
     interface: its name, an alternative name, or its index. It is asked for its ring and
     MTU where those are not given; 1024 entries and 1500 bytes where it does not say.
+    rx_ring_entries: of the rx ring. mtu: in bytes.
     rx_buf_len: bytes of a buffer; 0: a page. held_bytes: what the consumer holds at a time.
 
     Raises NoSuchInterface, BadArgument.

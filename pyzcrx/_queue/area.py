@@ -115,7 +115,7 @@ class Area(Closing):
 
     @classmethod
     def anonymous(cls, size_bytes: int, *, huge: HugePages | None = None) -> Area:
-        """Private memory.
+        """Private memory of *size_bytes*.
 
         huge: None takes transparent huge pages where the kernel has them and the area
         is as large as one: all of it will be pinned anyway, and a NIC needs fewer
@@ -141,7 +141,7 @@ class Area(Closing):
 
     @classmethod
     def memfd(cls, size_bytes: int, *, huge: Literal["2M", "1G"] | None = None) -> Area:
-        """Memory with a descriptor, ``fd``, that other processes can map too.
+        """*size_bytes* of memory with a descriptor, ``fd``, that other processes can map too.
 
         Its size is sealed (F_SEAL_SHRINK, F_SEAL_GROW), with huge pages too. What has the
         descriptor can still write; fcntl.F_SEAL_FUTURE_WRITE, added once the area is made,
@@ -161,7 +161,7 @@ class Area(Closing):
 
     @classmethod
     def udmabuf(cls, size_bytes: int) -> Area:
-        """A dmabuf over a memfd, by /dev/udmabuf: device memory's stand-in.
+        """A dmabuf of *size_bytes* over a memfd, by /dev/udmabuf: device memory's stand-in.
 
         Raises BadArgument (size), NotPermitted (EACCES), NotSupported (ENOENT: no
         CONFIG_UDMABUF), InvalidRequest (EINVAL: beyond udmabuf's size limit), NoMemory.

@@ -30,7 +30,7 @@ class Chunk(Pieces, LettingGo):
     __slots__ = ("__weakref__", "_released")
 
     def __init__(self, pieces: list[Buffer | memoryview], nbytes: int) -> None:
-        """Streams make it."""
+        """Use :class:`pyzcrx.types.Stream`."""
         super().__init__()
         self._pieces = pieces
         self._nbytes = nbytes

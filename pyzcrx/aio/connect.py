@@ -38,8 +38,8 @@ async def start_server(
 ) -> asyncio.Server:
     """As :func:`asyncio.start_server`: *handle(reader, writer)* for each connection.
 
-    ifq: what receives them; its ring belongs to this thread. Connections that arrive elsewhere
-    are received by it too, copied by the kernel. room_bytes: the most of the area that one
+    host, port: where to listen. ifq: what receives them; its ring belongs to this thread.
+    Connections that arrive elsewhere are received by it too, copied by the kernel. room_bytes: the most of the area that one
     connection takes unread (:meth:`pyzcrx.Ifq.stream`). limit: the longest line of ``readuntil``
     and ``readline``, in bytes. options: those of ``loop.create_server()``, but for ``ssl``.
 
@@ -78,8 +78,8 @@ async def open_connection(
     """As :func:`asyncio.open_connection`, received by *ifq*.
 
     On a NIC what comes back must be steered to the ifq's queue: prepare it with a flow of
-    ``tcp4 src HOST:PORT`` before. Arguments and errors as of :func:`start_server`; options: those
-    of ``loop.create_connection()``, but for ``ssl``.
+    ``tcp4 src HOST:PORT`` before. host, port: the peer. room_bytes, limit and errors as of
+    :func:`start_server`; options: those of ``loop.create_connection()``, but for ``ssl``.
     """
     _check(options)
     loop = asyncio.get_running_loop()

@@ -34,7 +34,10 @@ CAUSES: dict[int, tuple[str, ...]] = {
 
 
 def explain(error: KernelError, facts: Facts, findings: Sequence[Finding]) -> Finding:
-    """Why it failed, as a finding "trial"."""
+    """Why a trial failed with *error*, as a finding "trial".
+
+    By *facts*, and the *findings* over them.
+    """
     found = _cause(error.errno or 0, facts, findings)
     name = errno_name(error.errno or 0)
     if found is None:

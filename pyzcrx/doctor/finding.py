@@ -53,5 +53,5 @@ class Finding:
 
 
 def ready(findings: Iterable[Finding]) -> bool:
-    """Whether zcrx would work: there is no problem."""
+    """Whether zcrx would work: none of *findings* is a problem."""
     return not any(finding.severity is Severity.PROBLEM for finding in findings)

@@ -16,7 +16,10 @@ SYSCTL = Path("/proc/sys")
 
 
 def apply(fix: Fix, ifindex: int | None) -> None:
-    """Make it so. Raises the KernelError of the errno; it is not undone by itself."""
+    """Apply *fix*; it is not undone by itself. ifindex: of the NIC, if it is a setting of one.
+
+    Raises the KernelError of the errno, BadArgument where the NIC is lacking.
+    """
     kind, _, name = fix.key.partition(":")
     if kind == "sysctl":
         try:

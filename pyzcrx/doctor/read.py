@@ -43,7 +43,7 @@ _OPTION = re.compile(r"CONFIG_(\w+)=(.*)")
 def read(interface: str | None, wanted: Wanted | None = None) -> Facts:
     """Everything about this process and machine, and that interface if one is named.
 
-    Raises NoSuchInterface.
+    wanted: the queue and what is to be registered on it. Raises NoSuchInterface.
     """
     return Facts(
         kernel=_kernel(),

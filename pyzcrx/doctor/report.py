@@ -22,7 +22,7 @@ CARD = (journal.check, steering.check, placement.check, urgent.check)
 
 
 def examine(facts: Facts) -> list[Finding]:
-    """What there is to say, by subject."""
+    """The findings over *facts* (:func:`read`), by subject. Pure: asks nothing of the kernel."""
     findings = [finding for check in MACHINE for finding in check(facts)]
     if any(f.id == "card.driver" and f.severity is Severity.PROBLEM for f in findings):
         return findings  # it never will: its queues and rules do not matter
@@ -33,7 +33,7 @@ def examine(facts: Facts) -> list[Finding]:
 
 
 def after_trial(trial: Finding, findings: list[Finding]) -> list[Finding]:
-    """With a trial's result: one that worked settles what could only be guessed."""
+    """*findings* with a *trial*'s result: one that worked settles what could only be guessed."""
     if trial.severity is Severity.PROBLEM:
         return [*findings, trial]
     settled = {"card.split", "card.driver"}

@@ -21,7 +21,10 @@ _BACK_S = 30.0
 
 
 def check(facts: Facts, findings: Sequence[Finding]) -> Finding:
-    """Register as the program would, give the queue back, say how it went."""
+    """Register what *facts* were read for, give the queue back, say how it went.
+
+    findings: those over *facts*, to explain a failure by.
+    """
     where = "NODEV"
     if facts.card is not None:
         if facts.queue is None:

@@ -82,7 +82,10 @@ class Flow:
         return text if text != self.protocol else f"{text} dst *:*"
 
     def matches(self, local: Address, local_port: int, peer: Address, peer_port: int) -> bool:
-        """Whether packets from *peer* to *local* match; port 0 or an address of zeros: any."""
+        """Whether packets from *peer* to *local* match.
+
+        local_port, peer_port: 0: any port; an address of zeros: any address.
+        """
         return all(
             (
                 local.version == self.version,

@@ -93,7 +93,10 @@ class Plan:
 def listening_flows(
     state: State, port: int, host: str | None = None, *, ipv6: bool = True
 ) -> tuple[Flow, ...]:
-    """Flows to a server on *port*: of that address, or of every address of the interface.
+    """Flows to a server on *port*: of address *host*, or of every address of the interface.
+
+    state: the interface, as :func:`read` gives it. host: an address; None or one of zeros: all.
+    ipv6: whether those of IPv6 count. Raises BadArgument where there is none.
 
     A rule for each address rather than one for the port: packets that the NIC
     only passes on, to a virtual machine say, keep their way. An address that the

@@ -37,12 +37,13 @@ class Reader(Closing):
             return None  # before Linux 6.3
 
     def close(self) -> None:
+        """Close the sockets."""
         self._stack.close()
 
     def state(self, interface: str | int) -> State:
         """Everything of one NIC. What cannot be read is None or empty, ``unread`` says why.
 
-        Raises NoSuchInterface.
+        interface: its name, an alternative name, or its index. Raises NoSuchInterface.
         """
         ifindex = find(interface).index
         base = link.read(self.rtnetlink, ifindex)
@@ -99,6 +100,9 @@ class Reader(Closing):
 
 
 def read(interface: str | int) -> State:
-    """The state of a NIC, by name, alternative name or index. Raises NoSuchInterface."""
+    """The state of a NIC. interface: its name, an alternative name, or its index.
+
+    Raises NoSuchInterface.
+    """
     with Reader() as reader:
         return reader.state(interface)

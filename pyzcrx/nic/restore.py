@@ -137,8 +137,9 @@ def restore(
 
     Of one interface or of all in this network namespace. An index may be that of an
     interface which is gone. Gives what was undone; *say* gets a line for whatever was
-    not as it should be. Raises RestoreFailed at the end, NoSuchInterface, JournalError,
-    NicBusy.
+    not as it should be. folder: of the journals; None: the usual one.
+
+    Raises RestoreFailed at the end, NoSuchInterface, JournalError, NicBusy.
     """
     index = (
         find(interface).index

@@ -49,9 +49,16 @@ def prepare(
         ):
             ifq = ring.register_ifq(area, setup)
 
-    Header split on, hds-thresh 0, RSS kept off the queue, a rule for each flow;
-    the rest is as in :class:`pyzcrx.nic.plan.Wanted`. Leaving the block puts all
-    of it back; leave the ring first. folder: of the journals.
+    Header split on, hds-thresh 0, RSS kept off the queue, a rule for each flow. Leaving the
+    block puts all of it back; leave the ring first.
+
+    interface: its name, an alternative name, or its index. flows: what is steered, each as
+    :meth:`Flow.parse` takes it. queue: the first rx queue; None: one that is free is chosen.
+    queues: how many, which share the flows. rx_ring: entries of the rx rings; None: as they are.
+    irq_cpus: the CPUs for the queues' interrupts, like ``"2,3"``. napi: settings of the queues'
+    NAPI instances (:data:`pyzcrx.nic.settings.NAPI_FIELDS`). force: take data from other sockets
+    and rules, if that is how the flows are. area_bytes: the size of the area that is to be
+    registered; a warning says so if nothing could arrive in it. folder: of the journals.
 
     Raises, with everything as it was: NicUnsupported, NicBusy, RuleExists,
     RuleTableFull, RuleTooBroad, SetupFailed, JournalError, BadArgument, and the
@@ -87,6 +94,7 @@ class Setup:
         keep: bool = False,
         folder: Path | None = None,
     ) -> None:
+        """Use :func:`prepare`."""
         self._closed = True
         irq.check_cpus(wanted.irq_cpus)
         self._kernel = Reader()
@@ -98,6 +106,7 @@ class Setup:
                 before = self._kernel.state(ifindex)
                 own = sockets.inodes_of() if own is None else own
                 self.plan: Plan = plan(before, wanted, sockets.read(), own)
+                """What was done."""
                 # Now: a warning may be made an error, and then nothing has been changed.
                 for text in self.plan.warnings:
                     warnings.warn(text, NicWarning, stacklevel=3)

@@ -69,7 +69,7 @@ class Rss:
     """Header fields hashed (``RXH_*``), by kind of flow."""
 
     def is_default(self, rx_queues: int) -> bool:
-        """Whether the table is what the kernel makes of so many queues by itself."""
+        """Whether the table is what the kernel makes of *rx_queues* queues by itself."""
         return self.table == tuple(i % rx_queues for i in range(len(self.table)))
 
 
@@ -196,25 +196,26 @@ class State:
         return f"ethtool -L {self.interface} {words}" if words else None
 
     def queue(self, index: int) -> Queue | None:
-        """The receive queue of that number, if it can be seen."""
+        """The receive queue of number *index*; None where it cannot be seen."""
         return next((queue for queue in self.queues if queue.index == index), None)
 
     def napi_of(self, index: int) -> Napi | None:
-        """The NAPI instance that serves a receive queue."""
+        """The NAPI instance that serves receive queue *index*; None where it cannot be seen."""
         queue = self.queue(index)
         return next((n for n in self.napis if queue and n.id == queue.napi_id), None)
 
     def irq_of(self, index: int) -> Irq | None:
-        """The interrupt of a receive queue."""
+        """The interrupt of receive queue *index*; None where it cannot be seen."""
         napi = self.napi_of(index)
         return next((irq for irq in self.irqs if napi and irq.number == napi.irq), None)
 
     def to_json(self, indent: int | None = None) -> str:
+        """All of it as JSON. indent: blanks for each level; None: one line."""
         return json.dumps(asdict(self), indent=indent)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Raises BadArgument where it is no NIC's state."""
+        """The state that :meth:`to_json` gave as *text*. Raises BadArgument where it is none."""
         try:
             return load(cls, json.loads(text))
         except (ValueError, TypeError, KeyError) as error:

@@ -57,6 +57,7 @@ class ModelSocket(_Socket):
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
+        """Use :meth:`ModelKernel.socket`."""
         super().__init__(changed)
         self.segments: deque[bytes] = deque()
         self.ended = False
@@ -78,7 +79,7 @@ class ModelSocket(_Socket):
         """What SIOCINQ answers: more than 0 models data behind an urgent byte."""
 
     def send(self, data: bytes) -> None:
-        """*data* arrives as one segment, copied in pages."""
+        """*data* arrives as one segment, copied in pages. Raises BadArgument (no bytes)."""
         if not isinstance(data, bytes | bytearray | memoryview):
             raise BadArgument(f"data is bytes, not {type(data).__name__}")
         if data:
@@ -111,6 +112,7 @@ class ModelListener(_Socket):
     """A listening socket of the model; made by :meth:`ModelKernel.listen`."""
 
     def __init__(self, changed: Callable[[], None], connection: Callable[[], ModelSocket]) -> None:
+        """Use :meth:`ModelKernel.listen`."""
         super().__init__(changed)
         self._connection = connection
         self.backlog: deque[ModelSocket] = deque()
