@@ -32,6 +32,7 @@ from pyzcrx._receive.events import Data
 from pyzcrx._receive.request import Request, State, checked_limit
 from pyzcrx._receive.waiting import SHORT_NS, Waiting
 from pyzcrx._ring.core import RingCore
+from pyzcrx._ring.roles import NEVER
 from pyzcrx._ring.tokens import TOKEN_IFQ_SHIFT, TOKEN_RECEIVE
 from pyzcrx.errors import (
     ClosedError,
@@ -256,7 +257,7 @@ class IfqCore:
         waits = [self.waiting.wait_ns, self.relief.wait_ns, self.notices.wait_ns]
         if self.account.count:  # without FLUSH_RQ the kernel reads a full queue in its own time
             waits.append(SHORT_NS)
-        return min((ns for ns in waits if ns >= 0), default=-1)
+        return min((ns for ns in waits if ns != NEVER), default=NEVER)
 
     def settle(self) -> int:
         account, relief, waiting = self.account, self.relief, self.waiting
@@ -264,7 +265,7 @@ class IfqCore:
         given = account.given if waiting.starved else 0
         if account.settle():
             if not any(self.unrest):
-                return -1
+                return NEVER
         else:
             self.give_back()
         if self.notices.fired:

@@ -15,6 +15,7 @@ from pyzcrx._queue.area import Area
 from pyzcrx._receive.request import Request, State
 from pyzcrx._receive.waiting import Waiting
 from pyzcrx._ring.core import RingCore
+from pyzcrx._ring.roles import NEVER
 from pyzcrx.errors import (
     AreaHeld,
     FallbackWarning,
@@ -154,8 +155,8 @@ class Relief:
 
     @property
     def wait_ns(self) -> int:
-        """How long a turn may wait although nothing arrives; -1: for ever."""
-        return _PAUSE_WAIT_NS if self._ifq.waiting.paused else -1
+        """How long a turn may wait although nothing arrives, or NEVER."""
+        return _PAUSE_WAIT_NS if self._ifq.waiting.paused else NEVER
 
     def settle(self) -> None:
         """Look at the marks."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from pyzcrx._ring.roles import NEVER
 from pyzcrx.uapi import EventType
 
 REARM_NS = 100_000_000
@@ -41,9 +42,9 @@ class Notices:
 
     @property
     def wait_ns(self) -> int:
-        """How long until one is to be armed again; -1: none is."""
+        """How long until one is to be armed again, or NEVER."""
         if not self.fired:
-            return -1
+            return NEVER
         return max(1, self._armed_ns + REARM_NS - time.monotonic_ns())
 
     def settle(self) -> None:

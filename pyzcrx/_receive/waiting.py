@@ -24,6 +24,7 @@ from pyzcrx._lease import Account
 from pyzcrx._receive.protocol import FRUITLESS_FLUSHES
 from pyzcrx._receive.request import Request, State
 from pyzcrx._ring.core import RingCore
+from pyzcrx._ring.roles import NEVER
 
 SHORT_NS = 1_000_000
 _HOPELESS_NS = 1_000_000_000
@@ -66,14 +67,14 @@ class Waiting:
 
     @property
     def wait_ns(self) -> int:
-        """How long a turn may wait although nothing arrives; -1: for ever.
+        """How long a turn may wait although nothing arrives, or NEVER.
 
         Policy decides for the paused ones (:attr:`pyzcrx._pressure.relief.Relief.wait_ns`).
         """
         if self.postponed:
             return 0
         # Another thread may release, and wakes nobody.
-        return SHORT_NS if self.starved else -1
+        return SHORT_NS if self.starved else NEVER
 
     # -- armed again --------------------------------------------------------------
 

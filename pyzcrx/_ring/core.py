@@ -35,7 +35,7 @@ from pyzcrx._ring.ending import Ending
 from pyzcrx._ring.pace import MOST_US, Pace
 from pyzcrx._ring.readiness import Readiness
 from pyzcrx._ring.rings import CompletionQueue, checked_entries, close_if_dropped, set_up
-from pyzcrx._ring.roles import Child, Operation, Watcher
+from pyzcrx._ring.roles import NEVER, Child, Operation, Watcher
 from pyzcrx._ring.tokens import Serials
 from pyzcrx._ring.wakeup import Wakeup
 from pyzcrx.errors import ClosedError, CorruptRing, ForkedChild, WrongThread
@@ -255,13 +255,13 @@ class RingCore(Core):
             self._turning = False
 
     def _next_ns(self) -> int:
-        """When a turn is wanted although nothing arrives: 0, now; -1, never."""
+        """In how many ns a turn is wanted although nothing arrives, or NEVER."""
         columns = self.columns
         left = columns.n_data or self.posted  # for the user, who may not take all of it
         if left or self.columns.overflow or columns.n_other == columns.capacity:
             return 0
         waits = [child.wait_ns for child in self._children]
-        return min((ns for ns in waits if ns >= 0), default=-1)
+        return min((ns for ns in waits if ns != NEVER), default=NEVER)
 
     def finish_turn(self) -> None:
         """Deal with what an interrupted turn drained."""
@@ -281,7 +281,7 @@ class RingCore(Core):
         for_ever = timeout_ns < 0
         for child in self._children:
             wait_ns = child.settle()
-            if wait_ns >= 0 and not 0 <= timeout_ns <= wait_ns:
+            if wait_ns != NEVER and not 0 <= timeout_ns <= wait_ns:
                 timeout_ns = wait_ns
         if for_ever and not self._operations and not self.posted:
             for child in self._children:

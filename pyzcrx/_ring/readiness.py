@@ -52,7 +52,7 @@ class Readiness:
         lib.pz_signal_clear(self.signal.number)
 
     def turned(self, next_ns: int) -> None:
-        """A turn ended; the next is wanted in *next_ns*, or only when something happens (-1)."""
+        """A turn ended; the next is wanted in *next_ns*, or only when something happens (NEVER)."""
         if next_ns == 0:
             self.set()
         timed = next_ns > 0

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from pyzcrx._lease import Account
 
+NEVER = -1
+"""In place of ns: no turn is wanted as long as nothing arrives."""
+
 
 class Watcher(Protocol):
     """Turns the completions of one token, but for data, into events."""
@@ -51,12 +54,12 @@ class Child(Protocol):
     def settle(self) -> int:
         """Give buffers back and arm what can go on; before each turn.
 
-        Gives how long the turn may wait at most, in ns; -1: as long as it likes.
+        Gives how long the turn may wait at most, in ns, or NEVER.
         """
 
     @property
     def wait_ns(self) -> int:
-        """How long it can go without a turn although nothing arrives; -1: for ever."""
+        """How many ns it can go without a turn although nothing arrives, or NEVER."""
 
     def abandon(self) -> None:
         """Nothing is in flight on the ring and the caller would wait for ever: post

@@ -39,9 +39,10 @@ async def start_server(
     """As :func:`asyncio.start_server`: *handle(reader, writer)* for each connection.
 
     host, port: where to listen. ifq: what receives them; its ring belongs to this thread.
-    Connections that arrive elsewhere are received by it too, copied by the kernel. room_bytes: the most of the area that one
-    connection takes unread (:meth:`pyzcrx.Ifq.stream`). limit: the longest line of ``readuntil``
-    and ``readline``, in bytes. options: those of ``loop.create_server()``, but for ``ssl``.
+    Connections that arrive elsewhere are received by it too, copied by the kernel. room_bytes: the
+    most of the area that one connection takes unread (:meth:`pyzcrx.Ifq.stream`). limit: the
+    longest line of ``readuntil`` and ``readline``, in bytes. options: those of
+    ``loop.create_server()``, but for ``ssl``.
 
     On a NIC, urgent data is dropped on the listening sockets (:mod:`pyzcrx.urgent`).
 
