@@ -209,15 +209,15 @@ class Stream(io.RawIOBase):
         """Turn the ring until there is *enough*, or the end."""
         self._check()
         chunks = self._chunks
-        patience_ns = -1 if self._timeout is None else int(self._timeout * 1e9)
-        seen, until_ns, left_ns = -1, 0, patience_ns
+        timeout_ns = -1 if self._timeout is None else int(self._timeout * 1e9)
+        seen, until_ns, left_ns = -1, 0, timeout_ns
         while not enough() and not chunks.ended:
             if chunks.failure is not None:
                 raise chunks.failure
-            if patience_ns >= 0:
+            if timeout_ns >= 0:
                 now_ns = time.monotonic_ns()
                 if chunks.nbytes != seen:
-                    seen, until_ns = chunks.nbytes, now_ns + patience_ns
+                    seen, until_ns = chunks.nbytes, now_ns + timeout_ns
                 elif now_ns >= until_ns:
                     raise TimeoutError(f"nothing arrived on the stream for {self._timeout} s")
                 left_ns = max(0, until_ns - now_ns)

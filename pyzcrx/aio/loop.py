@@ -145,7 +145,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         if self._napi_ids is None:
             with Reader() as kernel:
                 index = find(self._interface).index
-                napis = () if kernel.netdev is None else kernel.netdev.napis(index)
+                napis = () if kernel._netdev is None else kernel._netdev.napis(index)
             self._napi_ids = frozenset(napi.id for napi in napis)
         return sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID) in self._napi_ids
 

@@ -43,7 +43,7 @@ def wait_free(plan: Plan) -> None:
     except NoSuchInterface:
         return
     with Reader() as kernel:
-        held = kernel.netdev.wait_unbound(index, plan.queues, TIMEOUT_S) if kernel.netdev else ()
+        held = kernel._netdev.wait_unbound(index, plan.queues, TIMEOUT_S) if kernel._netdev else ()
     if held:
         raise BenchError(
             f"{plan.interface}, queue {held[0]} is still bound: end who has it (zcrx-doctor)"

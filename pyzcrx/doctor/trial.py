@@ -72,6 +72,6 @@ def _given_back(facts: Facts) -> bool:
     if facts.card is None or facts.queue is None:
         return True
     with Reader() as kernel:
-        return kernel.netdev is None or not kernel.netdev.wait_unbound(
+        return kernel._netdev is None or not kernel._netdev.wait_unbound(
             facts.card.state.ifindex, (facts.queue,), _BACK_S
         )

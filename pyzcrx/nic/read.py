@@ -24,13 +24,13 @@ class Reader(Closing):
 
     def __init__(self) -> None:
         with ExitStack() as stack:
-            self.rtnetlink = stack.enter_context(link.open_rtnetlink())
-            self.ethtool = stack.enter_context(Ethtool())
-            self.netdev = self._netdev(stack)
+            self._rtnetlink = stack.enter_context(link.open_rtnetlink())
+            self._ethtool = stack.enter_context(Ethtool())
+            self._netdev = self._open_netdev(stack)
             self._stack = stack.pop_all()
 
     @staticmethod
-    def _netdev(stack: ExitStack) -> Netdev | None:
+    def _open_netdev(stack: ExitStack) -> Netdev | None:
         try:
             return stack.enter_context(Netdev())
         except KernelError:
@@ -46,7 +46,7 @@ class Reader(Closing):
         interface: its name, an alternative name, or its index. Raises NoSuchInterface.
         """
         ifindex = find(interface).index
-        base = link.read(self.rtnetlink, ifindex)
+        base = link.read(self._rtnetlink, ifindex)
         unread: list[str] = []
 
         def attempt(read: Callable[[], _T], otherwise: _T) -> _T:
@@ -58,7 +58,7 @@ class Reader(Closing):
                 unread.append(str(error))
                 return otherwise
 
-        netdev, ethtool, ntuple = self.netdev, self.ethtool, Ntuple(ifindex)
+        netdev, ethtool, ntuple = self._netdev, self._ethtool, Ntuple(ifindex)
         if netdev is None:
             unread.append("queues and NAPI instances: this kernel has no netdev netlink family")
         driver, firmware, bus = attempt(ntuple.driver, None) or (None, None, None)
@@ -78,7 +78,7 @@ class Reader(Closing):
             up=base.up,
             carrier=base.carrier,
             mtu=base.mtu,
-            addresses=attempt(partial(link.addresses, self.rtnetlink, ifindex), ()),
+            addresses=attempt(partial(link.addresses, self._rtnetlink, ifindex), ()),
             driver=driver,
             firmware=firmware,
             bus=bus,

@@ -113,12 +113,12 @@ def _bequeath(store: Store, step: Set, later: list[Journal]) -> bool:
 
 def _wait_free(journal: Journal, kernel: Reader, report: Report) -> None:
     """Until nobody holds the queues: while one is held, header split cannot go."""
-    if kernel.netdev is None:
+    if kernel._netdev is None:
         return
     ours = bound.holds(journal.ifindex, journal.queues)
     timeout_s = 0.0 if ours else FREE_TIMEOUT_S
     try:
-        held = kernel.netdev.wait_unbound(journal.ifindex, journal.queues, timeout_s)
+        held = kernel._netdev.wait_unbound(journal.ifindex, journal.queues, timeout_s)
     except KernelError:
         return
     if held:

@@ -63,23 +63,23 @@ def current(kernel: Reader, ifindex: int, key: str) -> Value:
     """The value as it can be read now; None where the NIC has no such setting."""
     match key.split(":"):
         case ["tcp-data-split"]:
-            rings = kernel.ethtool.rings(ifindex)
+            rings = kernel._ethtool.rings(ifindex)
             if rings is None or rings.tcp_data_split is None:
                 return None
             return "on" if rings.tcp_data_split else "off"
         case ["hds-thresh"]:
-            rings = kernel.ethtool.rings(ifindex)
+            rings = kernel._ethtool.rings(ifindex)
             return rings and rings.hds_thresh
         case ["rx-ring"]:
-            rings = kernel.ethtool.rings(ifindex)
+            rings = kernel._ethtool.rings(ifindex)
             return rings and rings.rx
         case ["rss"]:
-            contexts = kernel.ethtool.rss(ifindex)
+            contexts = kernel._ethtool.rss(ifindex)
             return list(contexts[0].table) if contexts else None
         case ["feature", name]:
-            return kernel.ethtool.features(ifindex).get(name)
+            return kernel._ethtool.features(ifindex).get(name)
         case ["private-flag", name]:
-            return kernel.ethtool.private_flags(ifindex).get(name)
+            return kernel._ethtool.private_flags(ifindex).get(name)
         case ["irq", number]:
             found = irq.read([int(number)])
             return found[0].cpus if found else None
@@ -96,32 +96,32 @@ def change(kernel: Reader, ifindex: int, key: str, value: Value) -> bool:
     """
     match key.split(":"):
         case ["tcp-data-split"]:
-            return kernel.ethtool.set_rings(ifindex, tcp_data_split=_SPLIT[value])
+            return kernel._ethtool.set_rings(ifindex, tcp_data_split=_SPLIT[value])
         case ["hds-thresh"]:
-            return kernel.ethtool.set_rings(ifindex, hds_thresh=value)
+            return kernel._ethtool.set_rings(ifindex, hds_thresh=value)
         case ["rx-ring"]:
-            return kernel.ethtool.set_rings(ifindex, rx=value)
+            return kernel._ethtool.set_rings(ifindex, rx=value)
         case ["rss"]:
-            kernel.ethtool.set_rss_table(ifindex, value or ())
+            kernel._ethtool.set_rss_table(ifindex, value or ())
         case ["feature", name]:
-            kernel.ethtool.set_features(ifindex, {name: value})
+            kernel._ethtool.set_features(ifindex, {name: value})
         case ["private-flag", name]:
-            kernel.ethtool.set_private_flags(ifindex, {name: value})
+            kernel._ethtool.set_private_flags(ifindex, {name: value})
         case ["irq", number]:
             irq.set_affinity(int(number), value)
         case ["napi", queue, name]:
             napi = _napi(kernel, ifindex, int(queue))
-            assert kernel.netdev is not None
-            kernel.netdev.set_napi(napi.id, **{NAPI_FIELDS[name]: value})
+            assert kernel._netdev is not None
+            kernel._netdev.set_napi(napi.id, **{NAPI_FIELDS[name]: value})
         case _:
             raise BadArgument(f"no setting is called {key!r}")
     return True
 
 
 def _napi(kernel: Reader, ifindex: int, queue: int) -> Any:
-    if kernel.netdev is not None:
-        napi_id = kernel.netdev.queue(ifindex, queue).napi_id
-        for napi in kernel.netdev.napis(ifindex):
+    if kernel._netdev is not None:
+        napi_id = kernel._netdev.queue(ifindex, queue).napi_id
+        for napi in kernel._netdev.napis(ifindex):
             if napi.id == napi_id:
                 return napi
     raise kernel_error(errno.ENOENT, "set NAPI", f"interface {ifindex}, queue {queue}")

@@ -181,7 +181,7 @@ class Setup:
         """
         found = []
         ifindex = self.plan.ifindex
-        for rss in self._kernel.ethtool.rss(ifindex)[:1]:
+        for rss in self._kernel._ethtool.rss(ifindex)[:1]:
             leaks = sorted(set(rss.table) & set(self.plan.queues))
             if leaks:
                 found.append(f"RSS leads other traffic to queue {leaks[0]} now")
@@ -199,7 +199,7 @@ class Setup:
                 and rule.queue in self.plan.queues
             ):
                 found.append(f"rule {rule.location} leads to queue {rule.queue} as well")
-        rings = self._kernel.ethtool.rings(ifindex)
+        rings = self._kernel._ethtool.rings(ifindex)
         if rings is not None and not rings.tcp_data_split:
             found.append("header split is off")
         return found

@@ -103,16 +103,16 @@ class Context:
         return f"ethtool -X {interface} context new {settings.spread(list(self.table))}"
 
     def do(self, kernel: Reader, ifindex: int) -> Context:
-        kernel.ethtool.create_rss_context(ifindex, self.number, self.table)
+        kernel._ethtool.create_rss_context(ifindex, self.number, self.table)
         return self
 
     def undo(self, kernel: Reader, ifindex: int) -> str | None:
-        now = {rss.context: rss.table for rss in kernel.ethtool.rss(ifindex)}.get(self.number)
+        now = {rss.context: rss.table for rss in kernel._ethtool.rss(ifindex)}.get(self.number)
         if now is None:
             return None
         if now != self.table:
             return f"RSS context {self.number} was changed meanwhile: left so"
-        kernel.ethtool.delete_rss_context(ifindex, self.number)
+        kernel._ethtool.delete_rss_context(ifindex, self.number)
         return None
 
 

@@ -181,8 +181,8 @@ class Pair(Nodev):
         # By a look only: a registration to try it by would itself stay a moment.
         index = socket.if_nametoindex(self.interface)
         with Reader() as kernel:
-            assert kernel.netdev is not None
-            held = kernel.netdev.wait_unbound(index, (self.queue,), PATIENCE_S)
+            assert kernel._netdev is not None
+            held = kernel._netdev.wait_unbound(index, (self.queue,), PATIENCE_S)
             assert not held, f"the queue was not given back\n{self.stuck()}"
 
 

@@ -46,8 +46,8 @@ def number(sim: Sim) -> Iterator[int]:
 
 def set_napi(sim: Sim, **settings: int) -> None:
     with nic.Reader() as kernel:
-        assert kernel.netdev is not None
-        kernel.netdev.set_napi(napi_of(sim).id, **settings)
+        assert kernel._netdev is not None
+        kernel._netdev.set_napi(napi_of(sim).id, **settings)
 
 
 def echoed(*options: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Kernel:
         self.refuses = False
         self.held = False
         self.waited_s: list[float] = []
-        self.netdev = self
+        self._netdev = self
         self.state_now = STATE
 
     def state(self, _interface: object) -> Any:
