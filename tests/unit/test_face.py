@@ -137,6 +137,8 @@ SHOWN = {
         "copied sends unnotified_bytes unnotified_max_bytes"
     ),
     "Sent": "request size_bytes",
+    "nic.Reader": "close state",
+    "nic.Setup": "abandon check close ifindex interface plan queue queues",
     "Stream": (
         "at_end close fileno read read1 readable readall readexactly readinto readline readlines "
         "readuntil statistics timeout write"
@@ -148,7 +150,7 @@ CLASSES = {
     for module in (pyzcrx, types)
     for name in module.__all__
     if inspect.isclass(found := getattr(module, name)) and not issubclass(found, BaseException)
-}
+} | {"nic.Reader": nic.Reader, "nic.Setup": nic.Setup}
 
 
 def described(kind: type) -> dict[str, str]:
