@@ -105,7 +105,7 @@ def test_no_io_uring(monkeypatch: pytest.MonkeyPatch) -> None:
         def pz_ring_init(self, *_args: Any) -> int:
             return -errno.EPERM
 
-    monkeypatch.setattr("pyzcrx._ring.core.lib", Refusing(0, None))
+    monkeypatch.setattr("pyzcrx._ring.rings.lib", Refusing(0, None))
     found = probe()
     assert found.zcrx is Presence.NO_IO_URING
     assert "io_uring_disabled" in found.notes[0]
