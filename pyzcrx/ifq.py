@@ -167,6 +167,9 @@ class Ifq:
             room = integer("room_bytes", room_bytes, least, MOST_BYTES)
         request = core.new_request(sock, None, None)
         reading = Reading(self._delivery.inboxes, request, room, core.rx_buf_len)
+        if core.unread is None:
+            inboxes = self._delivery.inboxes
+            core.unread = lambda: inboxes.make_way(core, core.area.size_bytes)
         if not core.nodev:  # else what lies in the socket does not lie in the area
             request._bound(room // 2)
         core.put_off(request)

@@ -33,9 +33,10 @@ _NAMED = (
 _WATCHERS = ("debug_objects_cache",)
 """Of a kernel that checks itself: what it notes of others, some more at each look."""
 _PINNED = ("VmPin", "VmLck")
-_ALLOCATORS = 32
-"""Mappings that malloc, threads and Python may add by themselves: arenas (Python's are of a
-MiB, and ten thousand buffers were held), cached stacks. Leaks of ours repeat more often."""
+_ALLOCATORS = 32 + 16 * (os.cpu_count() or 1)
+"""Mappings that malloc, threads and Python may add by themselves: arenas (malloc's are eight a
+CPU of two mappings, once so many threads ran at once; Python's are of a MiB, and ten thousand
+buffers were held), cached stacks. Leaks of ours repeat more often."""
 
 
 @dataclass(frozen=True)

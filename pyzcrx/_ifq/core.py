@@ -9,6 +9,7 @@ import errno
 import socket
 import time
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -79,6 +80,8 @@ class IfqCore:
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self.account.act_at = self.flush_at or self.rq_entries + 1
         self.waiting = Waiting(ring, self.account)
+        self.unread: Callable[[], bool] | None = None
+        """Receives what streams that nobody reads have in their sockets; None: no streams."""
         self._closed = False
         self.gone: KernelError | None = None
         """InterfaceGone, once the NIC was taken away: nothing will be received any more."""
@@ -151,6 +154,10 @@ class IfqCore:
         self.queue.add_area(area)
         self._half += area.size_bytes // self.rx_buf_len // 2
         self.relief.area_added()
+
+    def make_way(self) -> bool:
+        """The area is full of what is in sockets: receive what lies there for streams."""
+        return self.unread is not None and self.unread()
 
     # -- receiving ----------------------------------------------------------
 

@@ -64,6 +64,9 @@ class Relieved(Holding, Protocol):
     def add_area(self, area: Area, /) -> None:
         """Give the kernel one area more."""
 
+    def make_way(self) -> bool:
+        """Receive what lies in sockets for streams that nobody reads. Whether there were any."""
+
 
 class Relief:
     """Copies, grows, raises or warns; and keeps the requests that are not read on."""
@@ -291,9 +294,10 @@ class Relief:
     def card_starved(self) -> None:
         """The NIC found no buffer: see whether it ever will.
 
-        A segment that waits in its socket for the one before it keeps its buffer. With all
-        of the area in such nothing can arrive, not even what would free one, until TCP
-        gives the connections up. Only more memory helps.
+        A segment that waits in its socket keeps its buffer. With all of the area in such
+        nothing can arrive. Those of streams that are not read are received and copied out.
+        Those that wait for the segment before theirs stay until TCP gives the connections up:
+        only more memory helps.
         """
         account, now = self._ifq.account, self._ifq.ring.columns.now_ns
         if account.taken != self._stuck_taken or account.leased > account.most:
@@ -303,6 +307,8 @@ class Relief:
         if self._stuck_notices < _STUCK_NOTICES or now - self._stuck_since_ns < _STUCK_NS:
             return
         self._stuck_since_ns, self._stuck_notices = now, 0
+        if self._ifq.make_way():
+            return
         if not (self._can_grow and self._grow()) and not self.warned:
             self.warned = True
             warn(

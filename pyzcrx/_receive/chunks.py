@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from pyzcrx._common.checked import MOST_BYTES
 from pyzcrx._lease import gather
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.chunk import Chunk
@@ -32,6 +33,7 @@ class Chunks(Pieces):
         "_separator",
         "_tail",
         "abandoned",
+        "at_once_bytes",
         "ended",
         "failure",
         "gathered_bytes",
@@ -49,6 +51,8 @@ class Chunks(Pieces):
         """What the connection brought, in order; append it here."""
         self.most_buffers = 1 << 62
         """With more, :meth:`relieve` copies them out of the area."""
+        self.at_once_bytes = MOST_BYTES
+        """The limit with which the request is resumed."""
         self.notify: Callable[[], None] | None = None
         """What an event loop calls after a turn that brought something."""
         self.abandoned = False

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx._receive.chunks import Chunks
-from pyzcrx._receive.events import Event
+from pyzcrx._receive.events import Event, Limit
 from pyzcrx._receive.request import Attachment, Request
+from pyzcrx.errors import ZcrxError
 
 
 def _forgotten(request: Request) -> bool:
@@ -97,6 +100,28 @@ class Inboxes:
         for request in list(self._requests):
             if request._ifq is ifq and request._inbox is not None:
                 request._inbox.spill()
+
+    def make_way(self, ifq: Attachment, area_bytes: int) -> bool:
+        """All of the area lies in sockets: receive what no stream of *ifq* has asked for.
+
+        It is copied out, and those sockets hold little from now on: otherwise the stream that
+        is read would wait for ever for bytes that find no buffer. Gives whether there were any.
+        """
+        asleep = [
+            request
+            for request in list(self._requests)
+            if request._ifq is ifq and request._over is Limit and not request._stopping
+        ]
+        for request in asleep:
+            inbox = request._inbox
+            # A socket that its user closed is the reader's to report.
+            with suppress(ZcrxError):
+                request.resume(None if inbox is None else inbox.at_once_bytes)
+                request._bound(max(PAGE, area_bytes // (8 * len(asleep))))
+            if inbox is not None:
+                inbox.limited = False
+                inbox.spill()
+        return bool(asleep)
 
     def close(self) -> None:
         """The ring has gone: nobody will read on."""

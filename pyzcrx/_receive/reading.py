@@ -13,7 +13,7 @@ from pyzcrx._receive.request import Request
 class Reading:
     """A request and its Chunks. Owner thread of the ring only."""
 
-    __slots__ = ("_at_once_bytes", "_inboxes", "chunks", "request")
+    __slots__ = ("_inboxes", "chunks", "request")
 
     def __init__(
         self, inboxes: Inboxes, request: Request, room_bytes: int, rx_buf_len: int
@@ -23,7 +23,7 @@ class Reading:
         self.chunks = Chunks()
         self.chunks.most_buffers = max(1, room_bytes // rx_buf_len)
         self.chunks.limited = True
-        self._at_once_bytes = max(1, room_bytes // 2)
+        self.chunks.at_once_bytes = max(1, room_bytes // 2)
         self._inboxes = inboxes
         inboxes.add(request, self.chunks)
 
@@ -32,11 +32,11 @@ class Reading:
         chunks, request = self.chunks, self.request
         if not chunks.limited or request._stopping:
             return
-        if chunks.nbytes > self._at_once_bytes:
+        if chunks.nbytes > chunks.at_once_bytes:
             chunks.spill()  # one call wants more than the reader may hold
         # Once more, after an interruption: it may be under way.
         if request.over:
-            request.resume(self._at_once_bytes)
+            request.resume(chunks.at_once_bytes)
         chunks.limited = False
 
     def end(self) -> None:

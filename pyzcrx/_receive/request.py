@@ -218,12 +218,16 @@ class Request(Receiver):
             self._rcvbuf = None
 
     def _bound(self, most_bytes: int) -> None:
-        """Let its socket hold no more than *most_bytes* unread, until :meth:`_unbound`."""
+        """Let its socket hold no more than *most_bytes* unread, until :meth:`_unbound`.
+
+        Of several calls, the last counts.
+        """
         rcvbuf = ffi.new("struct pz_rcvbuf *")
         if lib.pz_rcvbuf_get(self._held.number, rcvbuf):
             return
         if not rcvbuf.locks & _RCVBUF_LOCK or rcvbuf.bytes > most_bytes:
-            self._unbounded = rcvbuf
+            if self._unbounded is None:
+                self._unbounded = rcvbuf
             lib.pz_rcvbuf_narrow(self._held.number, min(most_bytes, _MOST_RCVBUF))
 
     def _unbound(self) -> None:

@@ -11,7 +11,8 @@ import shutil
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import numpy
@@ -19,6 +20,7 @@ import pytest
 
 import pyzcrx
 from pyzcrx import errors
+from pyzcrx._kernel._ffi import lib
 from pyzcrx.types import Stream
 from tests.guest.card import CARD
 from tests.guest.echo import send_all
@@ -197,3 +199,29 @@ def test_sixty_four_streams_on_one_ring() -> None:
                 into += stream.read(50_000)
         until(lambda: not any(thread.is_alive() for thread in threads), "senders hang")
         assert [bytes(each) for each in received] == data
+
+
+def test_what_lies_in_sockets_of_unread_streams_does_not_stop_the_one_that_is_read() -> None:
+    """Their segments took all of the area: none is left for the bytes that are waited for."""
+    area = 4 * MIB
+    unread, wanted = [os.urandom(MIB) for _ in range(24)], os.urandom(MIB)
+    with ExitStack() as stack:
+        pairs = [stack.enter_context(connected()) for _ in (*unread, wanted)]
+        _, ifq = stack.enter_context(ifq_of(area))
+        *streams, stream = [
+            stack.enter_context(ifq.stream(sock, timeout=START_S)) for _, sock in pairs
+        ]
+        for (client, _), each in zip(pairs, unread, strict=False):
+            stack.enter_context(sending(client, each))
+        until(lambda: resting([sock for _, sock in pairs]), "the peers go on")
+        stack.enter_context(sending(pairs[-1][0], wanted))
+        assert stream.read() == wanted
+        for other, expected in zip(streams, unread, strict=True):
+            assert other.read() == expected
+
+
+def resting(socks: Sequence[socket.socket]) -> bool:
+    """Whether no more arrives in their receive queues."""
+    before = [lib.pz_unread(sock.fileno()) for sock in socks]
+    time.sleep(0.3)
+    return before == [lib.pz_unread(sock.fileno()) for sock in socks]
