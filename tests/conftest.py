@@ -1,12 +1,17 @@
-"""Lets tests import ``vm`` and ``tests`` from the checkout; tells of failures as they happen.
+"""Lets tests import ``vm`` and ``tests`` from the checkout; tells of failures as they happen, and
+ends a test that hangs.
 
 At the end of the path: pyzcrx itself comes from where it is installed.
 """
 
+import faulthandler
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from hypothesis import settings
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
@@ -23,3 +28,16 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         crash = getattr(report.longrepr, "reprcrash", None)
         said = crash.message.splitlines()[0] if crash and crash.message else ""
         print(f"\n{report.nodeid} ({report.when}): {said[:200]}", file=sys.__stdout__, flush=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Shows where each thread is, and ends the run. pytest's own option only shows it before 9."""
+    seconds = float(os.environ.get("PYZCRX_TEST_HUNG", "0"))
+    if seconds:
+        where = item.config.stash[fault_handler_stderr_fd_key]
+        faulthandler.dump_traceback_later(seconds, exit=True, file=where)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()

@@ -42,13 +42,14 @@ HUNG_S = 900.0
 """A test that takes longer ends its tier and shows where each thread was; not under --long."""
 
 
-def _pytest(report: Path | str, slow: float) -> list[str]:
-    """The arguments of every run, slower by so much."""
-    arguments = ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", "--junit-xml", str(report)]
-    if os.environ.get(LONG) != "1":
-        arguments += ["-o", f"faulthandler_timeout={HUNG_S * slow:g}"]
-        arguments += ["-o", "faulthandler_exit_on_timeout=true"]
-    return arguments
+HUNG = "PYZCRX_TEST_HUNG"
+"""In the environment: how many seconds that is; 0: never (tests/conftest.py)."""
+PYTEST = ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", "--junit-xml"]
+
+
+def _hung(slow: float) -> str:
+    """The value of HUNG on a machine that is slower by so much."""
+    return "0" if os.environ.get(LONG) == "1" else f"{HUNG_S * slow:g}"
 
 
 @dataclass
@@ -149,8 +150,7 @@ def on_this_machine(folder: str) -> Tier:
         host.need_modules("pytest", "hypothesis", "numpy", "psutil")
         with tempfile.TemporaryDirectory() as reports:
             junit = Path(reports) / "junit.xml"
-            slow = float(os.environ.get(SLOW, "1"))
-            argv = [sys.executable, "-P", "-m", "pytest", *_pytest(junit, slow), "-q"]
+            argv = [sys.executable, "-P", "-m", "pytest", *PYTEST, str(junit), "-q"]
             # Not from the checkout's folder, where pyzcrx/ has no compiled modules.
             done = external.run(
                 [
@@ -162,6 +162,7 @@ def on_this_machine(folder: str) -> Tier:
                     *arguments,
                 ],
                 cwd=reports,
+                env={**os.environ, HUNG: _hung(float(os.environ.get(SLOW, "1")))},
                 stdin=None,  # for --pdb
                 ending=signal.SIGINT,  # pytest tears its fixtures down
             )
@@ -204,10 +205,12 @@ def in_guest(folder: str, *, card: str, short: Sequence[str] = ()) -> Tier:
                         f"PYZCRX_TEST_CARD={card}",
                         f"{LONG}={os.environ.get(LONG, '0')}",
                         f"{SLOW}={slow}",
+                        f"{HUNG}={_hung(slow)}",
                         "python3",
                         "-m",
                         "pytest",
-                        *_pytest("/reports/junit.xml", slow),
+                        *PYTEST,
+                        "/reports/junit.xml",
                         "-q",
                         "--rootdir=/src",
                         "--import-mode=importlib",
