@@ -125,6 +125,8 @@ PyObject *account_lease_run(PyObject *self, PyObject *args);
 /* Puts what came back into the refill queue; whether nothing else is to be done about it. */
 int account_settled(struct account *a);
 
+/* The Account of a token's ifq, borrowed; NULL if no ifq has that slot. */
+struct account *turn_account(PyObject *accounts, uint64_t token);
 /* The runs of a turn, counted once: 1; 0 where one is nobody's; -1 with an exception. */
 int turn_count(struct pz_columns *c, const struct roster *roster, PyObject *accounts);
 /* Fill the list with whose each run is. -1 with an exception. */
@@ -146,8 +148,6 @@ int roster_enlist(struct roster *r, struct receiver *receiver, int ifq);
 int roster_set_armed(struct roster *r, struct receiver *receiver, int armed);
 /* It dies, with its token. */
 void roster_leave(struct receiver *receiver);
-/* Borrowed; NULL if no request that is armed has that token. */
-struct receiver *roster_find(const struct roster *r, uint64_t token);
 
 /* gather(), gather_into() */
 PyObject *gather_bytes(PyObject *module, PyObject *args);

@@ -122,42 +122,42 @@ static uint64_t least(uint64_t a, uint64_t b)
 }
 
 /*
- * The data completion at head and its neighbours of the same request, up to where
- * the ring begins anew; gives the new head.  In locals, since a store to a column
- * might alias anything else.
+ * The data completion at head and those that follow it, up to where the ring begins anew;
+ * gives the new head.  In locals, since a store to a column might alias anything else.
  */
-static unsigned drain_run(const struct io_uring_cq *cq, unsigned head, unsigned tail,
-			  struct pz_columns *c)
+static unsigned drain_data(const struct io_uring_cq *cq, unsigned head, unsigned tail,
+			   struct pz_columns *c)
 {
 	const unsigned first = head & cq->ring_mask;
 	const struct io_uring_cqe *cqe = &cq->cqes[first << 1];
-	const uint64_t request = cqe->user_data;
-	uint64_t n = c->n_data, run = c->n_runs, bytes = 0, i = 0;
+	const uint64_t n = c->n_data;
 	const uint64_t most = least(least(tail - head, cq->ring_entries - first), c->capacity - n);
 	uint64_t *restrict token = c->token + n, *restrict off = c->off + n;
-	uint32_t *restrict len = c->len + n;
+	uint32_t *restrict len = c->len + n, *restrict run_start = c->run_start;
+	uint64_t *restrict run_token = c->run_token, *restrict run_bytes = c->run_bytes;
+	uint64_t run = c->n_runs, before = 0, bytes = 0, i = 0;
 
+	if (run && run_token[run - 1] == cqe->user_data)	/* that run goes on */
+		before = run_bytes[--run];
 	do {
-		token[i] = request;
-		off[i] = ((const struct io_uring_zcrx_cqe *)(cqe + 1))->off;
-		len[i] = (uint32_t)cqe->res;
-		bytes += (uint32_t)cqe->res;
-		cqe += 2;
-	} while (++i < most && cqe->user_data == request && brings_bytes(cqe));
-	head += (unsigned)i;
-	n += i;
+		const uint64_t request = cqe->user_data, bytes_before = bytes;
 
-	if (!run || c->run_token[run - 1] != request) {
-		c->run_token[run] = request;
-		c->run_start[run] = (uint32_t)c->n_data;
-		c->run_bytes[run] = 0;
-		c->n_runs = ++run;
-	}
-	c->run_bytes[run - 1] += bytes;
-	c->run_start[run] = (uint32_t)n;
+		do {
+			token[i] = request;
+			off[i] = ((const struct io_uring_zcrx_cqe *)(cqe + 1))->off;
+			len[i] = (uint32_t)cqe->res;
+			bytes += (uint32_t)cqe->res;
+			cqe += 2;
+		} while (++i < most && cqe->user_data == request && brings_bytes(cqe));
+		run_token[run] = request;
+		run_bytes[run] = before + bytes - bytes_before;
+		run_start[++run] = (uint32_t)(n + i);
+		before = 0;
+	} while (i < most && is_data(cqe));
+	c->n_runs = run;
 	c->bytes += bytes;
-	c->n_data = n;
-	return head;
+	c->n_data = n + i;
+	return head + (unsigned)i;
 }
 
 static void put_other(struct pz_columns *c, const struct io_uring_cqe *cqe)
@@ -184,7 +184,7 @@ static void drain(struct pz_ring *ring, struct pz_columns *c)
 		const struct io_uring_cqe *cqe = &cq->cqes[(head & cq->ring_mask) << 1];
 
 		if (is_data(cqe)) {
-			head = drain_run(cq, head, tail, c);
+			head = drain_data(cq, head, tail, c);
 		} else {
 			put_other(c, cqe);
 			head++;

@@ -7,26 +7,11 @@
  * Receivers keep the roster, without a reference that the garbage collector would have to
  * know of; it holds one to each Receiver that is armed.
  */
-#include "lease.h"
-
-#include "shim.h"
+#include "roster.h"
 
 #define SLOTS		(1u << PZ_TOKEN_REQUEST_BITS)
 #define GENERATIONS	(1u << (PZ_TOKEN_IFQ_SHIFT - PZ_TOKEN_REQUEST_BITS))
 #define NO_SLOT		UINT32_MAX
-
-struct entry {
-	uint64_t token;			/* of the request that has the slot */
-	struct receiver *armed;		/* that request, while the kernel holds it */
-	uint32_t generation;		/* how many requests have had it */
-	uint32_t next;			/* of the free ones */
-};
-
-struct roster {
-	struct entry *entries;
-	uint32_t n, room, free;
-	Py_ssize_t users;
-};
 
 struct roster *roster_new(void)
 {
@@ -109,17 +94,10 @@ int roster_enlist(struct roster *r, struct receiver *receiver, int ifq)
 	return 0;
 }
 
-static struct entry *entry_of(const struct roster *r, uint64_t token)
-{
-	uint32_t slot = token & (SLOTS - 1);
-
-	return slot < r->n && r->entries[slot].token == token ? &r->entries[slot] : NULL;
-}
-
 void roster_leave(struct receiver *receiver)
 {
 	struct roster *r = receiver->roster;
-	struct entry *e = entry_of(r, receiver->token);
+	struct entry *e = roster_entry(r, receiver->token);
 
 	e->token = 0;
 	if (++e->generation < GENERATIONS) {
@@ -132,7 +110,7 @@ void roster_leave(struct receiver *receiver)
 
 int roster_set_armed(struct roster *r, struct receiver *receiver, int armed)
 {
-	struct entry *e = receiver->roster == r ? entry_of(r, receiver->token) : NULL;
+	struct entry *e = receiver->roster == r ? roster_entry(r, receiver->token) : NULL;
 
 	if (!e) {
 		PyErr_SetString(PyExc_ValueError, "it is of no ring, or of another one");
@@ -145,11 +123,4 @@ int roster_set_armed(struct roster *r, struct receiver *receiver, int armed)
 		Py_CLEAR(e->armed);
 	}
 	return 0;
-}
-
-struct receiver *roster_find(const struct roster *r, uint64_t token)
-{
-	const struct entry *e = entry_of(r, token);
-
-	return e ? e->armed : NULL;
 }
