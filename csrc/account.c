@@ -85,6 +85,10 @@ static void account_dealloc(PyObject *self)
 	PyMem_Free(((struct account *)self)->offs);
 	Py_XDECREF((PyObject *)((struct account *)self)->signal);
 	Py_CLEAR(((struct account *)self)->refill_ring);
+	Py_CLEAR(((struct account *)self)->lease_kind);
+	Py_CLEAR(((struct account *)self)->make_event);
+	Py_CLEAR(((struct account *)self)->make_bare);
+	Py_CLEAR(((struct account *)self)->memories);
 	release(self);
 	Py_DECREF(type);
 }
@@ -150,6 +154,12 @@ PyDoc_STRVAR(lease_run_doc,
 "make(request, lease) to into for each (None: the lease), and mark it in offs by all\n"
 "ones; entries so marked are passed over, so it may be called again after it raised.\n"
 "Gives stop, or the entry that names no place in memories.");
+
+PyDoc_STRVAR(lease_as_doc,
+"lease_as(type, event, bare, memories)\n--\n\n"
+"What Core.lease_runs() makes of an entry: a Lease of that type on the Span in memories that\n"
+"it names, wrapped by event(request, lease), or by bare() where the request has an inbox\n"
+"(None: not wrapped).");
 
 PyDoc_STRVAR(snapshot_doc,
 "snapshot()\n--\n\n"
@@ -338,6 +348,7 @@ static int account_set_signal(PyObject *self, PyObject *value, void *unused)
 
 static PyMethodDef account_methods[] = {
 	{"lease_run", account_lease_run, METH_VARARGS, lease_run_doc},
+	{"lease_as", account_lease_as, METH_VARARGS, lease_as_doc},
 	{"held", account_held_by, METH_O, held_doc},
 	{"oldest", account_oldest, METH_O, oldest_doc},
 	{"snapshot", account_snapshot, METH_NOARGS, snapshot_doc},
@@ -369,6 +380,8 @@ static PyMemberDef account_members[] = {
 	FIELD(act_at, T_PYSSIZET, 0, "so many entries in the refill queue want policy"),
 	FIELD(most, T_PYSSIZET, 0, "and more references out than this do"),
 	FIELD(copy_above, T_PYSSIZET, 0, "with more references out than this, leases are copies"),
+	FIELD(copy_fair, T_PYSSIZET, 0,
+	      "copy_above for runs of requests that are not greedy, and most for others; -1: as it is"),
 	FIELD(copies_limit, T_PYSSIZET, 0, "but copies take no more bytes than this"),
 	FIELD(orphaned, T_BOOL, 0, "this is a forked child, which has not the memory"),
 	FIELD(poison, T_BOOL, 0, "overwrite bytes before they go back to the kernel"),
@@ -393,8 +406,10 @@ static PyObject *account_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 	(void)args;
 	(void)kwargs;
 	a = (struct account *)alloc(type, 0);
-	if (a)
+	if (a) {
+		a->copy_fair = -1;
 		a->copy_above = a->copies_limit = a->act_at = a->most = PY_SSIZE_T_MAX;
+	}
 	return (PyObject *)a;
 }
 

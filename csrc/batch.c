@@ -231,8 +231,7 @@ static PyObject *quiet_batch(struct core *k, PyTypeObject *type)
 	return NULL;
 }
 
-/* Whether every container of the tuple is empty. */
-static int nothing_in(PyObject *containers)
+int nothing_in(PyObject *containers)
 {
 	Py_ssize_t i, n = PyTuple_Size(containers);
 

@@ -284,7 +284,7 @@ static PyObject *core_turn_quietly(PyObject *self, PyObject *arg)
 	return done < 0 ? NULL : PyBool_FromLong(done);
 }
 
-static int name_receivers(struct core *k)
+int core_name(struct core *k)
 {
 	if (!k->named && k->turn) {
 		if (turn_name(turn_columns(k->turn), k->roster, k->receivers))
@@ -312,9 +312,27 @@ static PyObject *core_count(PyObject *self, PyObject *unused)
 		forget_names(k);
 	counted = turn_count(c, k->roster, k->accounts);
 	/* Before a completion ends one of them. */
-	if (counted < 0 || (counted && name_receivers(k)))
+	if (counted < 0 || (counted && core_name(k)))
 		return NULL;
 	return PyBool_FromLong(counted);
+}
+
+PyDoc_STRVAR(lease_runs_doc,
+"lease_runs(fresh)\n--\n\n"
+"Lease every entry of the last turn that is not taken, and mark it by all ones: as an event at\n"
+"the end of the list fresh, or by itself in the inbox of its request (Account.lease_as()).\n"
+"Gives whether all have a place. It may be called again after it raised.");
+
+static PyObject *core_method_lease_runs(PyObject *self, PyObject *fresh)
+{
+	int done;
+
+	if (!columns_of((struct core *)self))
+		return NULL;
+	if (!PyList_Check(fresh))
+		return PyErr_Format(PyExc_TypeError, "events join a list");
+	done = core_lease_runs((struct core *)self, fresh);
+	return done < 0 ? NULL : PyBool_FromLong(done == LEASED);
 }
 
 PyDoc_STRVAR(give_back_doc,
@@ -370,6 +388,7 @@ static PyMethodDef core_methods[] = {
 	{"use", core_use, METH_VARARGS, use_doc},
 	{"turn_quietly", core_turn_quietly, METH_O, turn_doc},
 	{"count", core_count, METH_NOARGS, count_doc},
+	{"lease_runs", core_method_lease_runs, METH_O, lease_runs_doc},
 	{"give_back", core_give_back, METH_NOARGS, give_back_doc},
 	{"enlist", core_enlist, METH_VARARGS, enlist_doc},
 	{"set_armed", core_set_armed, METH_VARARGS, armed_doc},
@@ -402,7 +421,7 @@ static PyObject *core_receivers(PyObject *self, void *unused)
 	struct core *k = (struct core *)self;
 
 	(void)unused;
-	return name_receivers(k) ? NULL : Py_NewRef(k->receivers);
+	return core_name(k) ? NULL : Py_NewRef(k->receivers);
 }
 
 static PyGetSetDef core_getset[] = {

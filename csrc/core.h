@@ -39,8 +39,22 @@ int core_is_quiet(const struct core *k);
 int core_turn(struct core *k, long long timeout_ns);
 /* Whether a container has nothing; no exception is set. */
 int is_empty(PyObject *container);
+/* Whose each run of the last turn is stands in receivers then. -1 with an exception. */
+int core_name(struct core *k);
+/* Whether every container of a tuple is empty. */
+int nothing_in(PyObject *containers);
 /* Nobody looks at the columns any more, which hold nothing. */
 void core_forget(struct core *k);
+
+/*
+ * A lease on each entry of the last turn that has none, for its request: in an event at the end
+ * of the list, or by itself at the end of the request's inbox.  -1 with an exception.
+ */
+enum {
+	LEASED,
+	NO_PLACE = 1,	/* some entry names no place in its area */
+};
+int core_lease_runs(struct core *k, PyObject *fresh);
 
 /* What of a look at the columns was not taken goes back. -1 with an exception. */
 int batch_expire(PyObject *batch);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
  * How events are handed on: Data, the event that there is one of for each
- * buffer; the Queue of all events that wait; and the Feed, which users iterate
- * over.
+ * buffer; and the Queue of all events that wait.  The Feed, which users iterate
+ * over, is in feed.c.
  *
  * An event leaves the Queue in the same call that hands it on.  Python runs no
  * signal handler within, so none can come between the two and lose it.
  */
-#include "lease.h"
+#include "queue.h"
 
 #include <string.h>
 
@@ -136,13 +136,6 @@ PyType_Spec data_spec = {
 
 /* ---- Queue ------------------------------------------------------------ */
 
-struct queue {
-	PyObject_HEAD
-	PyObject **items;		/* those that wait: count, from start on */
-	Py_ssize_t start, count, room;
-	unsigned long owner;		/* the thread that they are for; 0: nobody any more */
-};
-
 static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
 	struct queue *q;
@@ -156,11 +149,13 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	return (PyObject *)q;
 }
 
-static int queue_reserve(struct queue *q, Py_ssize_t more)
+int queue_reserve(struct queue *q, Py_ssize_t more)
 {
 	Py_ssize_t room = q->room ? q->room : 64;
 	PyObject **items;
 
+	if (q->start + q->count + more <= q->room)
+		return 0;
 	if (q->start) {
 		memmove(q->items, q->items + q->start, q->count * sizeof(*items));
 		q->start = 0;
@@ -177,18 +172,23 @@ static int queue_reserve(struct queue *q, Py_ssize_t more)
 	return 0;
 }
 
-static int queue_is_mine(const struct queue *q)
+int queue_is_mine(const struct queue *q)
 {
 	return q->owner == PyThread_get_thread_ident();
 }
 
-static PyObject *queue_take(struct queue *q)
+PyObject *queue_take(struct queue *q)
 {
 	PyObject *item = q->items[q->start++];
 
 	if (!--q->count)
 		q->start = 0;
 	return item;
+}
+
+void queue_put(struct queue *q, PyObject *item)
+{
+	q->items[q->start + q->count++] = Py_NewRef(item);
 }
 
 /* += a list: all of it joins the end, or nothing. */
@@ -200,14 +200,10 @@ static PyObject *queue_add(PyObject *self, PyObject *list)
 	if (!PyList_Check(list))
 		return PyErr_Format(PyExc_TypeError, "a Queue takes lists");
 	n = PyList_Size(list);
-	if (q->start + q->count + n > q->room && queue_reserve(q, n))
+	if (queue_reserve(q, n))
 		return PyErr_NoMemory();
-	for (i = 0; i < n; i++) {
-		PyObject *item = PyList_GetItem(list, i);
-
-		Py_INCREF(item);
-		q->items[q->start + q->count++] = item;
-	}
+	for (i = 0; i < n; i++)
+		queue_put(q, PyList_GetItem(list, i));
 	Py_INCREF(self);
 	return self;
 }
@@ -309,105 +305,4 @@ PyType_Spec queue_spec = {
 	.basicsize = sizeof(struct queue),
 	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
 	.slots = queue_slots,
-};
-
-/* ---- Feed ------------------------------------------------------------- */
-
-struct feed {
-	PyObject_HEAD
-	PyObject *queue, *more;		/* more is NULL once the end was reached */
-};
-
-static PyObject *feed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-	PyObject *queue, *more;
-	struct feed *f;
-
-	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "O!O:Feed", queue_type, &queue, &more))
-		return NULL;
-	f = (struct feed *)PyType_GenericAlloc(type, 0);
-	if (!f)
-		return NULL;
-	Py_INCREF(queue);
-	f->queue = queue;
-	Py_INCREF(more);
-	f->more = more;
-	return (PyObject *)f;
-}
-
-static PyObject *feed_next(PyObject *self)
-{
-	struct feed *f = (struct feed *)self;
-	struct queue *q = (struct queue *)f->queue;
-
-	while (f->more) {
-		PyObject *more = f->more, *found;
-		int go_on;
-
-		if (q->count && queue_is_mine(q))
-			return queue_take(q);
-		Py_INCREF(more); /* it may come here again, and reach the end */
-		found = PyObject_CallNoArgs(more);
-		Py_DECREF(more);
-		if (!found)
-			return NULL;
-		go_on = PyObject_IsTrue(found);
-		Py_DECREF(found);
-		if (go_on < 0)
-			return NULL;
-		if (!go_on)
-			Py_CLEAR(f->more);
-		else if (q->count && !queue_is_mine(q))
-			return PyErr_Format(PyExc_RuntimeError, "the events are for another thread");
-	}
-	return NULL;
-}
-
-static int feed_traverse(PyObject *self, visitproc visit, void *arg)
-{
-	struct feed *f = (struct feed *)self;
-
-	Py_VISIT(Py_TYPE(self));
-	Py_VISIT(f->queue);
-	Py_VISIT(f->more);
-	return 0;
-}
-
-static int feed_clear(PyObject *self)
-{
-	/* The queue stays to the end: feed_next() looks at it, and no cycle needs it gone. */
-	Py_CLEAR(((struct feed *)self)->more);
-	return 0;
-}
-
-static void feed_dealloc(PyObject *self)
-{
-	PyTypeObject *type = Py_TYPE(self);
-
-	PyObject_GC_UnTrack(self);
-	feed_clear(self);
-	Py_CLEAR(((struct feed *)self)->queue);
-	PyObject_GC_Del(self);
-	Py_DECREF(type);
-}
-
-static PyType_Slot feed_slots[] = {
-	{Py_tp_doc, "Feed(queue, more)\n\n"
-		    "Takes from the queue; once that is empty, or not for this thread, calls more(),\n"
-		    "which fills it and returns true, returns false at the end, or raises."},
-	{Py_tp_new, feed_new},
-	{Py_tp_dealloc, feed_dealloc},
-	{Py_tp_traverse, feed_traverse},
-	{Py_tp_clear, feed_clear},
-	{Py_tp_iter, PyObject_SelfIter},
-	{Py_tp_iternext, feed_next},
-	{0, NULL},
-};
-
-PyType_Spec feed_spec = {
-	.name = "pyzcrx._lease.Feed",
-	.basicsize = sizeof(struct feed),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
-	.slots = feed_slots,
 };

@@ -34,6 +34,7 @@ struct account {
 	Py_ssize_t copies_bytes;
 	Py_ssize_t copy_above;		/* more out than this: copy */
 	Py_ssize_t copies_limit;	/* but not more bytes than this */
+	Py_ssize_t copy_fair;		/* copy_above, where the request is not greedy; or -1 */
 	struct pz_rq *rq;		/* where they go */
 	PyObject *refill_ring;		/* whose that is, or NULL */
 	unsigned long long taken, given, forgotten, pushed;
@@ -45,6 +46,7 @@ struct account {
 	unsigned long long histogram[HISTOGRAM];
 	struct lease *oldest, *newest;	/* every lease that lives, by age */
 	struct descriptor *signal;	/* an eventfd to add to when one comes back, or NULL */
+	PyObject *lease_kind, *make_event, *make_bare, *memories;	/* see lease_as() */
 	char poison;
 	char orphaned;			/* this is a forked child, which has not the memory */
 };
@@ -54,6 +56,7 @@ struct receiver {
 	PyObject *protocol;		/* its Progress */
 	struct roster *roster;		/* which its token is of, or NULL */
 	uint64_t token;
+	char greedy;			/* it holds much of an area that is short */
 };
 
 struct pace {
@@ -119,8 +122,9 @@ int lease_refuse(PyObject *self, int verdict);
 /* Py_bf_getbuffer of a Lease */
 int lease_getbuffer(PyObject *self, Py_buffer *view, int flags);
 
-/* Account.lease_run() */
+/* Account.lease_run(), Account.lease_as() */
 PyObject *account_lease_run(PyObject *self, PyObject *args);
+PyObject *account_lease_as(PyObject *self, PyObject *args);
 
 /* Puts what came back into the refill queue; whether nothing else is to be done about it. */
 int account_settled(struct account *a);

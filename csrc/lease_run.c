@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-/* Account.lease_run(): a run of the columns as leases, each in its event or by itself. */
-#include "lease.h"
+/* Runs of the columns as leases, each in its event or by itself. */
+#include "core.h"
 
-#include "shim.h"
+static PyObject *inbox_name, *incoming_name;
 
 /* Entry i of the columns: 0, or -1 if no memory has such a place. */
 static int place(PyObject *memories, uint64_t off, uint32_t length, struct span **memory,
@@ -50,42 +50,141 @@ static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject
 	return ret;
 }
 
+/*
+ * The entries of a run, from start on, but for those that are taken.  Gives stop, or the entry
+ * that names no place in memories; -1 with an exception.  What was leased is marked, so it may
+ * be called again.
+ */
+static Py_ssize_t lease_entries(struct account *a, PyObject *into, PyObject *make,
+				PyObject *request, PyTypeObject *type, PyObject *memories,
+				uint64_t *off, const uint32_t *length, Py_ssize_t start,
+				Py_ssize_t stop, uint64_t token)
+{
+	struct span *memory;
+	Py_ssize_t i;
+	uint64_t at;
+
+	for (i = start; i < stop; i++) {
+		if (off[i] == PZ_TAKEN)
+			continue;
+		if (place(memories, off[i], length[i], &memory, &at))
+			break;
+		if (lease_one(a, into, make, request, type, memory, at, length[i], &off[i], token))
+			return -1;
+	}
+	return i;
+}
+
 PyObject *account_lease_run(PyObject *self, PyObject *args)
 {
-	PyObject *into, *make, *request, *type, *memories, *result = NULL;
-	struct account *a = (struct account *)self;
-	Py_ssize_t i = 0, start, stop;
+	PyObject *into, *make, *request, *type, *memories;
+	Py_ssize_t start, stop, done = -1;
 	unsigned long long token;
 	Py_buffer offs, lengths;
-	uint64_t *off;
 
 	if (!PyArg_ParseTuple(args, "O!OOO!O!w*y*nnK", &PyList_Type, &into, &make, &request,
 			      &PyType_Type, &type, &PyList_Type, &memories, &offs, &lengths,
 			      &start, &stop, &token))
 		return NULL;
-	off = offs.buf;
 	if (!PyType_IsSubtype((PyTypeObject *)type, lease_type) || start < 0 ||
-	    stop > offs.len / (Py_ssize_t)sizeof(*off) ||
-	    stop > lengths.len / (Py_ssize_t)sizeof(uint32_t)) {
+	    stop > offs.len / (Py_ssize_t)sizeof(uint64_t) ||
+	    stop > lengths.len / (Py_ssize_t)sizeof(uint32_t))
 		PyErr_SetString(PyExc_ValueError, "lease_run needs a Lease and its columns");
-		goto out;
-	}
-	for (i = start; i < stop; i++) {
-		uint32_t length = ((uint32_t *)lengths.buf)[i];
-		struct span *memory;
-		uint64_t at;
-
-		if (off[i] == PZ_TAKEN)
-			continue;
-		if (place(memories, off[i], length, &memory, &at))
-			break;
-		if (lease_one(a, into, make, request, (PyTypeObject *)type, memory, at, length,
-			      &off[i], token))
-			goto out;
-	}
-	result = PyLong_FromSsize_t(i);
-out:
+	else
+		done = lease_entries((struct account *)self, into, make, request,
+				     (PyTypeObject *)type, memories, offs.buf, lengths.buf, start,
+				     stop, token);
 	PyBuffer_Release(&offs);
 	PyBuffer_Release(&lengths);
-	return result;
+	return done < 0 ? NULL : PyLong_FromSsize_t(done);
+}
+
+PyObject *account_lease_as(PyObject *self, PyObject *args)
+{
+	struct account *a = (struct account *)self;
+	PyObject *type, *event, *bare, *memories;
+
+	if (!PyArg_ParseTuple(args, "O!OOO!:lease_as", &PyType_Type, &type, &event, &bare,
+			      &PyList_Type, &memories))
+		return NULL;
+	if (!PyType_IsSubtype((PyTypeObject *)type, lease_type) || a->lease_kind) {
+		PyErr_SetString(PyExc_ValueError, "lease_as needs a Lease, and once is enough");
+		return NULL;
+	}
+	a->lease_kind = Py_NewRef(type);
+	a->make_event = Py_NewRef(event);
+	a->make_bare = Py_NewRef(bare);
+	a->memories = Py_NewRef(memories);
+	Py_RETURN_NONE;
+}
+
+/* A new reference to the list that what comes for a request waits in; NULL: it has no inbox. */
+static int inbox_of(PyObject *request, PyObject **incoming)
+{
+	PyObject *inbox = PyObject_GetAttr(request, inbox_name);
+
+	*incoming = NULL;
+	if (!inbox)
+		return -1;
+	if (inbox != Py_None) {
+		*incoming = PyObject_GetAttr(inbox, incoming_name);
+		if (*incoming && !PyList_Check(*incoming)) {
+			PyErr_SetString(PyExc_TypeError, "what comes in is a list");
+			Py_CLEAR(*incoming);
+		}
+	}
+	Py_DECREF(inbox);
+	return PyErr_Occurred() ? -1 : 0;
+}
+
+/* One run, wholly: as core_lease_runs(). */
+static int lease_run(struct core *k, uint64_t run, struct receiver *request, PyObject *fresh)
+{
+	const struct pz_columns *c = turn_columns(k->turn);
+	struct account *a = turn_account(k->accounts, c->run_token[run]);
+	Py_ssize_t stop = c->run_start[run + 1], done;
+	PyObject *incoming;
+
+	if (!a || !a->lease_kind || stop > (Py_ssize_t)c->capacity) {
+		PyErr_SetString(PyExc_ValueError, "the turn has a run of no ifq");
+		return -1;
+	}
+	if (inbox_of((PyObject *)request, &incoming))
+		return -1;
+	if (a->copy_fair >= 0)
+		a->copy_above = request->greedy ? a->most : a->copy_fair;
+	done = lease_entries(a, incoming ? incoming : fresh,
+			     incoming ? a->make_bare : a->make_event, (PyObject *)request,
+			     (PyTypeObject *)a->lease_kind, a->memories, c->off, c->len,
+			     c->run_start[run], stop, request->token);
+	Py_XDECREF(incoming);
+	return done < 0 ? -1 : done < stop ? NO_PLACE : LEASED;
+}
+
+int core_lease_runs(struct core *k, PyObject *fresh)
+{
+	const struct pz_columns *c = turn_columns(k->turn);
+	int ret = LEASED;
+	Py_ssize_t i;
+
+	if (!inbox_name)
+		inbox_name = PyUnicode_InternFromString("_inbox");
+	if (!incoming_name)
+		incoming_name = PyUnicode_InternFromString("incoming");
+	if (!inbox_name || !incoming_name || core_name(k))
+		return -1;
+	/* What makes the events may do anything, even turn the ring. */
+	for (i = 0; ret == LEASED && i < PyList_Size(k->receivers) && i < (Py_ssize_t)c->capacity;
+	     i++) {
+		PyObject *receiver = Py_NewRef(PyList_GetItem(k->receivers, i));
+
+		if (PyObject_TypeCheck(receiver, receiver_type)) {
+			ret = lease_run(k, i, (struct receiver *)receiver, fresh);
+		} else {
+			PyErr_SetString(PyExc_TypeError, "a run is of a Receiver");
+			ret = -1;
+		}
+		Py_DECREF(receiver);
+	}
+	return ret;
 }

@@ -125,6 +125,8 @@ static PyGetSetDef receiver_getset[] = {
 static PyMemberDef receiver_members[] = {
 	{"token", T_ULONGLONG, offsetof(struct receiver, token), READONLY,
 	 "what its completions carry; 0 before Core.enlist()"},
+	{"_greedy", T_BOOL, offsetof(struct receiver, greedy), 0,
+	 "Whether it is among those that hold most of the area, which is short."},
 	{NULL, 0, 0, 0, NULL},
 };
 

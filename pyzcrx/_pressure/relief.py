@@ -109,6 +109,7 @@ class Relief:
         """And before what fair requests bring is copied, too."""
         if self._policy == "copy":
             account.copies_limit = self._limit_bytes
+            account.copy_fair = self._most_of_all
 
     def _kept(self) -> int:
         """Buffers that are not for the consumer; at most three quarters of the areas."""

@@ -10,16 +10,18 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import cast
+from typing import NoReturn
 
 from pyzcrx._lease import Batches, Feed, Queue
 from pyzcrx._receive.batch import Batch
 from pyzcrx._receive.debug import report_leaks
 from pyzcrx._receive.events import Accepted, Data, Event
 from pyzcrx._receive.inboxes import Inboxes
-from pyzcrx._receive.request import Attachment, Request
-from pyzcrx._ring.columns import COUNTED, FRESH
+from pyzcrx._receive.request import Attachment
+from pyzcrx._ring.columns import COUNTED, FRESH, TAKEN
 from pyzcrx._ring.core import RingCore
+from pyzcrx._ring.tokens import TOKEN_IFQ_MASK, TOKEN_IFQ_SHIFT
+from pyzcrx.errors import CorruptRing
 
 
 class _Deadline:
@@ -65,12 +67,18 @@ class Delivery:
 
     def events(self, wait_ns: int) -> Iterator[Event]:
         """Until no request is in flight, or *wait_ns* (-1: for ever) bring none."""
-        return Feed(self._undelivered, partial(self._find, wait_ns))
+        queue, more = self._undelivered, partial(self._find, wait_ns)
+        if wait_ns < 0:
+            return Feed(queue, more, self.core, (self.inboxes.ever,))
+        return Feed(queue, more)
 
     def _find(self, wait_ns: int) -> bool:
         """Whether :meth:`events` goes on: there are some now."""
         core, queue = self.core, self._undelivered
         core.check_usable()
+        if queue:
+            self._give_back_copied()
+            return True
         deadline = _Deadline(wait_ns)
         while not queue:
             if not self.busy:
@@ -105,23 +113,32 @@ class Delivery:
         self._reopen()
         core = self.core
         core.turn(wait_ns)
-        starts = core.columns.run_starts
-        for i, receiver in enumerate(core.receivers):
-            request = cast("Request", receiver)
-            bare = request._inbox is not None
-            into = self._fresh if request._inbox is None else request._inbox.incoming
-            request._ifq.lease_run(into, request, starts[i], starts[i + 1], bare=bare)
+        if not core.lease_runs(self._fresh):
+            self._raise_misplaced()
         if self.inboxes:
             self._fill_inboxes()
-        for ifq in self._ifqs:
-            if ifq.account.count:
-                ifq.give_back()  # what was copied, before the user takes his time over the rest
+        self._give_back_copied()
         # From here on nothing is called that a signal handler could raise in.
         self._undelivered += self._fresh
         self._undelivered += core.posted
         self._fresh = []
         core.posted = []
         core.columns.counts[FRESH] = 0
+
+    def _raise_misplaced(self) -> NoReturn:
+        """Some entry names no place in its area: say which."""
+        columns = self.core.columns
+        for i in range(columns.n_data):
+            if columns.offs[i] != TAKEN:
+                slot = (columns.tokens[i] & TOKEN_IFQ_MASK) >> TOKEN_IFQ_SHIFT
+                self._ifqs[slot].queue.locate(columns.offs[i], columns.lengths[i])
+        raise CorruptRing("a completion names a place that cannot be leased")
+
+    def _give_back_copied(self) -> None:
+        """What was copied is the kernel's again before the user takes his time over the rest."""
+        for ifq in self._ifqs:
+            if ifq.account.count:
+                ifq.give_back()
 
     def _fill_inboxes(self) -> None:
         core, inboxes = self.core, self.inboxes

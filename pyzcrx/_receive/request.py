@@ -89,7 +89,6 @@ class Request(Receiver):
         "_cookie",
         "_drained_at",
         "_failure",
-        "_greedy",
         "_held",
         "_ifq",
         "_inbox",
@@ -116,8 +115,6 @@ class Request(Receiver):
         self.context = context
         """Yours."""
         ifq.ring.enlist(self, ifq.slot)
-        self._greedy = False
-        """Whether it is among those that hold most of the area, which is short."""
         self._inbox: Chunks | None = None
         """Whose its events are; None: the ring's."""
         self._over: type[object] | None = None  # End, Limit or Failed

@@ -271,7 +271,7 @@ NO_CHECK = {
         "check_open",
     ),  # idempotent, or for any thread
     *("add_child", "forget", "new_token", "post", "submit", "watch"),  # of the package
-    *("count", "enlist", "give_back", "set_armed", "turn_quietly", "use"),
+    *("count", "enlist", "give_back", "lease_runs", "set_armed", "turn_quietly", "use"),
 }
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from pyzcrx._kernel._ffi import ffi, lib
-from pyzcrx._kernel.memory import Mapping
-from pyzcrx._lease import Account, Core, Receiver
+from pyzcrx._kernel.memory import PAGE, Mapping
+from pyzcrx._lease import Account, Core, Data, Receiver
+from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.refill import RefillQueue, region_bytes
 from pyzcrx._receive.protocol import ReceiveProtocol
 from pyzcrx._ring.columns import COUNTED, DRAINED, FRESH, Columns
@@ -231,3 +232,135 @@ def test_runs_of_no_ifq_go_nowhere() -> None:
     core.brought((core.receiver(3).token, [7]))
     core.give_back()
     assert core.columns.offs[0] == 7  # not marked as given back
+
+
+class Read(Receiver):
+    """As a request: with an inbox, or without one."""
+
+    __slots__ = ("_inbox",)
+
+    def __init__(self, inbox: object = None) -> None:
+        self._inbox = inbox
+
+
+class Inbox:
+    def __init__(self, incoming: object) -> None:
+        self.incoming = incoming
+
+
+class Leased(Turned):
+    """And with memory that leases are on."""
+
+    def __init__(self, ifqs: int = 1) -> None:
+        super().__init__(ifqs)
+        self.memory = Mapping.anonymous(4 * PAGE)
+        for account in self.accounts:
+            account.lease_as(Buffer, Data, None, [self.memory.span])
+
+    def read(self, inbox: object = None, ifq: int = 0) -> Read:
+        made = Read(inbox)
+        made._protocol = ReceiveProtocol()
+        self.enlist(made, ifq)
+        self.set_armed(made, True)
+        return made
+
+
+def test_runs_become_leases_where_their_request_wants_them() -> None:
+    core = Leased(ifqs=2)
+    incoming: list[Buffer] = []
+    a, b = core.read(), core.read(Inbox(incoming), ifq=1)
+    core.brought((a.token, [0, 100]), (b.token, [200]), (a.token, [300]))
+    assert core.count()
+    fresh: list[Data[Read, Buffer]] = []
+    for _ in range(2):  # as after a signal
+        assert core.lease_runs(fresh)
+        assert [(each.request, each.buffer.off, each.buffer.token) for each in fresh] == [
+            (a, off, a.token) for off in (0, 100, 300)
+        ]
+        assert [(each.off, each.token) for each in incoming] == [(200, b.token)]
+        assert [account.buffers for account in core.accounts] == [3, 1]
+    assert list(core.columns.offs[:4]) == [ALL_ONES] * 4
+
+
+def test_what_names_no_place_is_left_and_what_came_before_it_leased() -> None:
+    core = Leased()
+    mine = core.read()
+    core.brought((mine.token, [0, 4 * PAGE - 99]), (mine.token, [200]))
+    assert core.count()
+    fresh: list[Data[Read, Buffer]] = []
+    for _ in range(2):
+        assert not core.lease_runs(fresh)
+        assert [each.buffer.off for each in fresh] == [0]
+    assert list(core.columns.offs[:3]) == [ALL_ONES, 4 * PAGE - 99, 200]
+
+
+def test_greedy_requests_are_copied_first() -> None:
+    core = Leased()
+    [account] = core.accounts
+    account.copy_fair, account.most = 10, 0
+    fair, greedy = core.read(), core.read()
+    greedy._greedy = True
+    core.brought((fair.token, [0]), (greedy.token, [100]), (fair.token, [200]))
+    assert core.count()
+    fresh: list[Data[Read, Buffer]] = []
+    assert core.lease_runs(fresh)
+    assert [each.buffer.copied for each in fresh] == [False, True, False]
+
+
+@pytest.mark.parametrize(("inbox", "error"), [(object(), AttributeError), (Inbox(()), TypeError)])
+def test_an_inbox_without_a_list_takes_nothing(inbox: object, error: type[Exception]) -> None:
+    core = Leased()
+    core.brought((core.read(inbox).token, [0]))
+    assert core.count()
+    for _ in range(2):
+        with pytest.raises(error):
+            core.lease_runs([])
+    assert core.columns.offs[0] == 0
+
+
+def test_runs_without_what_leases_are_made_of_are_refused() -> None:
+    core = Turned()
+    made = Read()
+    made._protocol = ReceiveProtocol()
+    core.enlist(made, 0)
+    core.set_armed(made, True)
+    core.brought((made.token, [0]))
+    assert core.count()
+    with pytest.raises(ValueError, match="no ifq"):
+        core.lease_runs([])
+    with pytest.raises(TypeError):
+        core.lease_runs(())  # type: ignore[arg-type]
+    [account] = core.accounts
+    with pytest.raises(ValueError, match="needs a Lease"):
+        account.lease_as(int, Data, None, [])  # type: ignore[arg-type]
+    account.lease_as(Buffer, Data, None, [])
+    with pytest.raises(ValueError, match="once"):
+        account.lease_as(Buffer, Data, None, [])
+    with pytest.raises(ValueError, match="no Turn"):
+        Core().lease_runs([])
+
+
+def test_an_event_that_raises_as_it_is_made_is_made_again() -> None:
+    core = Turned()
+    memory = Mapping.anonymous(PAGE)
+    raises = [True]
+
+    def make(_request: object, buffer: Buffer) -> object:
+        if raises:
+            raise RuntimeError
+        return buffer
+
+    core.accounts[0].lease_as(Buffer, make, None, [memory.span])
+    mine = Read()
+    mine._protocol = ReceiveProtocol()
+    core.enlist(mine, 0)
+    core.set_armed(mine, True)
+    core.brought((mine.token, [0, 100]))
+    assert core.count()
+    fresh: list[Buffer] = []
+    with pytest.raises(RuntimeError):
+        core.lease_runs(fresh)
+    assert (fresh, core.accounts[0].buffers) == ([], 0)
+    raises.clear()
+    assert core.lease_runs(fresh)
+    assert [each.off for each in fresh] == [0, 100]

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Feed: the iterator that hands events on.  While turns are quiet it takes them itself, and
+ * neither a turn nor an event costs a call of Python.
+ *
+ * An event leaves the Queue in the same call that hands it on.
+ */
+#include "core.h"
+
+#include "queue.h"
+
+struct feed {
+	PyObject_HEAD
+	PyObject *queue, *more;		/* more is NULL once the end was reached */
+	PyObject *ring, *pending;	/* Core, or NULL: more() takes each turn */
+};
+
+static PyObject *feed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	PyObject *queue, *more, *ring = NULL, *pending = NULL;
+	struct feed *f;
+
+	(void)kwargs;
+	if (!PyArg_ParseTuple(args, "O!O|O!O!:Feed", queue_type, &queue, &more, core_type, &ring,
+			      &PyTuple_Type, &pending))
+		return NULL;
+	f = (struct feed *)PyType_GenericAlloc(type, 0);
+	if (!f)
+		return NULL;
+	f->queue = Py_NewRef(queue);
+	f->more = Py_NewRef(more);
+	f->ring = pending ? Py_XNewRef(ring) : NULL;
+	f->pending = Py_XNewRef(pending);
+	return (PyObject *)f;
+}
+
+/*
+ * Quiet turns, until one brought something, which is in the queue then.  1: nothing is left to
+ * do; 0: Python must go on; -1 with an exception, at which nothing is lost: what has no lease
+ * yet stays in the columns.
+ */
+static int quiet_events(struct core *k, struct queue *q)
+{
+	while (core_turn(k, -1) > 0) {
+		struct pz_columns *c = turn_columns(k->turn);
+		Py_ssize_t i, n;
+		PyObject *fresh;
+		int done;
+
+		if (!c->n_data) {	/* a second is over, or a signal came */
+			c->fresh = 0;
+			if (PyErr_CheckSignals())
+				return -1;
+			continue;
+		}
+		if (queue_reserve(q, (Py_ssize_t)c->n_data)) {
+			PyErr_NoMemory();
+			return -1;
+		}
+		fresh = PyList_New(0);
+		if (!fresh)
+			return -1;
+		done = core_lease_runs(k, fresh);
+		n = PyList_Size(fresh);
+		for (i = 0; i < n; i++)
+			queue_put(q, PyList_GetItem(fresh, i));
+		Py_DECREF(fresh);
+		if (done != LEASED)	/* a bad place is met again */
+			return done == NO_PLACE ? 0 : -1;
+		c->fresh = 0;
+		n = PyList_Size(k->accounts);
+		for (i = 0; i < n; i++)	/* there were copies: their places go back at once */
+			if (((struct account *)PyList_GetItem(k->accounts, i))->count)
+				return 0;
+		return 1;
+	}
+	return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *feed_next(PyObject *self)
+{
+	struct feed *f = (struct feed *)self;
+	struct queue *q = (struct queue *)f->queue;
+	int quiet;
+
+	while (f->more) {
+		PyObject *more = f->more, *found;
+		int go_on;
+
+		if (q->count && queue_is_mine(q))
+			return queue_take(q);
+		quiet = f->ring && !q->count && queue_is_mine(q) && nothing_in(f->pending) ?
+			quiet_events((struct core *)f->ring, q) : 0;
+		if (quiet < 0)
+			return NULL;
+		if (quiet)
+			continue;
+		Py_INCREF(more); /* it may come here again, and reach the end */
+		found = PyObject_CallNoArgs(more);
+		Py_DECREF(more);
+		if (!found)
+			return NULL;
+		go_on = PyObject_IsTrue(found);
+		Py_DECREF(found);
+		if (go_on < 0)
+			return NULL;
+		if (!go_on)
+			Py_CLEAR(f->more);
+		else if (q->count && !queue_is_mine(q))
+			return PyErr_Format(PyExc_RuntimeError, "the events are for another thread");
+	}
+	return NULL;
+}
+
+static int feed_traverse(PyObject *self, visitproc visit, void *arg)
+{
+	struct feed *f = (struct feed *)self;
+
+	Py_VISIT(Py_TYPE(self));
+	Py_VISIT(f->queue);
+	Py_VISIT(f->more);
+	Py_VISIT(f->ring);
+	Py_VISIT(f->pending);
+	return 0;
+}
+
+static int feed_clear(PyObject *self)
+{
+	/* The others stay to the end: feed_next() looks at them, and no cycle needs them gone. */
+	Py_CLEAR(((struct feed *)self)->more);
+	return 0;
+}
+
+static void feed_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	PyObject_GC_UnTrack(self);
+	feed_clear(self);
+	Py_CLEAR(((struct feed *)self)->queue);
+	Py_CLEAR(((struct feed *)self)->ring);
+	Py_CLEAR(((struct feed *)self)->pending);
+	PyObject_GC_Del(self);
+	Py_DECREF(type);
+}
+
+static PyType_Slot feed_slots[] = {
+	{Py_tp_doc, "Feed(queue, more, ring=..., pending=...)\n\n"
+		    "Takes from the queue; once that is empty, or not for this thread, calls more(),\n"
+		    "which fills it and returns true, returns false at the end, or raises. With a\n"
+		    "ring, a Core, it takes quiet turns itself while no container of the tuple\n"
+		    "pending has anything."},
+	{Py_tp_new, feed_new},
+	{Py_tp_dealloc, feed_dealloc},
+	{Py_tp_traverse, feed_traverse},
+	{Py_tp_clear, feed_clear},
+	{Py_tp_iter, PyObject_SelfIter},
+	{Py_tp_iternext, feed_next},
+	{0, NULL},
+};
+
+PyType_Spec feed_spec = {
+	.name = "pyzcrx._lease.Feed",
+	.basicsize = sizeof(struct feed),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+	.slots = feed_slots,
+};

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Queue, for those that fill it and hand on what it has (deliver.c, feed.c). */
+#ifndef PYZCRX_QUEUE_H
+#define PYZCRX_QUEUE_H
+
+#include "lease.h"
+
+struct queue {
+	PyObject_HEAD
+	PyObject **items;		/* those that wait: count, from start on */
+	Py_ssize_t start, count, room;
+	unsigned long owner;		/* the thread that they are for; 0: nobody any more */
+};
+
+/* Room for n items more. -1 without memory; no exception is set. */
+int queue_reserve(struct queue *q, Py_ssize_t n);
+/* At the end, where there is room. */
+void queue_put(struct queue *q, PyObject *item);
+/* The first, of those that there are. */
+PyObject *queue_take(struct queue *q);
+/* Whether the calling thread is the one that they are for. */
+int queue_is_mine(const struct queue *q);
+
+#endif
