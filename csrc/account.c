@@ -89,6 +89,7 @@ static void account_dealloc(PyObject *self)
 	Py_CLEAR(((struct account *)self)->make_event);
 	Py_CLEAR(((struct account *)self)->make_bare);
 	Py_CLEAR(((struct account *)self)->memories);
+	Py_CLEAR(((struct account *)self)->looks);
 	release(self);
 	Py_DECREF(type);
 }
@@ -156,10 +157,10 @@ PyDoc_STRVAR(lease_run_doc,
 "Gives stop, or the entry that names no place in memories.");
 
 PyDoc_STRVAR(lease_as_doc,
-"lease_as(type, event, bare, memories)\n--\n\n"
+"lease_as(type, event, bare, memories, looks)\n--\n\n"
 "What Core.lease_runs() makes of an entry: a Lease of that type on the Span in memories that\n"
 "it names, wrapped by event(request, lease), or by bare() where the request has an inbox\n"
-"(None: not wrapped).");
+"(None: not wrapped). Batch.view() slices the memoryview in looks that is in that place.");
 
 PyDoc_STRVAR(snapshot_doc,
 "snapshot()\n--\n\n"

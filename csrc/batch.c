@@ -5,16 +5,7 @@
  *
  * While turns are quiet one costs no call of Python, from the batch before to the next.
  */
-#include "core.h"
-
-struct batch {
-	PyObject_HEAD
-	PyObject *ring;		/* Core */
-	PyObject *events, *watch;
-	Py_ssize_t n;		/* entries */
-	unsigned long long size_bytes;
-	char open, expired, seen;
-};
+#include "batch.h"
 
 static PyObject *batch_make(PyTypeObject *type, struct core *k, PyObject *events)
 {
@@ -99,6 +90,11 @@ static PyObject *batch_release(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(view_doc,
+"view(request, i)\n--\n\n"
+"The bytes of entry *i*, which is of *request*: fast, and yours only until release.\n\n"
+"Raises DoubleRelease where it was taken as a Buffer, which is then what to read.");
+
 static int batch_traverse(PyObject *self, visitproc visit, void *arg)
 {
 	struct batch *b = (struct batch *)self;
@@ -138,6 +134,7 @@ static Py_ssize_t batch_length(PyObject *self)
 
 static PyMethodDef batch_methods[] = {
 	{"release", batch_release, METH_NOARGS, release_doc},
+	{"view", (PyCFunction)(void (*)(void))batch_view, METH_FASTCALL, view_doc},
 	{NULL, NULL, 0, NULL},
 };
 

@@ -46,7 +46,7 @@ struct account {
 	unsigned long long histogram[HISTOGRAM];
 	struct lease *oldest, *newest;	/* every lease that lives, by age */
 	struct descriptor *signal;	/* an eventfd to add to when one comes back, or NULL */
-	PyObject *lease_kind, *make_event, *make_bare, *memories;	/* see lease_as() */
+	PyObject *lease_kind, *make_event, *make_bare, *memories, *looks;	/* see lease_as() */
 	char poison;
 	char orphaned;			/* this is a forked child, which has not the memory */
 };
@@ -91,7 +91,7 @@ struct lease {
 
 extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
 		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec,
-		   pace_spec, core_spec, batch_spec, batches_spec;
+		   pace_spec, core_spec, batch_spec, batches_spec, runs_spec;
 extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 		    *progress_type, *receiver_type, *descriptor_type, *refill_ring_type,
 		    *turn_type, *pace_type, *core_type, *batch_type;

@@ -102,10 +102,10 @@ PyObject *account_lease_run(PyObject *self, PyObject *args)
 PyObject *account_lease_as(PyObject *self, PyObject *args)
 {
 	struct account *a = (struct account *)self;
-	PyObject *type, *event, *bare, *memories;
+	PyObject *type, *event, *bare, *memories, *looks;
 
-	if (!PyArg_ParseTuple(args, "O!OOO!:lease_as", &PyType_Type, &type, &event, &bare,
-			      &PyList_Type, &memories))
+	if (!PyArg_ParseTuple(args, "O!OOO!O!:lease_as", &PyType_Type, &type, &event, &bare,
+			      &PyList_Type, &memories, &PyList_Type, &looks))
 		return NULL;
 	if (!PyType_IsSubtype((PyTypeObject *)type, lease_type) || a->lease_kind) {
 		PyErr_SetString(PyExc_ValueError, "lease_as needs a Lease, and once is enough");
@@ -115,6 +115,7 @@ PyObject *account_lease_as(PyObject *self, PyObject *args)
 	a->make_event = Py_NewRef(event);
 	a->make_bare = Py_NewRef(bare);
 	a->memories = Py_NewRef(memories);
+	a->looks = Py_NewRef(looks);
 	Py_RETURN_NONE;
 }
 

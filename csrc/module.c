@@ -39,7 +39,7 @@ static int add_types(PyObject *m)
 	core_type = pace_type ? add_type(m, "Core", &core_spec, NULL) : NULL;
 	batch_type = core_type ? add_type(m, "Batch", &batch_spec, NULL) : NULL;
 	if (!batch_type || !add_type(m, "Feed", &feed_spec, NULL) ||
-	    !add_type(m, "Batches", &batches_spec, NULL))
+	    !add_type(m, "Batches", &batches_spec, NULL) || !add_type(m, "Runs", &runs_spec, NULL))
 		return -1;
 	names = Py_BuildValue("(ss)", "request", "buffer");
 	ret = names ? PyObject_SetAttrString((PyObject *)data_type, "__match_args__", names) : -1;

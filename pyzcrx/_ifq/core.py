@@ -70,7 +70,9 @@ class IfqCore:
         self._buffer_type = debug.DebugBuffer if ring.debug else Buffer
         self._make_data = debug.data if ring.debug else Data
         self._make_bare = debug.mark if ring.debug else None
-        self.account.lease_as(self._buffer_type, self._make_data, self._make_bare, queue.memories)
+        self.account.lease_as(
+            self._buffer_type, self._make_data, self._make_bare, queue.memories, queue.looks
+        )
         self.notices = Notices(queue.arm_notice)
         """ALLOC_FAIL and COPY of the kernel, counted in ``notices.counts``."""
         ring.watch(self.notices, queue.registered.notice_token)

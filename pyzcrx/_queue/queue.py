@@ -43,7 +43,8 @@ class InterfaceQueue:
         # Held to the end, although an area may be closed before.
         self.memories: list[Span] = [area._span]
         """Their memory, in the same order; empty once the ring is closed."""
-        self._looks = [claim.look()]
+        self.looks = [claim.look()]
+        """Views of it, in the same order, likewise."""
         self._flush_ctrl = ffi.new(
             "struct pz_ctrl *", {"zcrx_id": self.registered.zcrx_id, "op": CtrlOp.FLUSH_RQ}
         )
@@ -68,7 +69,7 @@ class InterfaceQueue:
             add_area(self._ring, self.registered.zcrx_id, area)
         self.areas.append(area)
         self.memories.append(area._span)
-        self._looks.append(claim.look())
+        self.looks.append(claim.look())
 
     def locate(self, off: int, length: int) -> tuple[Span, int]:
         """Where a completion's bytes lie: the area's memory and the byte offset in it.
@@ -90,8 +91,8 @@ class InterfaceQueue:
         Raises what :meth:`locate` does.
         """
         at, index = off & OFFSET_MASK, off >> AREA_SHIFT
-        if index < len(self._looks):
-            found = self._looks[index][at : at + length]
+        if index < len(self.looks):
+            found = self.looks[index][at : at + length]
             if len(found) == length:
                 return found
         self.locate(off, length)  # says what is wrong
@@ -132,7 +133,7 @@ class InterfaceQueue:
     def forget_memory(self) -> None:
         """Let go of the areas' memory: their ring was closed, or this is a forked child."""
         self.memories.clear()
-        self._looks.clear()
+        self.looks.clear()
 
     def closed_by_ring(self) -> None:
         """Its ring is about to go, and the registration with it."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 from pyzcrx import _lease
-from pyzcrx._lease import Span
+from pyzcrx._lease import Runs, Span
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.debug import BatchWatch, poison
 from pyzcrx._receive.events import Event
@@ -91,21 +91,10 @@ class Batch(_lease.Batch):
     def runs(self) -> Iterator[Run]:
         """The data by request, in order. A request may have several runs."""
         self._check_open()
-        return self._runs(tuple(self._ring.receivers))
+        return Runs(self, Run, tuple(self._ring.receivers))
 
-    def _runs(self, receivers: tuple[object, ...]) -> Iterator[Run]:
-        columns = self._ring.columns
-        starts = columns.run_starts
-        for i, receiver in enumerate(receivers):
-            self._check_open()  # it may be resumed at any time
-            request = cast("Request", receiver)
-            yield Run(request, starts[i], starts[i + 1], columns.run_bytes[i], self)
-
-    def view(self, request: Request, i: int) -> memoryview:
-        """The bytes of entry *i*, which is of *request*: fast, and yours only until release.
-
-        Raises DoubleRelease where it was taken as a Buffer, which is then what to read.
-        """
+    def _view(self, request: Request, i: int) -> memoryview:
+        """What :meth:`view` gives where there is more to it than a slice."""
         columns = self._ring.columns
         if not self._open or not 0 <= i < self._n or columns.tokens[i] != request.token:
             self._check_mine(request, i)

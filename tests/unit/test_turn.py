@@ -255,7 +255,7 @@ class Leased(Turned):
         super().__init__(ifqs)
         self.memory = Mapping.anonymous(4 * PAGE)
         for account in self.accounts:
-            account.lease_as(Buffer, Data, None, [self.memory.span])
+            account.lease_as(Buffer, Data, None, [self.memory.span], [])
 
     def read(self, inbox: object = None, ifq: int = 0) -> Read:
         made = Read(inbox)
@@ -332,10 +332,10 @@ def test_runs_without_what_leases_are_made_of_are_refused() -> None:
         core.lease_runs(())  # type: ignore[arg-type]
     [account] = core.accounts
     with pytest.raises(ValueError, match="needs a Lease"):
-        account.lease_as(int, Data, None, [])  # type: ignore[arg-type]
-    account.lease_as(Buffer, Data, None, [])
+        account.lease_as(int, Data, None, [], [])  # type: ignore[arg-type]
+    account.lease_as(Buffer, Data, None, [], [])
     with pytest.raises(ValueError, match="once"):
-        account.lease_as(Buffer, Data, None, [])
+        account.lease_as(Buffer, Data, None, [], [])
     with pytest.raises(ValueError, match="no Turn"):
         Core().lease_runs([])
 
@@ -350,7 +350,7 @@ def test_an_event_that_raises_as_it_is_made_is_made_again() -> None:
             raise RuntimeError
         return buffer
 
-    core.accounts[0].lease_as(Buffer, make, None, [memory.span])
+    core.accounts[0].lease_as(Buffer, make, None, [memory.span], [])
     mine = Read()
     mine._protocol = ReceiveProtocol()
     core.enlist(mine, 0)
