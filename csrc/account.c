@@ -134,6 +134,20 @@ int account_give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned l
 	return 0;
 }
 
+int account_return(struct account *a, const uint64_t *offs, Py_ssize_t n,
+		   unsigned long long since)
+{
+	if (a->start + a->count + n > a->room && account_reserve(a, n))
+		return -1;
+	account_signal(a);
+	memcpy(a->offs + a->start + a->count, offs, n * sizeof(*offs));
+	a->count += n;
+	a->given += n;
+	a->leased -= n;
+	account_held(a, since, n);
+	return 0;
+}
+
 PyDoc_STRVAR(take_doc, "take(n)\n--\n\n"
 "n references are out, as Core.count() counts them for a whole turn.");
 

@@ -27,7 +27,7 @@ static struct span *memory_of(const struct lease *l)
 	return (struct span *)l->span.memory;
 }
 
-static void lease_link(struct lease *l, struct account *a)
+void lease_link(struct lease *l, struct account *a)
 {
 	Py_INCREF((PyObject *)a);
 	l->account = a;
@@ -37,7 +37,20 @@ static void lease_link(struct lease *l, struct account *a)
 	a->newest = l;
 }
 
-static void lease_unlink(struct lease *l)
+void lease_link_before(struct lease *l, struct lease *newer)
+{
+	struct account *a = newer->account;
+
+	Py_INCREF((PyObject *)a);
+	l->account = a;
+	l->since_ns = newer->since_ns;
+	l->older = newer->older;
+	l->newer = newer;
+	*(l->older ? &l->older->newer : &a->oldest) = l;
+	newer->older = l;
+}
+
+void lease_unlink(struct lease *l)
 {
 	struct account *a = l->account;
 

@@ -91,10 +91,10 @@ struct lease {
 
 extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
 		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec,
-		   pace_spec, core_spec, batch_spec, batches_spec, runs_spec;
+		   pace_spec, core_spec, batch_spec, batches_spec, runs_spec, run_lease_spec;
 extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 		    *progress_type, *receiver_type, *descriptor_type, *refill_ring_type,
-		    *turn_type, *pace_type, *core_type, *batch_type;
+		    *turn_type, *pace_type, *core_type, *batch_type, *run_lease_type;
 
 /* Whether length bytes from start on lie in those of whole; sets an exception if not. */
 int span_fits(Py_ssize_t whole, Py_ssize_t start, Py_ssize_t length);
@@ -104,6 +104,9 @@ void span_dealloc(PyObject *self);
 int account_put(struct account *a, uint64_t off);
 /* n places, but for those that are all ones, which they become. -1 without memory for them. */
 int account_give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned long long since);
+/* n references came back from anybody, which were out since then. As account_put(). */
+int account_return(struct account *a, const uint64_t *offs, Py_ssize_t n,
+		   unsigned long long since);
 /* n references were out since then. */
 void account_held(struct account *a, unsigned long long since, Py_ssize_t n);
 
@@ -112,6 +115,19 @@ struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t addr
 			  Py_ssize_t length, uint64_t off, uint64_t token);
 /* It is out now, or its bytes were copied and the reference is back. */
 int lease_commit(struct lease *l, struct account *a);
+
+/* Among those that are out, as the newest; or before another one, and as old as that. */
+void lease_link(struct lease *l, struct account *a);
+void lease_link_before(struct lease *l, struct lease *newer);
+void lease_unlink(struct lease *l);
+
+/* A lease on n entries in that memory, not yet out. NULL with an exception. */
+PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t *length,
+			Py_ssize_t n, uint64_t token);
+/* It is out now. */
+void run_lease_commit(PyObject *self, struct account *a);
+/* expand() */
+PyObject *run_leases_expand(PyObject *module, PyObject *list);
 
 struct pz_rq *refill_ring_rq(PyObject *refill_ring);
 struct pz_columns *turn_columns(PyObject *turn);

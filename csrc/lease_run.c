@@ -2,6 +2,8 @@
 /* Runs of the columns as leases, each in its event or by itself. */
 #include "core.h"
 
+#include <string.h>
+
 static PyObject *inbox_name, *incoming_name;
 
 /* Entry i of the columns: 0, or -1 if no memory has such a place. */
@@ -138,12 +140,60 @@ static int inbox_of(PyObject *request, PyObject **incoming)
 	return PyErr_Occurred() ? -1 : 0;
 }
 
+/* The memory that all n entries lie in; NULL if there is none, or some are taken. */
+static struct span *memory_of_run(PyObject *memories, const uint64_t *off,
+				  const uint32_t *length, Py_ssize_t n)
+{
+	struct span *memory = NULL;
+	uint64_t at;
+	Py_ssize_t i;
+
+	if (off[0] == PZ_TAKEN || place(memories, off[0], length[0], &memory, &at))
+		return NULL;
+	for (i = 1; i < n; i++) {
+		/* All ones name no area. */
+		at = off[i] & (((uint64_t)1 << PZ_AREA_SHIFT) - 1);
+		if ((off[i] ^ off[0]) >> PZ_AREA_SHIFT ||
+		    at + length[i] > (uint64_t)memory->length)
+			return NULL;
+	}
+	return memory;
+}
+
+/*
+ * A whole run as one lease, for an inbox: 1; 0 where it must be one for each entry; -1 with an
+ * exception.
+ */
+static int lease_together(struct account *a, PyObject *into, uint64_t *off,
+			  const uint32_t *length, Py_ssize_t n, uint64_t token)
+{
+	struct span *memory;
+	PyObject *lease;
+	int ret;
+
+	if (n < 2 || a->make_bare != Py_None || a->leased > a->copy_above)
+		return 0;
+	memory = memory_of_run(a->memories, off, length, n);
+	if (!memory)
+		return 0;
+	lease = run_lease_new(memory, off, length, n, token);
+	if (!lease)
+		return -1;
+	ret = PyList_Append(into, lease);
+	if (!ret) {
+		run_lease_commit(lease, a);
+		memset(off, 0xff, n * sizeof(*off));	/* PZ_TAKEN */
+	}
+	Py_DECREF(lease);
+	return ret ? -1 : 1;
+}
+
 /* One run, wholly: as core_lease_runs(). */
 static int lease_run(struct core *k, uint64_t run, struct receiver *request, PyObject *fresh)
 {
 	const struct pz_columns *c = turn_columns(k->turn);
 	struct account *a = turn_account(k->accounts, c->run_token[run]);
-	Py_ssize_t stop = c->run_start[run + 1], done;
+	Py_ssize_t start = c->run_start[run], stop = c->run_start[run + 1], done = 0;
 	PyObject *incoming;
 
 	if (!a || !a->lease_kind || stop > (Py_ssize_t)c->capacity) {
@@ -154,10 +204,16 @@ static int lease_run(struct core *k, uint64_t run, struct receiver *request, PyO
 		return -1;
 	if (a->copy_fair >= 0)
 		a->copy_above = request->greedy ? a->most : a->copy_fair;
-	done = lease_entries(a, incoming ? incoming : fresh,
-			     incoming ? a->make_bare : a->make_event, (PyObject *)request,
-			     (PyTypeObject *)a->lease_kind, a->memories, c->off, c->len,
-			     c->run_start[run], stop, request->token);
+	if (incoming && start < stop)
+		done = lease_together(a, incoming, c->off + start, c->len + start, stop - start,
+				      request->token);
+	if (!done)
+		done = lease_entries(a, incoming ? incoming : fresh,
+				     incoming ? a->make_bare : a->make_event,
+				     (PyObject *)request, (PyTypeObject *)a->lease_kind,
+				     a->memories, c->off, c->len, start, stop, request->token);
+	else if (done > 0)
+		done = stop;
 	Py_XDECREF(incoming);
 	return done < 0 ? -1 : done < stop ? NO_PLACE : LEASED;
 }

@@ -6,7 +6,7 @@
 
 PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 	     *progress_type, *receiver_type, *descriptor_type, *refill_ring_type, *turn_type,
-	     *pace_type, *core_type, *batch_type;
+	     *pace_type, *core_type, *batch_type, *run_lease_type;
 
 static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
 			      PyTypeObject *base)
@@ -38,7 +38,8 @@ static int add_types(PyObject *m)
 	pace_type = turn_type ? add_type(m, "Pace", &pace_spec, NULL) : NULL;
 	core_type = pace_type ? add_type(m, "Core", &core_spec, NULL) : NULL;
 	batch_type = core_type ? add_type(m, "Batch", &batch_spec, NULL) : NULL;
-	if (!batch_type || !add_type(m, "Feed", &feed_spec, NULL) ||
+	run_lease_type = batch_type ? add_type(m, "RunLease", &run_lease_spec, NULL) : NULL;
+	if (!run_lease_type || !add_type(m, "Feed", &feed_spec, NULL) ||
 	    !add_type(m, "Batches", &batches_spec, NULL) || !add_type(m, "Runs", &runs_spec, NULL))
 		return -1;
 	names = Py_BuildValue("(ss)", "request", "buffer");
@@ -56,9 +57,14 @@ PyDoc_STRVAR(gather_into_doc,
 PyDoc_STRVAR(close_descriptors_doc,
 "close_descriptors()\n--\n\nClose every Descriptor: for a forked child, which uses none.");
 
+PyDoc_STRVAR(expand_doc,
+"expand(pieces)\n--\n\n"
+"Have each RunLease in a list become the Leases of its entries, in its place.");
+
 static PyMethodDef functions[] = {
 	{"gather", gather_bytes, METH_VARARGS, gather_doc},
 	{"gather_into", gather_into, METH_VARARGS, gather_into_doc},
+	{"expand", run_leases_expand, METH_O, expand_doc},
 	{"close_descriptors", descriptors_close, METH_NOARGS, close_descriptors_doc},
 	{NULL, NULL, 0, NULL},
 };

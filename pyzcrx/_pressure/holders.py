@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from pyzcrx._lease import Account
+from pyzcrx._lease import Account, RunLease
 from pyzcrx._receive.request import Request
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """One buffer that is out."""
+    """One buffer that is out, or a run of them that a stream has and nobody looked into."""
 
     age_ns: int
     """How long it has been out."""
@@ -72,7 +72,8 @@ def held_by_request(ifq: Holding, *, copies: bool = True) -> list[Held]:
         if lease.copied and not copies:
             continue
         buffers, size_bytes = sums.get(lease.token, (0, 0))
-        sums[lease.token] = buffers + 1, size_bytes + len(lease)
+        more = lease.count if isinstance(lease, RunLease) else 1
+        sums[lease.token] = buffers + more, size_bytes + len(lease)
     found = [
         Held(request, *amounts)
         for token, amounts in sums.items()

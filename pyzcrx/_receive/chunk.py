@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pyzcrx._common.checked import MOST_BYTES, integer
 from pyzcrx._common.leaving import LettingGo
-from pyzcrx._lease import gather
+from pyzcrx._lease import RunLease, gather
 from pyzcrx._queue.buffer import Buffer
-from pyzcrx._receive.pieces import Pieces, seen
+from pyzcrx._receive.pieces import Piece, Pieces, seen
 from pyzcrx.errors import ClosedError, DoubleRelease
 
 
@@ -29,11 +29,12 @@ class Chunk(Pieces, LettingGo):
 
     __slots__ = ("__weakref__", "_released")
 
-    def __init__(self, pieces: list[Buffer | memoryview], nbytes: int) -> None:
+    def __init__(self, pieces: list[Piece], nbytes: int, runs: bool = False) -> None:
         """Use :class:`pyzcrx.types.Stream`."""
         super().__init__()
         self._pieces = pieces
         self._nbytes = nbytes
+        self._runs = runs
         self._released = False
 
     @property
@@ -50,11 +51,13 @@ class Chunk(Pieces, LettingGo):
         Raises ClosedError after :meth:`release`, ForkedChild in a forked child.
         """
         self._check_held()
+        self._expand()
         return [seen(piece) for piece in self._pieces]
 
     def __bytes__(self) -> bytes:
         """All of them, copied together once."""
         self._check_held()
+        self._expand()
         return gather(self._pieces, self._nbytes)
 
     def take(self, n: int) -> memoryview:
@@ -68,6 +71,7 @@ class Chunk(Pieces, LettingGo):
         self._check(n)
         if not n:
             return memoryview(b"")
+        self._expand()
         view = self._look(n) or memoryview(self._gather(n))
         self._drop(n)
         return view
@@ -84,7 +88,7 @@ class Chunk(Pieces, LettingGo):
     def _let_go(self) -> None:
         """As :meth:`release`; never raises."""
         for piece in self._pieces:
-            if isinstance(piece, Buffer):
+            if isinstance(piece, (RunLease, Buffer)):
                 piece._let_go()
         self._release_spent()
         self._pieces = []

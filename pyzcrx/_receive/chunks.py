@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from pyzcrx._common.checked import MOST_BYTES
-from pyzcrx._lease import gather
+from pyzcrx._lease import RunLease, gather
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.chunk import Chunk
-from pyzcrx._receive.pieces import Pieces, seen
+from pyzcrx._receive.pieces import Piece, Pieces, seen
 from pyzcrx._ring.outcomes import End, Failed, Limit
 from pyzcrx.errors import BadArgument
 
-Incoming: TypeAlias = Buffer | End[Any] | Limit[Any] | Failed[Any]
+Incoming: TypeAlias = Buffer | RunLease | End[Any] | Limit[Any] | Failed[Any]
 """What a request brings."""
 
 
@@ -85,13 +85,15 @@ class Chunks(Pieces):
             self._release_spent()
         while self.incoming:
             incoming = list(self.incoming)
-            pieces: list[Buffer | memoryview] = []
+            pieces: list[Piece] = []
             nbytes = 0
+            runs = self._runs
             ended, failure, limited = self.ended, self.failure, self.limited
             for arrived in incoming:
-                if isinstance(arrived, Buffer):
+                if isinstance(arrived, (RunLease, Buffer)):
                     pieces.append(arrived)
                     nbytes += len(arrived)
+                    runs = runs or isinstance(arrived, RunLease)
                 elif isinstance(arrived, Failed):
                     failure = arrived.error
                 elif isinstance(arrived, End):
@@ -100,6 +102,7 @@ class Chunks(Pieces):
                     limited = True
             taken = len(incoming)
             # No call from here on.
+            self._runs = runs
             self._pieces += pieces
             self._nbytes += nbytes
             self.ended, self.failure, self.limited = ended, failure, limited
@@ -118,7 +121,10 @@ class Chunks(Pieces):
     def buffers(self) -> int:
         """Buffers of the area that lie here."""
         self._absorb()
-        return sum(isinstance(piece, Buffer) for piece in self._pieces)
+        return sum(
+            piece.count if isinstance(piece, RunLease) else isinstance(piece, Buffer)
+            for piece in self._pieces
+        )
 
     @property
     def at_end(self) -> bool:
@@ -138,11 +144,13 @@ class Chunks(Pieces):
 
     def next_chunk(self) -> Chunk:
         """All that is there, not copied, now the reader's to release. There must be something."""
-        self._require(1)
-        chunk = Chunk(list(self._pieces), self._nbytes)
+        self._absorb()
+        self._check(1)
+        chunk = Chunk(list(self._pieces), self._nbytes, self._runs)
         # No call from here on.
         self.viewed_bytes += self._nbytes
         self._pieces = []
+        self._runs = False
         self._nbytes = 0
         self._separator = b""
         return chunk
@@ -190,6 +198,7 @@ class Chunks(Pieces):
         if not isinstance(separator, bytes) or not separator:
             raise BadArgument(f"the separator is one byte or more, not {separator!r:.60}")
         self._absorb()
+        self._expand()
         if separator != self._separator:
             self._searched = self._searched_pieces = 0
             self._tail = b""
@@ -221,6 +230,7 @@ class Chunks(Pieces):
         """Copy as much as *memory* (of bytes) has room for, in one pass. Gives how much."""
         n = min(len(memory), self.nbytes)
         if n:
+            self._expand()
             self._separator = b""
             self._gather_into(memory[:n])
             self.gathered_bytes += n
@@ -230,6 +240,7 @@ class Chunks(Pieces):
     def _require(self, n: int) -> None:
         self._absorb()
         self._check(n)
+        self._expand()
 
     # -- memory -----------------------------------------------------------------
 
@@ -237,9 +248,7 @@ class Chunks(Pieces):
         """Copy out of the area if there are too many buffers, as with tiny segments."""
         if self.abandoned:
             self.clear()
-        elif len(self.incoming) + len(self._pieces) > self.most_buffers and (
-            self.buffers > self.most_buffers
-        ):
+        elif self.buffers > self.most_buffers:
             self.spill()
 
     def spill(self) -> None:
@@ -247,6 +256,7 @@ class Chunks(Pieces):
         leased = self.buffers
         if not leased:
             return
+        self._expand()
         start = len(self._pieces) - leased
         spent = [piece for piece in self._pieces[start:] if isinstance(piece, Buffer)]
         size = sum(map(len, spent))
@@ -262,9 +272,10 @@ class Chunks(Pieces):
     def clear(self) -> None:
         """Give everything back."""
         self._absorb()
-        spent = [piece for piece in self._pieces if isinstance(piece, Buffer)]
+        spent = [piece for piece in self._pieces if isinstance(piece, (RunLease, Buffer))]
         # No call from here on.
         self._pieces = []
+        self._runs = False
         self._spent += spent
         self._nbytes = 0
         self._separator = b""

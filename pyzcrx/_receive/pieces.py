@@ -6,28 +6,41 @@ copied from are given back; then plain stores, in which no signal handler runs, 
 
 from __future__ import annotations
 
-from pyzcrx._lease import gather, gather_into
+from typing import TypeAlias
+
+from pyzcrx._lease import RunLease, expand, gather, gather_into
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx.errors import BadArgument
 
+Piece: TypeAlias = Buffer | RunLease | memoryview
 
-def seen(piece: Buffer | memoryview) -> memoryview:
-    """The bytes of a piece, where they lie."""
+
+def seen(piece: Piece) -> memoryview:
+    """The bytes of a piece, where they lie. Not of a run."""
+    assert not isinstance(piece, RunLease)
     return piece.view() if isinstance(piece, Buffer) else piece
 
 
 class Pieces:
     """Not for several threads at a time."""
 
-    __slots__ = ("_nbytes", "_pieces", "_spent")
+    __slots__ = ("_nbytes", "_pieces", "_runs", "_spent")
 
     def __init__(self) -> None:
-        self._pieces: list[Buffer | memoryview] = []
+        self._pieces: list[Piece] = []
         """Memoryviews come first: of copies, or the rest of a buffer, which goes back with its
         last view."""
         self._nbytes = 0
-        self._spent: list[Buffer] = []
+        self._runs = False
+        """Whether runs may be among the pieces: :meth:`_expand` them before a look at the bytes."""
+        self._spent: list[Buffer | RunLease] = []
         """Buffers that were taken to their end, to be given back."""
+
+    def _expand(self) -> None:
+        """Let each piece have bytes."""
+        if self._runs:
+            expand(self._pieces)
+            self._runs = False
 
     def _gather(self, n: int) -> bytes:
         """Copy the first *n* bytes together, once; they stay the first until :meth:`_drop`."""

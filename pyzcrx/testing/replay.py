@@ -18,10 +18,12 @@ Kernel: ``io_uring/zcrx.c:io_zcrx_queue_cqe()``, ``zcrx_parse_rq()`` (7.3).
 from __future__ import annotations
 
 import errno
+import io
 import random
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,10 +32,12 @@ from pyzcrx._common.leaving import leave
 from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx._queue.area import Area
+from pyzcrx._receive.reading import Reading
 from pyzcrx._receive.request import Request
 from pyzcrx.errors import BadArgument, CorruptRing
 from pyzcrx.ifq import Ifq
 from pyzcrx.ring import Ring
+from pyzcrx.stream import Stream
 from pyzcrx.testing.stand_in import StandIn
 from pyzcrx.uapi import CQ_WORDS, RQ_WORDS, CqeFlag, RegisterFlag
 
@@ -124,6 +128,24 @@ class Replay:
     def request(self) -> Request:
         """The first of them."""
         return self.requests[0]
+
+    @contextmanager
+    def streams(self) -> Iterator[list[Stream]]:
+        """The requests as streams of bytes; a fill has ``size_bytes``. Read all of it, no more."""
+        delivery = self.ring._delivery
+        streams = []
+        for request in self.requests:
+            reading = Reading(delivery.inboxes, request, self.area.size_bytes, PAGE)
+            reading.chunks.limited = False  # the request is armed, and fill() resumes it
+            streams.append(Stream(delivery, reading, self._sock, None))
+        try:
+            yield streams
+        finally:
+            for stream in streams:
+                stream._reading.end()
+                stream._request.inbox = None
+                io.RawIOBase.close(stream)
+            delivery.inboxes.ever.clear()
 
     def _limit(self, i: int) -> int:
         """Bytes that request *i* gets in a fill."""

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: MIT
+/*
+ * RunLease: the entries of a run as one lease, for readers that want no object for each page
+ * (a stream's chunks).  It counts as a lease on each of its entries, and becomes those when
+ * somebody looks at the bytes: expand().
+ *
+ * It is a struct lease to the Account that lists it, and no Lease to Python: it has no bytes.
+ */
+#include "lease.h"
+
+#include <string.h>
+
+#include "shim.h"
+
+struct run_lease {
+	struct lease l;		/* length: of all entries; off: of the first */
+	Py_ssize_t n;		/* entries */
+	uint64_t *offs;		/* theirs, and n lengths behind; NULL once it is released */
+};
+
+static uint32_t *lengths_of(const struct run_lease *r)
+{
+	return (uint32_t *)(r->offs + r->n);
+}
+
+PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t *length,
+			Py_ssize_t n, uint64_t token)
+{
+	struct run_lease *r;
+	Py_ssize_t i, bytes = 0;
+
+	for (i = 0; i < n; i++)
+		bytes += length[i];
+	r = (struct run_lease *)lease_alloc(run_lease_type, memory, (uintptr_t)memory->at, bytes,
+					    off[0], token);
+	if (!r)
+		return NULL;
+	r->offs = PyMem_Malloc(n * (sizeof(*off) + sizeof(*length)));
+	if (!r->offs) {
+		Py_DECREF((PyObject *)r);
+		return PyErr_NoMemory();
+	}
+	r->n = n;
+	memcpy(r->offs, off, n * sizeof(*off));
+	memcpy(lengths_of(r), length, n * sizeof(*length));
+	return (PyObject *)r;
+}
+
+void run_lease_commit(PyObject *self, struct account *a)
+{
+	struct run_lease *r = (struct run_lease *)self;
+
+	a->buffers += r->n;
+	((struct span *)r->l.span.memory)->leases += r->n;
+	lease_link(&r->l, a);
+}
+
+/* Its entries are no longer its own. */
+static void forget_entries(struct run_lease *r)
+{
+	lease_unlink(&r->l);
+	PyMem_Free(r->offs);
+	r->offs = NULL;
+}
+
+/* It is on none of them any more, wherever they go. */
+static void leave_counts(struct run_lease *r)
+{
+	r->l.account->buffers -= r->n;
+	((struct span *)r->l.span.memory)->leases -= r->n;
+	forget_entries(r);
+}
+
+static int run_lease_give_back(struct run_lease *r)
+{
+	if (account_return(r->l.account, r->offs, r->n, r->l.since_ns))
+		return -1;
+	leave_counts(r);
+	return 0;
+}
+
+static void run_lease_dealloc(PyObject *self)
+{
+	struct run_lease *r = (struct run_lease *)self;
+
+	if (r->l.account) {
+		if (!r->l.span.released)
+			r->l.account->forgotten += r->n;
+		if (run_lease_give_back(r)) {
+			/* No memory to note it: lost to the kernel until the ring goes. */
+			r->l.account->leased -= r->n;
+			leave_counts(r);
+		}
+	}
+	PyMem_Free(r->offs);
+	span_dealloc(self);
+}
+
+PyDoc_STRVAR(let_go_doc,
+"_let_go()\n--\n\nGive all entries back to the kernel; nothing happens the second time.");
+
+static PyObject *run_lease_let_go(PyObject *self, PyObject *unused)
+{
+	struct run_lease *r = (struct run_lease *)self;
+
+	(void)unused;
+	if (r->l.account)
+		(void)run_lease_give_back(r);	/* without memory to note it: as it dies */
+	r->l.span.released = 1;
+	Py_RETURN_NONE;
+}
+
+/* A Lease for each entry, in the place of this one; NULL with an exception. */
+static PyObject *leases_of(struct run_lease *r)
+{
+	struct account *a = r->l.account;
+	struct span *memory = (struct span *)r->l.span.memory;
+	const uint64_t in_area = ((uint64_t)1 << PZ_AREA_SHIFT) - 1;
+	PyObject *list = PyList_New(a ? r->n : 0);
+	Py_ssize_t i;
+
+	if (!list || !a)
+		return list;
+	for (i = 0; i < r->n; i++) {
+		uintptr_t at = (uintptr_t)memory->at + (r->offs[i] & in_area);
+		struct lease *l = lease_alloc((PyTypeObject *)a->lease_kind, memory, at,
+					      lengths_of(r)[i], r->offs[i], r->l.token);
+
+		if (!l || PyList_SetItem(list, i, (PyObject *)l)) {
+			Py_DECREF(list);
+			return NULL;
+		}
+	}
+	for (i = 0; i < r->n; i++)
+		lease_link_before((struct lease *)PyList_GetItem(list, i), &r->l);
+	forget_entries(r);
+	r->l.span.released = 1;
+	return list;
+}
+
+PyObject *run_leases_expand(PyObject *module, PyObject *list)
+{
+	Py_ssize_t i;
+
+	(void)module;
+	if (!PyList_Check(list))
+		return PyErr_Format(PyExc_TypeError, "expand() takes a list");
+	for (i = 0; i < PyList_Size(list); i++) {
+		PyObject *item = PyList_GetItem(list, i), *leases;
+		Py_ssize_t n;
+		int ret;
+
+		if (Py_TYPE(item) != run_lease_type)
+			continue;
+		leases = leases_of((struct run_lease *)item);
+		if (!leases)
+			return NULL;
+		n = PyList_Size(leases);
+		ret = PyList_SetSlice(list, i, i + 1, leases);
+		Py_DECREF(leases);
+		if (ret)
+			return NULL;
+		i += n - 1;
+	}
+	Py_RETURN_NONE;
+}
+
+static Py_ssize_t run_lease_length(PyObject *self)
+{
+	return ((struct run_lease *)self)->l.span.length;
+}
+
+static PyMethodDef run_lease_methods[] = {
+	{"_let_go", run_lease_let_go, METH_NOARGS, let_go_doc},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef run_lease_members[] = {
+	{"count", T_PYSSIZET, offsetof(struct run_lease, n), READONLY, "how many entries it has"},
+	{"off", T_ULONGLONG, offsetof(struct run_lease, l.off), READONLY,
+	 "the first one's offset, area token included"},
+	{"since_ns", T_ULONGLONG, offsetof(struct run_lease, l.since_ns), READONLY,
+	 "the ring's clock when it was handed out"},
+	{"token", T_ULONGLONG, offsetof(struct run_lease, l.token), READONLY,
+	 "the request that brought it"},
+	{"copied", T_BOOL, offsetof(struct run_lease, l.span.copied), READONLY,
+	 "False: its bytes lie in the area"},
+	{"released", T_BOOL, offsetof(struct run_lease, l.span.released), READONLY,
+	 "whether it was given back, or became a Lease for each entry"},
+	{NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot run_lease_slots[] = {
+	{Py_tp_doc, "The entries of a run, leased together; len() is in bytes."},
+	{Py_tp_dealloc, run_lease_dealloc},
+	{Py_tp_methods, run_lease_methods},
+	{Py_tp_members, run_lease_members},
+	{Py_sq_length, run_lease_length},
+	{0, NULL},
+};
+
+PyType_Spec run_lease_spec = {
+	.name = "pyzcrx._lease.RunLease",
+	.basicsize = sizeof(struct run_lease),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = run_lease_slots,
+};
