@@ -43,6 +43,7 @@ struct account {
 	unsigned long long now_ns, held_max_ns;
 	Py_ssize_t act_at;		/* so many entries in the refill queue want policy */
 	Py_ssize_t most;		/* and more references out than this */
+	Py_ssize_t crowded_above;	/* or than this, where inboxes have unread bytes */
 	unsigned long long histogram[HISTOGRAM];
 	struct lease *oldest, *newest;	/* every lease that lives, by age */
 	struct descriptor *signal;	/* an eventfd to add to when one comes back, or NULL */
@@ -91,10 +92,11 @@ struct lease {
 
 extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
 		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec,
-		   pace_spec, core_spec, batch_spec, batches_spec, runs_spec, run_lease_spec;
+		   pace_spec, core_spec, batch_spec, batches_spec, runs_spec, run_lease_spec, pieces_spec,
+		   chunk_feed_spec;
 extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 		    *progress_type, *receiver_type, *descriptor_type, *refill_ring_type,
-		    *turn_type, *pace_type, *core_type, *batch_type, *run_lease_type;
+		    *turn_type, *pace_type, *core_type, *batch_type, *run_lease_type, *pieces_type;
 
 /* Whether length bytes from start on lie in those of whole; sets an exception if not. */
 int span_fits(Py_ssize_t whole, Py_ssize_t start, Py_ssize_t length);
@@ -126,6 +128,8 @@ PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t
 			Py_ssize_t n, uint64_t token);
 /* It is out now. */
 void run_lease_commit(PyObject *self, struct account *a);
+/* RunLease.let_go() */
+void run_lease_let_go(PyObject *self);
 /* expand() */
 PyObject *run_leases_expand(PyObject *module, PyObject *list);
 

@@ -99,14 +99,19 @@ static void run_lease_dealloc(PyObject *self)
 PyDoc_STRVAR(let_go_doc,
 "_let_go()\n--\n\nGive all entries back to the kernel; nothing happens the second time.");
 
-static PyObject *run_lease_let_go(PyObject *self, PyObject *unused)
+void run_lease_let_go(PyObject *self)
 {
 	struct run_lease *r = (struct run_lease *)self;
 
-	(void)unused;
 	if (r->l.account)
 		(void)run_lease_give_back(r);	/* without memory to note it: as it dies */
 	r->l.span.released = 1;
+}
+
+static PyObject *let_go(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	run_lease_let_go(self);
 	Py_RETURN_NONE;
 }
 
@@ -171,7 +176,7 @@ static Py_ssize_t run_lease_length(PyObject *self)
 }
 
 static PyMethodDef run_lease_methods[] = {
-	{"_let_go", run_lease_let_go, METH_NOARGS, let_go_doc},
+	{"_let_go", let_go, METH_NOARGS, let_go_doc},
 	{NULL, NULL, 0, NULL},
 };
 

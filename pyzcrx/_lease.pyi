@@ -24,6 +24,7 @@ class Account:
     @property
     def pushed(self) -> int: ...
     act_at: int
+    crowded_above: int
     most: int
     copy_above: int
     copy_fair: int
@@ -179,6 +180,31 @@ class RunLease:
     def token(self) -> int: ...
     def __len__(self) -> int: ...
     def _let_go(self) -> None: ...
+
+class Pieces:
+    _pieces: list[Any]
+    _spent: list[Any]
+    _nbytes: int
+    _runs: bool
+    _released: bool
+    incoming: list[Any]
+    limited: bool
+    most_buffers: int
+    patient: bool
+    viewed_bytes: int
+    def _let_go(self) -> None: ...
+
+class ChunkFeed(Iterator[Any]):
+    def __new__(
+        cls,
+        ring: Core,
+        inbox: Pieces,
+        kind: type[Pieces],
+        queue: Queue,
+        more: Callable[[], Pieces],
+        /,
+    ) -> Self: ...
+    def __next__(self) -> Any: ...
 
 def expand(pieces: list[Any], /) -> None: ...
 def close_descriptors() -> None: ...

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pyzcrx._common.checked import MOST_BYTES, integer, seconds, writable
 from pyzcrx._common.leaving import leave
@@ -142,9 +142,15 @@ class Stream(io.RawIOBase):
         self._wait_for(min(len(view), 1))
         return self._chunks.copy_into(view)
 
-    def __iter__(self) -> Self:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Chunk]:  # type: ignore[override]
         self._check()
-        return self
+        return self._delivery.chunks(self._chunks, self._next)
+
+    def _next(self) -> Chunk:
+        """As :meth:`__next__`, after a turn that nobody looked at."""
+        self._check()
+        self._delivery.relieve()
+        return self.__next__()
 
     def __next__(self) -> Chunk:  # type: ignore[override]
         """What arrived, not copied, yours to release; waits only while there is nothing.
@@ -166,6 +172,7 @@ class Stream(io.RawIOBase):
     @timeout.setter
     def timeout(self, value: float | None) -> None:
         self._timeout = None if value is None else seconds("timeout", value)
+        self._chunks.patient = value is None and not self.closed
 
     @property
     def at_end(self) -> bool:

@@ -80,6 +80,7 @@ class IfqCore:
         # drains nothing by itself.
         buffers = self.area.size_bytes // self.rx_buf_len
         self._half = buffers // 2
+        self.account.crowded_above = self._half
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self.account.act_at = self.flush_at or self.rq_entries + 1
         self.waiting = Waiting(ring, self.account)

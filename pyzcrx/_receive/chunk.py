@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pyzcrx._common.checked import MOST_BYTES, integer
 from pyzcrx._common.leaving import LettingGo
-from pyzcrx._lease import RunLease, gather
-from pyzcrx._queue.buffer import Buffer
+from pyzcrx._lease import gather
 from pyzcrx._receive.pieces import Piece, Pieces, seen
 from pyzcrx.errors import ClosedError, DoubleRelease
 
@@ -27,7 +26,7 @@ class Chunk(Pieces, LettingGo):
                     consume(view)
     """
 
-    __slots__ = ("__weakref__", "_released")
+    __slots__ = ("__weakref__",)
 
     def __init__(self, pieces: list[Piece], nbytes: int, runs: bool = False) -> None:
         """Use :class:`pyzcrx.types.Stream`."""
@@ -35,7 +34,6 @@ class Chunk(Pieces, LettingGo):
         self._pieces = pieces
         self._nbytes = nbytes
         self._runs = runs
-        self._released = False
 
     @property
     def nbytes(self) -> int:
@@ -84,16 +82,6 @@ class Chunk(Pieces, LettingGo):
         if self._released:
             raise DoubleRelease("the chunk was released before; release each chunk once")
         self._let_go()
-
-    def _let_go(self) -> None:
-        """As :meth:`release`; never raises."""
-        for piece in self._pieces:
-            if isinstance(piece, (RunLease, Buffer)):
-                piece._let_go()
-        self._release_spent()
-        self._pieces = []
-        self._nbytes = 0
-        self._released = True
 
     def _check_held(self) -> None:
         if self._released:

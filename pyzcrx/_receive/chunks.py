@@ -37,34 +37,26 @@ class Chunks(Pieces):
         "ended",
         "failure",
         "gathered_bytes",
-        "incoming",
-        "limited",
-        "most_buffers",
         "notify",
         "spilled_bytes",
-        "viewed_bytes",
     )
+
+    incoming: list[Incoming]
 
     def __init__(self) -> None:
         super().__init__()
-        self.incoming: list[Incoming] = []
-        """What the connection brought, in order; append it here."""
+        self.incoming = []
         self.most_buffers = 1 << 62
-        """With more, :meth:`relieve` copies them out of the area."""
         self.at_once_bytes = MOST_BYTES
         """The limit with which the request is resumed."""
         self.notify: Callable[[], None] | None = None
         """What an event loop calls after a turn that brought something."""
         self.abandoned = False
         """Whether its reader was forgotten: :meth:`relieve` gives everything back."""
-        self.limited = False
-        """Whether the request reached its limit, and is to be resumed."""
         self.ended = False
         """Whether the peer ended the stream."""
         self.failure: Exception | None = None
         """How the stream failed; what arrived before is still here."""
-        self.viewed_bytes = 0
-        """Bytes handed out where they lay."""
         self.gathered_bytes = 0
         """Bytes copied once, for the reader."""
         self.spilled_bytes = 0

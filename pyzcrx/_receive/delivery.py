@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NoReturn
 
-from pyzcrx._lease import Batches, Feed, Queue
+from pyzcrx._lease import Batches, ChunkFeed, Feed, Queue
 from pyzcrx._receive.batch import Batch
+from pyzcrx._receive.chunk import Chunk
+from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.debug import report_leaks
 from pyzcrx._receive.events import Accepted, Data, Event
 from pyzcrx._receive.inboxes import Inboxes
@@ -56,6 +58,7 @@ class Delivery:
         """What takes the turns for an event loop."""
         self.inboxes = Inboxes()
         """Those requests whose data and events are for streams."""
+        core.unrest.append(self.inboxes.to_end)
 
     @property
     def _unseen(self) -> Batch | None:
@@ -124,6 +127,20 @@ class Delivery:
         self._fresh = []
         core.posted = []
         core.columns.counts[FRESH] = 0
+
+    def chunks(self, inbox: Chunks, more: Callable[[], Chunk]) -> Iterator[Chunk]:
+        """What comes for *inbox*, chunk by chunk; *more* gives the next one and takes the turns
+        that want decisions, and raises StopIteration at the end.
+        """
+        return ChunkFeed(self.core, inbox, Chunk, self._undelivered, more)
+
+    def relieve(self) -> None:
+        """A turn went into inboxes without :meth:`collect`: let none have too much."""
+        if self.core.columns.counts[FRESH]:
+            return  # an interrupted one: its events come after its data
+        if self.inboxes:
+            self._fill_inboxes()
+        self._give_back_copied()
 
     def _raise_misplaced(self) -> NoReturn:
         """Some entry names no place in its area: say which."""

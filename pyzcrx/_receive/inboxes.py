@@ -26,7 +26,8 @@ class Inboxes:
 
     def __init__(self) -> None:
         self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
-        self._abandoned: list[Request] = []
+        self.to_end: list[Request] = []
+        """Those that the next turn cancels: nobody reads them any more."""
         self.ever: list[bool] = []
         """Not empty from the first stream on: then every turn may have something for one."""
         self.changed: list[Request] | None = None
@@ -51,7 +52,7 @@ class Inboxes:
         """Its stream was forgotten. From any thread, at any time: the next turn ends it."""
         if request._inbox is not None:
             request._inbox.abandoned = True
-            self._abandoned += (request,)
+            self.to_end += (request,)
 
     @property
     def in_flight(self) -> int:
@@ -61,7 +62,7 @@ class Inboxes:
     @property
     def abandoned(self) -> bool:
         """Whether the next turn has some to end."""
-        return bool(self._abandoned)
+        return bool(self.to_end)
 
     def sort(self, posted: list[Event], rest: list[Event]) -> None:
         """Move the events of *posted* to their inboxes, those without one to *rest*.
@@ -88,12 +89,12 @@ class Inboxes:
                 if self.changed is not None:
                     self.changed += (receiver,)  # type: ignore[arg-type]  # it has an inbox
                 inbox.relieve()
-        while self._abandoned:
-            request = self._abandoned[0]
+        while self.to_end:
+            request = self.to_end[0]
             if request._inbox is not None:
                 request._inbox.clear()
             request.cancel()
-            del self._abandoned[0]
+            del self.to_end[0]
 
     def spill(self, ifq: Attachment) -> None:
         """The area of *ifq* runs low: copy out of it what no stream has read."""
@@ -129,4 +130,4 @@ class Inboxes:
             if request._inbox is not None:
                 request._inbox.clear()
         self._requests.clear()
-        self._abandoned.clear()
+        self.to_end.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from pyzcrx import _lease
 from pyzcrx._lease import RunLease, expand, gather, gather_into
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx.errors import BadArgument
@@ -21,19 +22,21 @@ def seen(piece: Piece) -> memoryview:
     return piece.view() if isinstance(piece, Buffer) else piece
 
 
-class Pieces:
+class Pieces(_lease.Pieces):
     """Not for several threads at a time."""
 
-    __slots__ = ("_nbytes", "_pieces", "_runs", "_spent")
+    __slots__ = ()
+    _pieces: list[Piece]
+    _spent: list[Buffer | RunLease]
 
     def __init__(self) -> None:
-        self._pieces: list[Piece] = []
+        self._pieces = []
         """Memoryviews come first: of copies, or the rest of a buffer, which goes back with its
         last view."""
         self._nbytes = 0
         self._runs = False
         """Whether runs may be among the pieces: :meth:`_expand` them before a look at the bytes."""
-        self._spent: list[Buffer | RunLease] = []
+        self._spent = []
         """Buffers that were taken to their end, to be given back."""
 
     def _expand(self) -> None:

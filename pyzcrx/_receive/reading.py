@@ -25,6 +25,8 @@ class Reading:
         self.chunks.limited = True
         self.chunks.at_once_bytes = max(1, room_bytes // 2)
         self._inboxes = inboxes
+        account = request._ifq.account
+        account.crowded_above = min(account.crowded_above, self.chunks.most_buffers)
         inboxes.add(request, self.chunks)
 
     def go_on(self) -> None:
@@ -42,6 +44,7 @@ class Reading:
     def end(self) -> None:
         """The request is over, or its ring closed: give everything back."""
         self.chunks.clear()
+        self.chunks.patient = False  # its iterators have to ask
         self.leave()
 
     def leave(self) -> None:

@@ -101,9 +101,10 @@ def chunks(work: Work) -> None:
     """for chunk in stream: what a turn brought, released unseen"""
     left = work.replay.size_bytes
     with work.replay.streams() as streams:
+        feeds = [iter(stream) for stream in streams]
         while left:
-            for stream in streams:
-                chunk = next(stream)
+            for feed in feeds:
+                chunk = next(feed)
                 left -= len(chunk)
                 chunk.release()
 

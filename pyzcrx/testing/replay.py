@@ -143,7 +143,7 @@ class Replay:
         finally:
             for stream in streams:
                 stream._reading.end()
-                stream._request.inbox = None
+                stream._request._inbox = None
                 io.RawIOBase.close(stream)
             delivery.inboxes.ever.clear()
 

@@ -33,7 +33,7 @@ def counts(core: Leased) -> tuple[int, ...]:
         account.given,
         account.leased,
         account.buffers,
-        core.memory.span.leases,
+        core.memory.span._leases,
         account.count,
     )
 

@@ -23,7 +23,7 @@ from pyzcrx import errors
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx._ring.columns import FRESH
 from pyzcrx.testing import ModelKernel, ModelSocket
-from pyzcrx.types import Stream
+from pyzcrx.types import Chunk, Stream
 from tests.unit.test_interruptions import Interrupt, Interrupted
 from tests.unit.test_model import receiving, settled
 
@@ -499,10 +499,23 @@ def into(stream: Stream) -> bytes:
     return bytes(memory[: stream.readinto(memory)])
 
 
+def looped(stream: Stream) -> bytes:
+    """As a loop does: quiet turns do not go through Python."""
+    left = sys.getprofile()
+    chunk = next(iter(stream), None)
+    sys.setprofile(None)
+    return released(chunk, left)
+
+
 def piece(stream: Stream) -> bytes:
     left = sys.getprofile()
     chunk = next(stream, None)
     sys.setprofile(None)
+    return released(chunk, left)
+
+
+def released(chunk: Chunk | None, left: Any) -> bytes:
+    """Its bytes; then interruptions go on."""
     data = b"" if chunk is None else bytes(chunk)
     if chunk is not None:
         chunk.release()
@@ -518,8 +531,9 @@ def piece(stream: Stream) -> bytes:
         lambda s: s.readline(700),
         into,
         piece,
+        looped,
     ],
-    ids=["read", "read1", "readline", "readinto", "next"],
+    ids=["read", "read1", "readline", "readinto", "next", "for"],
 )
 @pytest.mark.parametrize("cq_entries", [64, 2])
 def test_no_byte_is_lost_wherever_it_strikes(
@@ -560,6 +574,55 @@ def test_no_byte_is_lost_wherever_it_strikes(
                 ring.wait(0).release()  # ends the interrupted turn, and enters the kernel for none
             settled(kernel, ring, ifq)
     assert nth > 100
+
+
+def test_a_loop_over_chunks_ends_with_its_stream() -> None:
+    with streaming(b"a" * PAGE, finish=False) as (stream, sock):
+        stream.timeout = None
+        chunks = iter(stream)
+        next(chunks).release()
+        sock.send(b"b" * (2 * PAGE))
+        with next(chunks) as chunk:
+            assert bytes(chunk) == b"b" * (2 * PAGE)
+        stream.timeout = 0
+        with pytest.raises(TimeoutError):
+            next(chunks)
+        sock.send(b"c")
+        next(chunks).release()
+        stream.close()
+        for _ in range(2):
+            with pytest.raises(pyzcrx.ClosedError, match="the stream was closed"):
+                next(chunks)
+
+
+def test_chunks_of_one_stream_leave_the_others_theirs() -> None:
+    kernel = ModelKernel(cq_entries=64)
+    with receiving(kernel, pages=64) as (ring, ifq):
+        socks = [kernel.socket() for _ in range(3)]
+        for i, sock in enumerate(socks):
+            sock.send(b"%d" % i * PAGE)
+            sock.send(b"%d" % i * 7)
+            sock.finish()
+        request = ifq.receive(socks[2].fileno())
+        streams = [ifq.stream(sock.fileno()) for sock in socks[:2]]
+        for i, stream in enumerate(streams):
+            data = b""
+            for chunk in stream:
+                with chunk:
+                    data += bytes(chunk)
+            assert data == b"%d" % i * (PAGE + 7)
+            stream.close()
+        data = b""
+        for event in ring.events():
+            match event:
+                case pyzcrx.Data(request=found, buffer=buffer):
+                    assert found is request
+                    data += buffer
+                    buffer.release()
+                case pyzcrx.End():
+                    assert data == b"2" * (PAGE + 7)
+        settled(kernel, ring, ifq)
+        ifq.audit()
 
 
 def test_a_ring_keeps_nothing_of_streams_that_were_closed() -> None:
