@@ -8,74 +8,7 @@
  */
 #include "lease.h"
 
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-
 #include "shim.h"
-
-static int account_reserve(struct account *a, Py_ssize_t more)
-{
-	Py_ssize_t room = a->room ? a->room : 256;
-	uint64_t *offs;
-
-	if (a->start) {
-		memmove(a->offs, a->offs + a->start, a->count * sizeof(*offs));
-		a->start = 0;
-	}
-	while (room < a->count + more)
-		room *= 2;
-	if (room == a->room)
-		return 0;
-	offs = PyMem_Realloc(a->offs, room * sizeof(*offs));
-	if (!offs)
-		return -1;
-	a->offs = offs;
-	a->room = room;
-	return 0;
-}
-
-/* The owner's next turn has something to do, although nothing arrives. */
-static void account_signal(const struct account *a)
-{
-	const uint64_t one = 1;
-	ssize_t written;
-
-	if (!a->signal || a->count)
-		return;
-	/* Fails where it polls readable already, or its ring was closed. */
-	written = write(a->signal->number, &one, sizeof(one));
-	(void)written;
-}
-
-int account_put(struct account *a, uint64_t off)
-{
-	if (a->start + a->count == a->room && account_reserve(a, 1))
-		return -1;
-	account_signal(a);
-	a->offs[a->start + a->count++] = off;
-	a->given++;
-	return 0;
-}
-
-static unsigned long long monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-void account_held(struct account *a, unsigned long long since, Py_ssize_t n)
-{
-	unsigned long long now = monotonic_ns();
-	unsigned long long ns = now > since ? now - since : 0;
-	int bucket = ns ? 63 - __builtin_clzll(ns) : 0;
-
-	if (ns > a->held_max_ns)
-		a->held_max_ns = ns;
-	a->histogram[bucket < HISTOGRAM ? bucket : HISTOGRAM - 1] += n;
-}
 
 static void account_dealloc(PyObject *self)
 {
@@ -92,60 +25,6 @@ static void account_dealloc(PyObject *self)
 	Py_CLEAR(((struct account *)self)->looks);
 	release(self);
 	Py_DECREF(type);
-}
-
-/* Puts what there is room for into the refill queue, the rest into the list, which has room. */
-static void give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned long long since)
-{
-	/* In locals, since a store to an entry might alias anything else. */
-	const uint32_t room = a->rq && !a->count ? pz_rq_room(a->rq) : 0;
-	uint64_t *const list = a->offs + a->start + a->count, *to = list;
-	struct pz_rqe *const rqes = room ? a->rq->rqes : NULL;
-	const uint32_t tail = room ? *a->rq->tail : 0, last = room ? a->rq->entries - 1 : 0;
-	const uint64_t *const end = off + n;
-	uint32_t pushed = 0;
-
-	for (; off < end; off++) {
-		const uint64_t place = *off;
-
-		if (place == PZ_TAKEN)
-			continue;
-		if (pushed < room)
-			rqes[(tail + pushed++) & last] = (struct pz_rqe){ .off = place };
-		else
-			*to++ = place;
-		*off = PZ_TAKEN;
-	}
-	if (pushed)
-		pz_rq_publish(a->rq, pushed);
-	n = pushed + (to - list);
-	a->pushed += pushed;
-	a->count += to - list;
-	a->given += n;
-	a->leased -= n;
-	account_held(a, since, n);
-}
-
-int account_give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned long long since)
-{
-	if (a->start + a->count + n > a->room && account_reserve(a, n))
-		return -1;
-	give_back(a, off, n, since);
-	return 0;
-}
-
-int account_return(struct account *a, const uint64_t *offs, Py_ssize_t n,
-		   unsigned long long since)
-{
-	if (a->start + a->count + n > a->room && account_reserve(a, n))
-		return -1;
-	account_signal(a);
-	memcpy(a->offs + a->start + a->count, offs, n * sizeof(*offs));
-	a->count += n;
-	a->given += n;
-	a->leased -= n;
-	account_held(a, since, n);
-	return 0;
 }
 
 PyDoc_STRVAR(take_doc, "take(n)\n--\n\n"

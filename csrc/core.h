@@ -39,6 +39,8 @@ int core_is_quiet(const struct core *k);
 int core_turn(struct core *k, long long timeout_ns);
 /* Whether a container has nothing; no exception is set. */
 int is_empty(PyObject *container);
+/* Whose each run of the last turn was is not known for the next one. */
+void core_forget_names(struct core *k);
 /* Whose each run of the last turn is stands in receivers then. -1 with an exception. */
 int core_name(struct core *k);
 /* Whether every container of a tuple is empty. */

@@ -6,7 +6,8 @@
 
 PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 	     *progress_type, *receiver_type, *descriptor_type, *refill_ring_type, *turn_type,
-	     *pace_type, *core_type, *batch_type, *run_lease_type, *pieces_type;
+	     *pace_type, *core_type, *batch_type, *run_lease_type, *pieces_type,
+	     *inbox_type;
 
 static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
 			      PyTypeObject *base)
@@ -40,7 +41,8 @@ static int add_types(PyObject *m)
 	batch_type = core_type ? add_type(m, "Batch", &batch_spec, NULL) : NULL;
 	run_lease_type = batch_type ? add_type(m, "RunLease", &run_lease_spec, NULL) : NULL;
 	pieces_type = run_lease_type ? add_type(m, "Pieces", &pieces_spec, NULL) : NULL;
-	if (!pieces_type || !add_type(m, "ChunkFeed", &chunk_feed_spec, NULL) ||
+	inbox_type = pieces_type ? add_type(m, "Inbox", &inbox_spec, pieces_type) : NULL;
+	if (!inbox_type || !add_type(m, "ChunkFeed", &chunk_feed_spec, NULL) ||
 	    !add_type(m, "Feed", &feed_spec, NULL) ||
 	    !add_type(m, "Batches", &batches_spec, NULL) || !add_type(m, "Runs", &runs_spec, NULL))
 		return -1;

@@ -187,18 +187,20 @@ class Pieces:
     _nbytes: int
     _runs: bool
     _released: bool
+    def _let_go(self) -> None: ...
+
+class Inbox(Pieces):
     incoming: list[Any]
     limited: bool
     most_buffers: int
     patient: bool
     viewed_bytes: int
-    def _let_go(self) -> None: ...
 
 class ChunkFeed(Iterator[Any]):
     def __new__(
         cls,
         ring: Core,
-        inbox: Pieces,
+        inbox: Inbox,
         kind: type[Pieces],
         queue: Queue,
         more: Callable[[], Pieces],

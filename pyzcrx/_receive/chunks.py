@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from pyzcrx._common.checked import MOST_BYTES
-from pyzcrx._lease import RunLease, gather
+from pyzcrx._lease import Inbox, RunLease, gather
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.chunk import Chunk
 from pyzcrx._receive.pieces import Piece, Pieces, seen
@@ -23,7 +23,7 @@ Incoming: TypeAlias = Buffer | RunLease | End[Any] | Limit[Any] | Failed[Any]
 """What a request brings."""
 
 
-class Chunks(Pieces):
+class Chunks(Pieces, Inbox):
     """What arrived and was not read. Not for several threads at a time."""
 
     __slots__ = (

@@ -8,7 +8,7 @@ would keep the rx queue bound for ever.
 A request is known by its *token* (:mod:`pyzcrx._ring.tokens`).
 
 A turn that brings nothing but data, while nothing runs low, is one call of C
-(csrc/core.c). All else is decided here.
+(csrc/quiet.c). All else is decided here.
 
 A turn can be interrupted (KeyboardInterrupt, any signal handler that raises) and
 must lose nothing by it. Python runs handlers when a function begins, after a C

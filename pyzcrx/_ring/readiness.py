@@ -6,7 +6,7 @@ A turn would bring or change something when
   each turn;
 * the turn before brought something, which may not all be taken: the eventfd stays readable
   until a turn brings nothing;
-* a buffer was released: the Account adds to the same eventfd (``csrc/account.c``);
+* a buffer was released: the Account adds to the same eventfd (``csrc/give_back.c``);
 * time has passed that something was waiting for (starved requests, pressure): a timerfd.
 
 Users watch an epoll of the two. The ring's own descriptor would not do: with
