@@ -83,7 +83,7 @@ class Inboxes:
 
     def relieve(self, receivers: Iterable[object]) -> None:
         """Let no inbox of *receivers*, those of a turn, hold more of the area than it may."""
-        for receiver in receivers:
+        for receiver in dict.fromkeys(receivers):  # one may have many runs
             inbox: Chunks | None = getattr(receiver, "_inbox", None)
             if inbox is not None:
                 if self.changed is not None:

@@ -140,6 +140,8 @@ class Replay:
             streams.append(Stream(delivery, reading, self._sock, None))
         try:
             yield streams
+            while not all(request.over for request in self.requests):
+                delivery.collect(0)  # their last completions
         finally:
             for stream in streams:
                 stream._reading.end()
