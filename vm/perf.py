@@ -27,6 +27,9 @@ TOUCH_TOLERANCE = 0.03
 HERE_TOLERANCE = 0.25
 START_TOLERANCE = 0.10
 HERE = "instructions a buffer, here"
+WAYS = ("columns", "events", "buffers", "batch-view", "chunks")
+TURNS = ("columns", "chunks")
+RUNS = ", each a run"
 RATIOS = (("columns", "c-gather"), ("buffers", "c-gather"), ("columns", "recv_into-1M"))
 ARGUMENTS = (
     "-r",
@@ -85,25 +88,41 @@ def touches(measured: bench.Measured) -> dict[str, float]:
     return {"touches, columns of recv_into-1M": share}
 
 
-def here(report: dict[str, Any]) -> dict[str, float]:
-    """A buffer's instructions in those of a slice, from ``zcrx-bench per-buffer --json``."""
+def here(report: dict[str, Any], what: str = "") -> dict[str, float]:
+    """A buffer's instructions in those of a slice, from ``zcrx-bench per-buffer --json``.
+
+    And a turn's, where it counted two sizes. *what* says what else was special.
+    """
     ratios = {}
-    for per_turn, ways in report["instructions"].items():
-        for name in report["goals"]:
+    counted = report["instructions"]
+    for per_turn, ways in counted.items():
+        for name in WAYS:
             ratio = ways[name]["total"] / ways["slice"]["total"]
-            ratios[f"{HERE}, {name} of a slice in turns of {per_turn}"] = ratio
+            ratios[f"{HERE}, {name} of a slice in turns of {per_turn}{what}"] = ratio
+    if len(counted) == 2:
+        (small, few), (large, many) = ((int(n), ways) for n, ways in counted.items())
+        for name in TURNS:
+            more = few[name]["total"] - many[name]["total"]
+            turn = more / (1 / small - 1 / large)
+            ratios[f"{HERE}, a turn of {name} of a slice{what}"] = turn / few["slice"]["total"]
     return ratios
 
 
-def per_buffer() -> dict[str, float]:
-    """The same, counted now."""
-    counting = ("--per-turn", "1024", "--rounds", "1", "--instructions", "--json")
-    argv = [sys.executable, "-P", "-m", "pyzcrx.cli.bench", "per-buffer", *counting]
+def _counted(*arguments: str) -> dict[str, Any]:
+    counting = ("--rounds", "1", "--instructions", "--json")
+    argv = [sys.executable, "-P", "-m", "pyzcrx.cli.bench", "per-buffer", *arguments, *counting]
     done = external.run(argv, capture_output=True)
     if done.returncode:
         said = (done.stderr.decode().strip() or "no word of it").splitlines()[-1]
         raise VmError(f"zcrx-bench per-buffer ended with {done.returncode}: {said}")
-    return here(json.loads(done.stdout))
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def per_buffer() -> dict[str, float]:
+    """The same, counted now: of one connection, and of 64 whose runs have one buffer each."""
+    ratios = here(_counted("--per-turn", "64", "--per-turn", "1024"))
+    return ratios | here(_counted("--per-turn", "1024", "--connections", "64"), RUNS)
 
 
 def _measured(options: bench.Options, *arguments: str) -> bench.Measured:

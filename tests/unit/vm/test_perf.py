@@ -85,14 +85,14 @@ def test_the_record_names_its_versions() -> None:
     recorded = json.loads(perf.RECORDED.read_text())
     versions = {"kernel", "python", "qemu", "pyzcrx", "python here"}
     assert recorded["versions"].keys() == versions
-    report = {
-        "goals": dict.fromkeys(("columns", "buffers"), 1),
-        "instructions": {"1024": dict.fromkeys(("slice", "columns", "buffers"), TOTAL)},
-    }
+    ways = dict.fromkeys(("slice", *perf.WAYS), TOTAL)
+    report = {"instructions": {"64": ways, "1024": ways}}
+    runs = {"instructions": {"1024": ways}}
+    here = perf.here(report) | perf.here(runs, perf.RUNS)
     starts = [name for name in recorded["ratios"] if name.startswith(starting.START)]
-    expected = len(perf.RATIOS) + 1 + len(perf.here(report)) + len(starts)
+    expected = len(perf.RATIOS) + 1 + len(here) + len(starts)
     assert len(recorded["ratios"]) == expected
-    assert perf.here(report).keys() <= recorded["ratios"].keys()
+    assert here.keys() <= recorded["ratios"].keys()
 
 
 def test_every_command_starts_within_its_recorded_ratio() -> None:
@@ -113,23 +113,30 @@ def test_a_start_that_fails_is_told() -> None:
 TOTAL = {"total": 10.0}
 
 
+def counted(**totals: float) -> dict[str, dict[str, float]]:
+    """Instructions of each way."""
+    ways = dict.fromkeys(perf.WAYS, 1000.0) | {"slice": 1000.0} | totals
+    return {name: {"total": total} for name, total in ways.items()}
+
+
 def test_a_buffers_cost_here_is_in_slices() -> None:
-    report = {
-        "goals": {"columns": 0.1, "buffers": 6.0},
-        "instructions": {
-            "64": {
-                "slice": {"total": 1000.0},
-                "columns": {"total": 150.0},
-                "events": {"total": 1.0},
-                "buffers": {"total": 2800.0},
-            }
-        },
-    }
+    report = {"instructions": {"64": counted(columns=150.0, buffers=2800.0)}}
     ratios = perf.here(report)
-    assert list(ratios.values()) == [0.15, 2.8]
+    assert list(ratios.values()) == [0.15, 1.0, 2.8, 1.0, 1.0]
     for times, ok in (1.2, True), (1.3, False):
         judged = perf.judge({name: times * r for name, r in ratios.items()}, {"ratios": ratios})
-        assert [each.ok for each in judged] == [ok, ok]
+        assert [each.ok for each in judged] == [ok] * 5
+
+
+def test_a_turns_cost_is_what_smaller_turns_cost_more() -> None:
+    few, many = counted(columns=40.0 + 3200 / 64), counted(columns=40.0 + 3200 / 1024)
+    ratios = perf.here({"instructions": {"64": few, "1024": many}}, " there")
+    turns = {name: ratio for name, ratio in ratios.items() if "a turn of" in name}
+    assert [name.rpartition(", ")[2] for name in turns] == [
+        "a turn of columns of a slice there",
+        "a turn of chunks of a slice there",
+    ]
+    assert list(turns.values()) == pytest.approx([3.2, 0.0])
 
 
 def test_what_cannot_be_counted_here_is_told(
