@@ -52,6 +52,14 @@ KNOWN = re.compile(
 )
 """Kernel bugs that are listed there, where they were seen, and of which nothing follows: a report
 of one fails no run."""
+NAMED = {
+    "refused-restart": re.compile(
+        r"WARNING: [^\n]*net/core/dev\.h:\d+ at .*\n[^\n]*Modules linked in:[^\n]* gve ", re.DOTALL
+    ),
+}
+"""The same for bugs that a test brings about: their reports pass where the log says before that it
+is to be expected (:data:`EXPECTING`), and only until it says that none is."""
+EXPECTING = re.compile(r"pyzcrx: expecting the kernel bug (\S+)$")
 STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ?")
 REACH = 120  # lines shown of a report that has no end marker
 
@@ -59,15 +67,18 @@ REACH = 120  # lines shown of a report that has no end marker
 def find(lines: list[str]) -> list[str]:
     """The reports among console lines, whole, one after another; nothing if there is none.
 
-    Those of :data:`KNOWN` are left out.
+    Those of :data:`KNOWN` are left out, and those of :data:`NAMED` where they are expected.
 
     A report runs to its end marker, or as far as one may reach: what it takes along of
     other messages is better seen than cut off.
     """
     shown: list[str] = []
     until, begins = -1, 0
+    expected: re.Pattern[str] | None = None
     for number, line in enumerate(lines):
         text = STAMP.sub("", line.rstrip())
+        if said := EXPECTING.match(text):
+            expected = NAMED.get(said[1])
         if START.match(text):
             if number > until:
                 begins = len(shown)
@@ -76,6 +87,7 @@ def find(lines: list[str]) -> list[str]:
             shown.append(line.rstrip())
             if END.match(text):
                 until = -1
-                if KNOWN.search("\n".join(shown[begins:])):
+                report = "\n".join(shown[begins:])
+                if KNOWN.search(report) or (expected and expected.search(report)):
                     del shown[begins:]
     return shown
