@@ -177,15 +177,15 @@ def _copy_pages(folder: Path) -> None:
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("_*", "*.png"))
 
 
-def in_guest(folder: str, *, card: str, short: Sequence[str] = ()) -> Tier:
-    """pytest over ``tests/FOLDER`` in a guest of its own, on that card.
+def in_guest(*folders: str, card: str, short: Sequence[str] = ()) -> Tier:
+    """pytest over ``tests/FOLDER`` of each in a guest of its own, on that card.
 
-    short: the files of it to which an ordinary run, without --long, keeps.
+    short: what an ordinary run, without --long, keeps to instead, such as ``FOLDER/FILE``.
     """
 
     def run(result: Result, arguments: Sequence[str], kernel: Kernel | None) -> None:
         slow = (kernel.patience if kernel else 1) * float(os.environ.get(SLOW, "1"))
-        files = short if short and os.environ.get(LONG) != "1" else ("",)
+        wanted = short if short and os.environ.get(LONG) != "1" else folders
         with tempfile.TemporaryDirectory() as reports, tempfile.TemporaryDirectory() as pages:
             _copy_pages(Path(pages))
             shares = [
@@ -216,7 +216,7 @@ def in_guest(folder: str, *, card: str, short: Sequence[str] = ()) -> Tier:
                         "--import-mode=importlib",
                         "-o",
                         "xfail_strict=true",
-                        *(f"/src/tests/{folder}/{name}" for name in files),
+                        *(f"/src/tests/{name}" for name in wanted),
                         *arguments,
                     ],
                     timeout=GUEST_TIMEOUT_S * slow * (20 if os.environ.get(LONG) == "1" else 1),
@@ -254,7 +254,7 @@ def perf_ratios(result: Result, _arguments: Sequence[str], _kernel: Kernel | Non
             result.failed += 1
 
 
-ON_GVE = ("test_receive.py", "test_streams.py", "test_aio.py")
+ON_GVE = ("guest/test_receive.py", "guest/test_streams.py", "guest/test_aio.py")
 """Of tests/guest: all of it takes the modelled NIC longer than the other tiers together."""
 
 TIERS: dict[str, Tier] = {
@@ -263,9 +263,9 @@ TIERS: dict[str, Tier] = {
     "host": on_this_machine("host"),
     "vm": on_this_machine("vm"),
     "nodev": in_guest("guest", card="nodev"),
-    "sim": beside_each_other(in_guest("guest", card="sim"), in_guest("sim", card="sim")),
+    "sim": beside_each_other(in_guest("guest", card="sim"), in_guest("sim", "nic", card="sim")),
     "gve": beside_each_other(
-        in_guest("guest", card="gve", short=ON_GVE), in_guest("gve", card="gve")
+        in_guest("guest", card="gve", short=ON_GVE), in_guest("gve", "nic", card="gve")
     ),
     "perf": perf_ratios,
 }
