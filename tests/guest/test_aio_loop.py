@@ -332,7 +332,9 @@ def test_a_loop_closed_with_connections_open() -> None:
                 assert peer.recv(1) == b""
 
 
-@pytest.mark.skipif(not isinstance(CARD, Sim), reason="expected: there is no NIC to set up")
+@pytest.mark.skipif(
+    not isinstance(CARD, Sim), reason="expected: needs a NIC whose flows no rule of the tests takes"
+)
 def test_the_flows_of_its_servers_are_steered() -> None:
     data = os.urandom(2 * MIB)
 

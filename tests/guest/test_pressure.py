@@ -149,8 +149,8 @@ class _Crowd:
 
 
 def dropped() -> int:
-    """Frames the card had no buffer for."""
-    return CARD.starved() if isinstance(CARD, Pair) else 0
+    """What was lost for want of area. A burst that finds the ring empty is TCP's to mend."""
+    return CARD.without_area() if isinstance(CARD, Pair) else 0
 
 
 def others_take(*, hog: bool) -> float:
