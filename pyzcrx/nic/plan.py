@@ -334,12 +334,13 @@ def _check_rule(rule: Rule, wanted: Wanted, queues: Sequence[int]) -> list[str]:
 def without(table: Sequence[int], queues: Sequence[int], total: int) -> tuple[int, ...]:
     """An RSS table that leaves *queues* out and moves no other flow.
 
-    Their places go round the others in the proportions that those have.
+    Their places go round the others in the proportions that those have, and so do places of
+    queues that are gone: a driver may leave its table as it is when its channels change.
     """
-    kept = [queue for queue in table if queue not in queues]
-    kept = kept or [queue for queue in range(total) if queue not in queues]
+    usable = {*range(total)}.difference(queues)
+    kept = [queue for queue in table if queue in usable] or sorted(usable)
     moved = iter(range(len(table)))
-    return tuple(kept[next(moved) % len(kept)] if queue in queues else queue for queue in table)
+    return tuple(queue if queue in usable else kept[next(moved) % len(kept)] for queue in table)
 
 
 def _keep_off(state: State, queues: Sequence[int]) -> tuple[list[Step], list[str]]:
@@ -349,6 +350,8 @@ def _keep_off(state: State, queues: Sequence[int]) -> tuple[list[Step], list[str
     table = list(rss.table)
     after = list(without(table, queues, state.rx_queues))
     before = None if rss.is_default(state.rx_queues) else table
+    if max(table) >= state.rx_queues:  # the kernel takes no such table back: its own spread
+        before, table = None, [index % state.rx_queues for index in range(len(table))]
     warnings = [
         f"RSS context {other.context} leads to queue {queue} as well"
         for other in state.rss[1:]
@@ -356,7 +359,7 @@ def _keep_off(state: State, queues: Sequence[int]) -> tuple[list[Step], list[str
         if queue in other.table
     ]
     # Held also where nothing has to change: the one before us may change it back.
-    return [Set("rss", table if after == table else before, after, table)], warnings
+    return [Set("rss", after if after == list(rss.table) else before, after, table)], warnings
 
 
 def _context(state: State, queues: Sequence[int]) -> Context:

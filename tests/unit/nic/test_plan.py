@@ -401,6 +401,14 @@ def test_default_tables_are_put_back_as_such() -> None:
     assert rss.before == rss.seen == [0, 0, 1, 3]
 
 
+def test_a_table_with_queues_that_are_gone_becomes_the_kernels_own_again() -> None:
+    """As gve leaves it after ``ethtool -L``; the kernel would not take it back."""
+    state = card(rss=(replace(card().rss[0], table=(0, 1, 2, 3, QUEUES, QUEUES + 3)),))
+    (rss,) = (s for s in plan(state, wanted()).steps if isinstance(s, Set) and s.key == "rss")
+    assert rss.after == [0, 1, 2, 0, 1, 2]
+    assert (rss.before, rss.seen) == (None, [0, 1, 2, 3, 0, 1])
+
+
 def test_a_context_takes_the_first_free_number() -> None:
     state = card(rss=(*card().rss, Rss(1, (0,), "", 1, 0, {})))
     (context,) = (s for s in plan(state, wanted(queues=2)).steps if isinstance(s, Context))
