@@ -22,9 +22,9 @@ stop() {
     end "$child"
     exit "$1"
 }
-end() { # PID: with its process group
+end() { # PID: with its process group, which it has a moment after it began
     [ -n "$1" ] || return 0
-    kill -s TERM -- "-$1" 2>/dev/null || true
+    kill -s TERM -- "-$1" 2>/dev/null || kill -s TERM "$1" 2>/dev/null || true
     wait "$1" 2>/dev/null || true
 }
 clean() { [ -z "$output" ] || rm -f "$output"; }
