@@ -113,6 +113,16 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
             "the area could not be pinned (RLIMIT_MEMLOCK without CAP_IPC_LOCK, or no memory)",
             "raise ulimit -l or use a smaller area",
         ),
+        _errno.EAGAIN: (
+            KernelError,
+            "the device refused its driver a command, such as to start the queue",
+            "see dmesg, and try again",
+        ),
+        _errno.ENOTRECOVERABLE: (
+            KernelError,
+            "the device does not answer its driver",
+            "see dmesg; ethtool --reset IF all",
+        ),
         _errno.EFAULT: _READ_ONLY,
     },
     "register ifq NODEV": {
