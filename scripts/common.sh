@@ -16,15 +16,21 @@ die() { say "$*"; exit 1; }
 # A signal ends what runs, too. Only apt-get, which must not stop half-way, is waited for.
 child=
 beside=
+starting=
 output=
 stop() {
     trap '' TERM INT HUP
+    [ -z "$starting" ] || end "${!:-}" # begun, and not noted yet
     end "$child"
     exit "$1"
 }
-end() { # PID: with its process group, which it has a moment after it began
+end() { # PID: with its process group, which it has only once setsid has begun
     [ -n "$1" ] || return 0
-    kill -s TERM -- "-$1" 2>/dev/null || kill -s TERM "$1" 2>/dev/null || true
+    tries=1000
+    until kill -s TERM -- "-$1" 2>/dev/null || [ $((tries -= 1)) = 0 ]; do
+        kill -0 "$1" 2>/dev/null || break
+        sleep 0.01
+    done
     wait "$1" 2>/dev/null || true
 }
 clean() { [ -z "$output" ] || rm -f "$output"; }
@@ -36,8 +42,10 @@ trap 'end "$beside"; clean' EXIT
 # run COMMAND...: in a process group of its own, as the shell would handle no signal while it
 # waits for a command in the foreground.
 run() {
+    starting=1
     setsid "$@" &
     child=$!
+    starting=
     status=0
     wait "$child" || status=$?
     child=
@@ -47,8 +55,10 @@ run() {
 # meanwhile COMMAND...: run it beside what comes next, without a word. It is for what is made once
 # and asked for again later, which then says what went wrong.
 meanwhile() {
+    starting=1
     setsid "$@" >/dev/null 2>&1 &
     beside=$!
+    starting=
 }
 
 # output_of COMMAND...: run it; what it prints is in $printed.

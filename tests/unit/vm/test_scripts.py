@@ -74,16 +74,20 @@ def test_what_runs_meanwhile_ends_with_the_script(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     beside = f"echo $$ >{pipe}; exec sleep 1000"
-    argv = command(script, f"meanwhile sh -c {shlex.quote(beside)}; cat {pipe}; {then}")
+    argv = command(script, f"meanwhile sh -c {shlex.quote(beside)}; cat {pipe}; read -r _; {then}")
     with subprocess.Popen(
         argv,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment(tmp_path),
         preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
     ) as process:
+        assert process.stdin
         assert process.stdout
         fd = os.pidfd_open(int(process.stdout.readline()))
+        process.stdin.write(b"\n")
+        process.stdin.flush()
         if status == STATUSES[signal.SIGTERM]:
             process.send_signal(signal.SIGTERM)
         assert process.wait(30) == status
