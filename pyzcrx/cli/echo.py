@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from contextlib import ExitStack
-from types import FrameType
-from typing import Literal
 
 import click
 
@@ -18,81 +15,38 @@ from pyzcrx._queue.area import HugePages
 from pyzcrx._queue.registration import RqMemory
 from pyzcrx._ring.pace import MOST_US
 from pyzcrx.cli.acceptor import make_room
-from pyzcrx.cli.card import CardOptions, Watch, card_options
+from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import Command, stats_json, stats_text
 from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
+from pyzcrx.cli.options import (
+    ZERO_COPY,
+    ZeroCopy,
+    area_option,
+    check_receiver,
+    figures_options,
+    how_text,
+    max_connections_option,
+    receiver_options,
+    rx_buf_len_option,
+    zero_copy_option,
+)
 from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
+from pyzcrx.cli.stop import Stop
 from pyzcrx.cli.user import user_option
-from pyzcrx.cli.values import BUFFER_SIZE, HOST, PORT, SECONDS, SIZE, Number
+from pyzcrx.cli.values import BUFFER_SIZE, SECONDS, SIZE, Number
 from pyzcrx.placement import Mode, Tally
 from pyzcrx.privilege import User
 from pyzcrx.supervisor import become_worker
 
-ZeroCopy = Literal["auto", "always", "never"]
-ZERO_COPY: dict[ZeroCopy, bool | None] = {"auto": None, "always": True, "never": False}
-
-
-class Stop:
-    """SIGINT and SIGTERM, noted; they end the ring's wait through its wake-up descriptor."""
-
-    def __init__(self, ring: pyzcrx.Ring) -> None:
-        self.asked = False
-        signal.set_wakeup_fd(ring.wakeup_fd, warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
-
-    @staticmethod
-    def ignore() -> None:
-        """We are ending: further signals change nothing, also while Python winds up."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        signal.set_wakeup_fd(-1)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.asked = True
-
 
 @click.command("zcrx-echo", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--host", type=HOST, help="Address to listen on.  [default: all]")
-@click.option(
-    "-p",
-    "--port",
-    default=9999,
-    show_default=True,
-    type=PORT,
-    help="Port to listen on; 0: any free one.",
-)
-@card_options
-@click.option(
-    "--nodev",
-    is_flag=True,
-    help="No NIC: the kernel copies. All of zcrx but its gain, on any interface.",
-)
+@receiver_options
 @click.option("--discard", is_flag=True, help="Receive only, send nothing back.")
-@click.option(
-    "--zero-copy",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    show_default=True,
-    help="Send from the area without a copy: where that costs less, wherever possible, or never.",
-)
+@zero_copy_option
 @click.option("--once", is_flag=True, help="Serve one connection, then end.")
-@click.option("--json", "as_json", is_flag=True, help="Figures as JSON on standard output.")
-@click.option(
-    "--stats-interval",
-    type=SECONDS,
-    metavar="SECONDS",
-    help="Print figures that often.",
-)
-@click.option(
-    "--area",
-    "area_bytes",
-    type=SIZE,
-    default="64M",
-    show_default=True,
-    help="Memory for received data.",
-)
+@figures_options
+@area_option
 @click.option(
     "--huge",
     type=click.Choice(["2M", "1G", "thp", "none"]),
@@ -119,12 +73,7 @@ class Stop:
     show_default=True,
     help="Size of the completion queue.",
 )
-@click.option(
-    "--rx-buf-len",
-    type=BUFFER_SIZE,
-    default=None,
-    help="Bytes of a buffer, where the NIC can choose.  [default: what pays]",
-)
+@rx_buf_len_option
 @click.option(
     "--pressure",
     type=click.Choice(POLICIES),
@@ -154,13 +103,7 @@ class Stop:
     show_default=True,
     help="Bytes of a connection that may wait to be echoed; then it is not read on.",
 )
-@click.option(
-    "--max-connections",
-    type=Number(1, 10_000_000),
-    default=MAX_CONNECTIONS,
-    show_default=True,
-    help="Connections at a time; more are refused. Fewer where ulimit -Hn has no room for them.",
-)
+@max_connections_option(MAX_CONNECTIONS)
 @click.option(
     "--idle-timeout",
     type=SECONDS,
@@ -203,9 +146,7 @@ def main(
     and its figures; status 1 and one line for an error, 2 for a wrong command
     line.
     """
-    if nodev == (card.given is not None):
-        raise click.UsageError("give either --interface or --nodev")
-    card.check()
+    check_receiver(card, nodev=nodev)
     check_cpu(cpu)
     interface, queue = card.interface, card.queue
     worker = None
@@ -258,7 +199,7 @@ def main(
             idle_timeout_s=idle_timeout,
         )
         address, bound_port = host_of(listener), listener.getsockname()[1]
-        how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
+        how = how_text(card, queue)
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
         figures = _Figures(ring, ifq, tally)
         _serve(server, figures, stop, stats_interval, as_json, Watch(setup))

@@ -11,59 +11,33 @@ import click
 import pyzcrx
 from pyzcrx._kernel.endpoint import host_of
 from pyzcrx._kernel.memory import PAGE
-from pyzcrx.cli.card import CardOptions, Watch, card_options
+from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import Command, size_text
-from pyzcrx.cli.echo import ZERO_COPY, Stop, ZeroCopy
 from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
-from pyzcrx.cli.values import ADDRESS, BUFFER_SIZE, HOST, PORT, SECONDS, SIZE, Number
+from pyzcrx.cli.options import (
+    ZERO_COPY,
+    ZeroCopy,
+    area_option,
+    check_receiver,
+    figures_options,
+    how_text,
+    max_connections_option,
+    receiver_options,
+    rx_buf_len_option,
+    zero_copy_option,
+)
+from pyzcrx.cli.stop import Stop
+from pyzcrx.cli.values import ADDRESS, BUFFER_SIZE, SECONDS, SIZE
 from pyzcrx.forwarding.relay import BACKLOG_BYTES, CONNECT_TIMEOUT_S, MAX_CONNECTIONS, Relay
 
 
 @click.command("zcrx-relay", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("address", metavar="HOST:PORT", type=ADDRESS)
-@click.option("--host", type=HOST, help="Address to listen on.  [default: all]")
-@click.option(
-    "-p",
-    "--port",
-    default=9999,
-    show_default=True,
-    type=PORT,
-    help="Port to listen on; 0: any free one.",
-)
-@card_options
-@click.option(
-    "--nodev",
-    is_flag=True,
-    help="No NIC: the kernel copies what is received. On any interface.",
-)
-@click.option(
-    "--zero-copy",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    show_default=True,
-    help="Send from the area without a copy: where that costs less, wherever possible, or never.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Figures as JSON on standard output.")
-@click.option(
-    "--stats-interval",
-    type=SECONDS,
-    metavar="SECONDS",
-    help="Print figures that often.",
-)
-@click.option(
-    "--area",
-    "area_bytes",
-    type=SIZE,
-    default="64M",
-    show_default=True,
-    help="Memory for received data.",
-)
-@click.option(
-    "--rx-buf-len",
-    type=BUFFER_SIZE,
-    default=None,
-    help="Bytes of a buffer, where the NIC can choose.  [default: what pays]",
-)
+@receiver_options
+@zero_copy_option
+@figures_options
+@area_option
+@rx_buf_len_option
 @click.option(
     "--rcvbuf",
     "rcvbuf_bytes",
@@ -80,13 +54,7 @@ from pyzcrx.forwarding.relay import BACKLOG_BYTES, CONNECT_TIMEOUT_S, MAX_CONNEC
     show_default=True,
     help="Bytes that may wait in each direction; then the sender is not read on.",
 )
-@click.option(
-    "--max-connections",
-    type=Number(1, 10_000_000),
-    default=MAX_CONNECTIONS,
-    show_default=True,
-    help="Connections at a time; more are refused. Fewer where ulimit -Hn has no room for them.",
-)
+@max_connections_option(MAX_CONNECTIONS)
 @click.option(
     "--connect-timeout",
     type=SECONDS,
@@ -128,9 +96,7 @@ def main(
     Ends on SIGINT and SIGTERM with status 0 and its figures; status 1 and one line
     for an error, 2 for a wrong command line.
     """
-    if nodev == (card.given is not None):
-        raise click.UsageError("give either --interface or --nodev")
-    card.check()
+    check_receiver(card, nodev=nodev)
     interface, queue = card.interface, card.queue
     with ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
@@ -167,7 +133,7 @@ def main(
             idle_timeout=idle_timeout,
         )
         here, bound_port = host_of(listener), listener.getsockname()[1]
-        how = "NODEV: the kernel copies" if nodev else f"{interface} queue {queue}"
+        how = how_text(card, queue)
         click.echo(f"zcrx-relay: listening on {here} port {bound_port} ({how})", err=True)
         figures = _Figures(ifq, relay)
         _serve(relay, figures, stop, stats_interval, as_json, Watch(setup))

@@ -14,8 +14,8 @@ from pyzcrx._kernel.endpoint import host_of
 from pyzcrx.bench.iperf3_server import Iperf3Server, TestResult
 from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import size_text, stats_json, stats_text
-from pyzcrx.cli.echo import Stop
 from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
+from pyzcrx.cli.stop import Stop
 
 
 def _tell(result: TestResult, *, as_json: bool) -> None:
