@@ -24,6 +24,7 @@ from pyzcrx import errors, placement
 from pyzcrx._pressure import stats
 from pyzcrx._send.stats import SendStats
 from pyzcrx.forwarding.stats import RelayStats
+from pyzcrx.record.stats import RecordStats
 
 ROOT = Path(__file__).resolve().parents[2]
 FURTHER = (
@@ -46,6 +47,12 @@ EVERY_COMMAND = {
 EXIT_STATUSES: dict[str, dict[int, str]] = {
     "zcrx-echo": {0: "ended by SIGINT or SIGTERM, or with --once after its connection"},
     "zcrx-relay": {0: "ended by SIGINT or SIGTERM"},
+    "zcrx-recv": {
+        0: "all that the peers sent is on disk",
+        1: "some stream is not whole: a line for each says why and what is right; or an error",
+        130: "ended by SIGINT before the streams ended",
+        143: "ended by SIGTERM before the streams ended",
+    },
     "zcrx-doctor": {0: "ready: no finding is a problem", 1: "not ready, or an error"},
 }
 """Where a command's statuses say more than those of :data:`EVERY_COMMAND`."""
@@ -116,6 +123,7 @@ def statistics_keys() -> dict[str, list[str]]:
         "": [field.name for field in fields(stats.ReceiverStats)],
         "sent": [field.name for field in fields(SendStats)],
         "relay": [field.name for field in fields(RelayStats)],
+        "streams": [field.name for field in fields(RecordStats)],
         "placement": list(placement.Tally().as_dict()),
     }
 
@@ -126,6 +134,7 @@ def statistics_types() -> dict[str, type]:
         "": stats.ReceiverStats,
         "sent": SendStats,
         "relay": RelayStats,
+        "streams": RecordStats,
         "placement": placement.Tally,
     }
 

@@ -79,11 +79,13 @@ class RecordFile:
             raise self._error(error, "open") from None
         try:
             self._begin(direct, reserve_bytes)
-        except OSError as error:
+        except BaseException as error:
             os.close(self._fd)
-            raise self._error(error, "open") from None
-        except BaseException:
-            os.close(self._fd)
+            if not resume:
+                with suppress(OSError):
+                    path.unlink()  # it is ours, and has nothing
+            if isinstance(error, OSError):
+                raise self._error(error, "open") from None
             raise
 
     def _begin(self, direct: bool, reserve_bytes: int) -> None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pyzcrx._receive.batch import Batch
 from pyzcrx._receive.events import End, Event, Failed, Limit
 from pyzcrx._receive.request import Request
 from pyzcrx.errors import ZcrxError
-from pyzcrx.record.file import RecordFile
+from pyzcrx.record.series import FileSeries
+
+SYNC_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
 class Recorded:
     """How one recording ended."""
 
-    file: RecordFile
+    request: Request
+    file: FileSeries
     error: ZcrxError | None
     """Why it is not the whole stream; None: all that the peer sent is on disk."""
 
@@ -25,17 +29,29 @@ class Recorder:
 
     A slow disk holds up the turns, so TCP slows the peers down. A file that fails ends its own
     request alone.
+
+    sync_bytes: each file is synced whenever that many bytes of it are not on disk: so much
+    is lost at most where a disk fails. cancel: how to end a request.
     """
 
-    def __init__(self) -> None:
-        self._files: dict[Request, RecordFile] = {}
+    def __init__(
+        self,
+        sync_bytes: int = SYNC_BYTES,
+        cancel: Callable[[Request], None] = Request.cancel,
+    ) -> None:
+        self._sync_bytes = sync_bytes
+        self._cancel = cancel
+        self._files: dict[Request, FileSeries] = {}
         self._failures: dict[Request, ZcrxError] = {}
 
     def __len__(self) -> int:
         """Recordings under way."""
         return len(self._files)
 
-    def begin(self, request: Request, file: RecordFile) -> None:
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._files)
+
+    def begin(self, request: Request, file: FileSeries) -> None:
         """What *request* receives from now on goes to *file*, which is closed at its end."""
         self._files[request] = file
 
@@ -53,27 +69,37 @@ class Recorder:
                 self._fail(request, error)
             written.add(request)
         for request in written - self._failures.keys():
+            file = self._files[request]
             try:
-                self._files[request].flush()
+                file.flush()
+                if file.position - file.synced_bytes >= self._sync_bytes:
+                    file.sync()
             except ZcrxError as error:
                 self._fail(request, error)
         batch.release()
 
     def _fail(self, request: Request, error: ZcrxError) -> None:
         self._failures[request] = error
-        request.cancel()
+        self._cancel(request)
 
     def ended(self, event: Event) -> Recorded | None:
         """The recording that *event* ends, with its file on disk; None: it ends none."""
         if not isinstance(event, End | Limit | Failed) or event.request not in self._files:
             return None
-        file = self._files.pop(event.request)
-        error = self._failures.pop(event.request, None)
-        if error is None:
-            error = event.error if isinstance(event, Failed) else None
+        return self._finish(event.request, event.error if isinstance(event, Failed) else None)
+
+    def abandon(self, error: ZcrxError) -> Iterator[Recorded]:
+        """End all that is under way, with what was received on disk; *error* says why."""
+        for request in list(self._files):
+            yield self._finish(request, error)
+
+    def _finish(self, request: Request, error: ZcrxError | None) -> Recorded:
+        file = self._files.pop(request)
+        failure = self._failures.pop(request, None)
+        if failure is None:
             try:
                 file.finish()
-            except ZcrxError as failure:
-                error = failure
+            except ZcrxError as unfinished:
+                failure = unfinished
         file.close()
-        return Recorded(file, error)
+        return Recorded(request, file, failure or error)

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -120,7 +121,7 @@ def test_calls(inside: Submit, call: str) -> None:
 # -- commands -------------------------------------------------------------------
 
 
-NEEDED = {"relay": ("127.0.0.1:9",)}
+NEEDED = {"relay": ("127.0.0.1:9",), "recv": ("-o", f"{tempfile.gettempdir()}/no-file-of-ours")}
 """Arguments without which a command does not look at its interface."""
 COMMANDS = [
     (
@@ -133,7 +134,7 @@ COMMANDS = [
 
 
 def test_commands_are_found() -> None:
-    assert {argv[0] for argv in COMMANDS} == {"bench", "doctor", "echo", "nic", "relay"}
+    assert {argv[0] for argv in COMMANDS} == {"bench", "doctor", "echo", "nic", "recv", "relay"}
     assert ("nic", "restore") in COMMANDS
 
 

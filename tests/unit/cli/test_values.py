@@ -161,6 +161,7 @@ BASES: dict[str, list[str]] = {
     # Arguments with which a command ends soon and changes nothing.
     "zcrx-echo": ["-i", "nosuch0", "-p", "0"],
     "zcrx-relay": ["127.0.0.1:9", "-i", "nosuch0", "-p", "0"],
+    "zcrx-recv": ["-o", "{folder}/out", "-i", "nosuch0", "-p", "0"],
     "zcrx-bench": ["-i", "nosuch0"],
     "zcrx-bench compare": [],
     "zcrx-bench plot": ["{folder}/x.png"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 import pyzcrx
-from pyzcrx.record.file import RecordFailed, RecordFile
-from pyzcrx.record.recorder import Recorded, Recorder
+from pyzcrx.record.file import RecordFailed
+from pyzcrx.record.recorder import SYNC_BYTES, Recorded, Recorder
+from pyzcrx.record.series import FileSeries
 from pyzcrx.testing import ModelKernel, ModelSocket
 
 STREAMS = 8
@@ -30,15 +32,17 @@ def sending(kernel: ModelKernel, data: bytes) -> ModelSocket:
     return sock
 
 
-def record(kernel: ModelKernel, folder: Path, streams: list[bytes]) -> list[Recorded]:
+def record(
+    kernel: ModelKernel, folder: Path, streams: list[bytes], sync_bytes: int = SYNC_BYTES
+) -> list[Recorded]:
     """Each stream to a file that its number names; the kernel's buffers are all back at the end."""
     done = []
     with kernel, pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(1 << 18) as area:
         ifq = ring.register_ifq(area, rq_entries=64)
-        recorder = Recorder()
+        recorder = Recorder(sync_bytes)
         for i, data in enumerate(streams):
             request = ifq.receive(sending(kernel, data).fileno())
-            recorder.begin(request, RecordFile(folder / str(i)))
+            recorder.begin(request, FileSeries(folder / str(i)))
         while len(recorder):
             batch = ring.wait(1)
             recorder.take(batch)
@@ -72,3 +76,39 @@ def test_a_file_that_fails_ends_its_own_stream_alone(tmp_path: Path) -> None:
     for each, data in zip(done, streams, strict=True):
         assert each.file.path.read_bytes() == data[: each.file.synced_bytes]
         assert os.path.getsize(each.file.path) == each.file.synced_bytes
+
+
+def test_what_came_is_on_disk_every_so_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a disk that fails only then costs no more than that."""
+    calls = 0
+
+    def fails_late(_fd: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # the first is of the empty file
+            raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "fdatasync", fails_late)
+    data = stream(7)
+    [done] = record(ModelKernel(cq_entries=4), tmp_path, [data], sync_bytes=16_384)
+    assert isinstance(done.error, RecordFailed)
+    assert done.error.right_bytes == done.file.synced_bytes == 3 * 16_384
+    assert done.file.path.read_bytes() == data[: 3 * 16_384]
+
+
+def test_what_is_abandoned_is_on_disk_as_far_as_it_came(tmp_path: Path) -> None:
+    with ModelKernel() as kernel, pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(1 << 18) as area:
+        ifq = ring.register_ifq(area, rq_entries=64)
+        sock = kernel.socket()
+        recorder = Recorder()
+        request = ifq.receive(sock.fileno())
+        recorder.begin(request, FileSeries(tmp_path / "out"))
+        sock.send(b"x" * 5000)
+        while not request.received:
+            recorder.take(ring.wait(1))
+        why = pyzcrx.ZcrxError("no more")
+        [done] = recorder.abandon(why)
+        assert (done.error, done.file.synced_bytes, len(recorder)) == (why, 5000, 0)
+        assert (tmp_path / "out").read_bytes() == b"x" * 5000
