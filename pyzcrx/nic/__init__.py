@@ -21,6 +21,7 @@ from pyzcrx.nic.read import Reader, read
 from pyzcrx.nic.restore import restore
 from pyzcrx.nic.setup import NicWarning, Setup, prepare
 from pyzcrx.nic.state import Irq, Lease, Napi, Queue, Rings, Rss, Rule, State
+from pyzcrx.nic.steering import Steered
 
 __all__ = [
     "Flow",
@@ -44,6 +45,7 @@ __all__ = [
     "Setup",
     "SetupFailed",
     "State",
+    "Steered",
     "Wanted",
     "listening_flows",
     "plan",

@@ -134,8 +134,8 @@ def plan(
     _check_card(state)
     queues = _choose(state, wanted)
     if not wanted.force:
-        _check_flows(wanted.flows, sockets, own)
-    warnings = [*driver_of(state).notes, *_check_rules(state, wanted, queues)]
+        check_flows(wanted.flows, sockets, own)
+    warnings = [*driver_of(state).notes, *check_rules(state, wanted, queues)]
     if wanted.area_bytes is not None and (reason := too_small(state, wanted.area_bytes)):
         warnings.append(f"{reason}; use a larger one (pyzcrx.area_advice)")
     steps: list[Step] = [_set(state, key, value) for key, value in prelude(state)]
@@ -261,7 +261,7 @@ def _is_lent(state: State, index: int) -> bool:
     return queue is not None and replace(queue, lease=None).holder is None
 
 
-def _check_flows(flows: Sequence[Flow], sockets: Iterable[TcpSocket], own: frozenset[int]) -> None:
+def check_flows(flows: Sequence[Flow], sockets: Iterable[TcpSocket], own: frozenset[int]) -> None:
     for flow in flows:
         if not flow.dst_port and not flow.src_port:
             raise RuleTooBroad(
@@ -277,7 +277,7 @@ def _check_flows(flows: Sequence[Flow], sockets: Iterable[TcpSocket], own: froze
         )
 
 
-def _check_rules(state: State, wanted: Wanted, queues: Sequence[int]) -> list[str]:
+def check_rules(state: State, wanted: Wanted, queues: Sequence[int]) -> list[str]:
     if not wanted.flows:
         return []
     name = state.interface

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,9 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pyzcrx._common.checked import MOST_BYTES, integer
 from pyzcrx._kernel.interface import find
-from pyzcrx.errors import FallbackWarning, JournalError
-from pyzcrx.nic import irq, link, sockets
+from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, JournalError
+from pyzcrx.nic import irq, link, sockets, steering
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.journal import Journal, Owner, Store
 from pyzcrx.nic.ntuple import Ntuple
@@ -19,6 +21,7 @@ from pyzcrx.nic.plan import Plan, Wanted, plan
 from pyzcrx.nic.read import Reader
 from pyzcrx.nic.restore import leave
 from pyzcrx.nic.state import State
+from pyzcrx.nic.steering import Steered
 from pyzcrx.nic.steps import Set, Steer, Step
 
 
@@ -96,6 +99,8 @@ class Setup:
     ) -> None:
         """Use :func:`prepare`."""
         self._closed = True
+        self._lock = threading.Lock()
+        """Of the journal: flows are added and removed by other threads."""
         irq.check_cpus(wanted.irq_cpus)
         self._kernel = Reader()
         try:
@@ -103,7 +108,7 @@ class Setup:
             self._store = Store(link.netns(), ifindex, folder)
             with self._store.locked():
                 self._reap()
-                before = self._kernel.state(ifindex)
+                self._before = before = self._kernel.state(ifindex)
                 own = sockets.inodes_of() if own is None else own
                 self.plan: Plan = plan(before, wanted, sockets.read(), own)
                 """What was done."""
@@ -173,6 +178,43 @@ class Setup:
 
     # -- while it lasts ---------------------------------------------------------
 
+    def steer(self, flow: Flow | str, *, queue: int | None = None) -> Steered:
+        """Steer one more flow, until what this gives is closed, or the Setup is.
+
+        For a connection that is about to be made: a rule that names both of its ends takes data
+        from nothing else. queue: one of :attr:`queues`; None: the first. Any thread.
+
+        Raises BadArgument, ClosedError, RuleExists, RuleTableFull, RuleTooBroad, NicUnsupported,
+        NicBusy, JournalError, and the KernelError of the step; then nothing was changed.
+        """
+        flow = Flow.parse(flow) if isinstance(flow, str) else flow
+        queue = self.queue if queue is None else integer("queue", queue, 0, MOST_BYTES)
+        if queue not in self.queues:
+            raise BadArgument(f"queue {queue} is not of this set-up, which has {self.queues}")
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the NIC was put back; prepare it again")
+            with self._store.locked():
+                journal = self._store.load(self._name)
+                journal, step, notes = steering.add(
+                    self._store, journal, self._kernel, self._before, flow, queue
+                )
+                self._journal = journal
+        steered = Steered(flow, lambda: self._unsteer(step))
+        for text in notes:
+            warnings.warn(text, NicWarning, stacklevel=2)
+        return steered
+
+    def _unsteer(self, step: Steer) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            with self._store.locked():
+                journal = self._store.load(self._name)
+                self._journal, note = steering.remove(self._store, journal, self._kernel, step)
+        if note:
+            warnings.warn(note, NicWarning, stacklevel=3)
+
     def check(self) -> list[str]:
         """What others changed on the NIC since, that matters to us; a line each.
 
@@ -212,14 +254,15 @@ class Setup:
         What others changed meanwhile is left, with a NicWarning. Raises
         RestoreFailed; then ``zcrx-nic restore`` can finish it.
         """
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            if not self._keep:
-                self._leave()
-        finally:
-            self._kernel.close()
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            try:
+                if not self._keep:
+                    self._leave()
+            finally:
+                self._kernel.close()
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and not self._keep:

@@ -138,7 +138,7 @@ SHOWN = {
     ),
     "Sent": "request size_bytes",
     "nic.Reader": "close state",
-    "nic.Setup": "abandon check close ifindex interface plan queue queues",
+    "nic.Setup": "abandon check close ifindex interface plan queue queues steer",
     "Stream": (
         "at_end close fileno read read1 readable readall readexactly readinto readline readlines "
         "readuntil statistics timeout write"

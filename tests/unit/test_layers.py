@@ -77,7 +77,7 @@ LAYERS = [
     ["testing.completions", "testing.pool", "testing.sockets"],
     *room("aio", ["loop"], ["transport", "selector"], ["protocol"]),
     ["testing.stand_in", "probe", "nic.setup"],
-    ["nic.restore"],
+    ["nic.restore", "nic.steering"],
     ["nic.journal", "nic.plan"],
     ["nic.steps", "nic.sockets", "nic.drivers"],
     ["nic.settings"],

@@ -146,6 +146,11 @@ class World(ExitStack):
                 return self.kernel
             case "Ring":
                 return self.Ring
+            case "Setup":
+                setup = nic.Setup.__new__(nic.Setup)  # of no NIC
+                setup._closed = True
+                setup.plan = nic.plan(card(), nic.Wanted())
+                return setup
             case "Tally":
                 return placement.Tally()
             case "Reader":
@@ -160,6 +165,7 @@ class World(ExitStack):
             "allowed": {0},
             "data": [b"x"],
             "cpus": {0},
+            "flow": "tcp4 dst 192.0.2.1:9",
             "flows": (),
             "interface": "eth-none",
             "listener": self.listener,
