@@ -27,14 +27,18 @@ PACKAGES = (
     "iperf3",
     "curl",
     "python3",
+    "python3-aiohttp",  # asyncio programs of others, run on our event loop
     "python3-cffi-backend",
     "python3-click",
+    "python3-httpx",
     "python3-hypothesis",
     "python3-installer",
     "python3-numpy",
     "python3-psutil",
     "python3-pyroute2",
     "python3-pytest",
+    "python3-trio",
+    "python3-uvicorn",
     "libpython3.13-testsuite",  # asyncio's own tests, run on our event loop
 )
 UNWANTED = (
