@@ -23,6 +23,7 @@ itself, as asyncio takes long to import.
 """
 
 from pyzcrx.aio.attach import Attached, attach
+from pyzcrx.aio.clients import PlainReceiveWarning
 from pyzcrx.aio.connect import open_connection, start_server
 from pyzcrx.aio.loop import EventLoop, loop_factory
 from pyzcrx.aio.protocol import LeaseProtocol
@@ -34,6 +35,7 @@ __all__ = [
     "Attached",
     "EventLoop",
     "LeaseProtocol",
+    "PlainReceiveWarning",
     "RingSelector",
     "StreamReader",
     "StreamWriter",

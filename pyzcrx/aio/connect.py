@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
+from pyzcrx._kernel.interface import find
+from pyzcrx.aio.arrival import Arrival
 from pyzcrx.aio.attach import attach_delivery
+from pyzcrx.aio.clients import NOT_BY_RULE, SETTLED, PreparedNic, Steering
 from pyzcrx.aio.connection import Connection
 from pyzcrx.aio.reader import StreamReader
 from pyzcrx.aio.writer import StreamWriter
@@ -72,24 +77,87 @@ async def open_connection(
     port: int | None = None,
     *,
     ifq: Ifq,
+    nic: PreparedNic | None = None,
     room_bytes: int | None = None,
     limit: int = _LIMIT,
     **options: Any,
 ) -> tuple[StreamReader, StreamWriter]:
     """As :func:`asyncio.open_connection`, received by *ifq*.
 
-    On a NIC what comes back must be steered to the ifq's queue: prepare it with a flow of
-    ``tcp4 src HOST:PORT`` before. host, port: the peer. room_bytes, limit and errors as of
-    :func:`start_server`; options: those of ``loop.create_connection()``, but for ``ssl``.
+    nic: what :func:`pyzcrx.nic.prepare` gave, on which *ifq* is registered. A rule for this
+    connection alone is made before it connects, and removed when it is over. Where the
+    connection leaves by another interface, or the NIC refuses the rule, the kernel copies what
+    arrives, and a PlainReceiveWarning says why; :attr:`StreamReader.zero_copy` tells as well.
+    Without *nic* on a NIC what comes back must be steered to the ifq's queue before. A loop that
+    is an EventLoop steers by itself: give ``ifq=loop.ifq``.
+
+    host, port: the peer. room_bytes, limit and errors as of :func:`start_server`; options: those
+    of ``loop.create_connection()``, but for ``ssl``, with *nic* only ``family``, ``proto``,
+    ``flags`` and ``local_addr``.
     """
     _check(options)
     loop = asyncio.get_running_loop()
     attached = attach_delivery(ifq._delivery)
+    over = None
+    if nic is not None:
+        if not hasattr(nic, "steer"):
+            raise BadArgument(f"nic must be what nic.prepare() gave, not {nic!r}")
+        if host is None or port is None or ifq.nodev or ifq.ifindex != nic.ifindex:
+            raise BadArgument("nic needs host, port, and an ifq that is registered on that NIC")
+        sock, over = await _connected(loop, nic, ifq, host, port, **options)
+        host, port, options = None, None, {"sock": sock}
 
     def connection() -> Connection:
-        return Connection(attached, ifq, room_bytes, limit, None)
+        return Connection(attached, ifq, room_bytes, limit, None, over)
 
     create: Any = loop.create_connection  # host and port may be None beside sock=
-    _, made = await create(connection, host, port, **options)
+    try:
+        _, made = await create(connection, host, port, **options)
+    except BaseException:
+        if over is not None:
+            over()
+        raise
     streams: tuple[StreamReader, StreamWriter] = made.streams()
     return streams
+
+
+async def _connected(
+    loop: asyncio.AbstractEventLoop,
+    nic: PreparedNic,
+    ifq: Ifq,
+    host: str,
+    port: int,
+    *,
+    local_addr: tuple[str, int] | None = None,
+    **options: Any,
+) -> tuple[socket.socket, Callable[[], None]]:
+    """A socket that is steered and connected, and what ends its steering."""
+    unknown = options.keys() - {"family", "proto", "flags"}
+    if unknown:
+        raise BadArgument(f"with nic there is no {', '.join(sorted(unknown))}; leave it out")
+    steering = Steering(loop, find(nic.ifindex), lambda: nic)
+    infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, **options)
+    failures: list[OSError] = []
+    for family, kind, proto, _, address in infos:
+        sock = socket.socket(family, kind, proto)
+        steered = None
+        try:
+            sock.setblocking(False)
+            if local_addr is not None:
+                sock.bind(local_addr)
+            outgoing = await steering.before(sock, address)
+            steered = outgoing.steered
+            SETTLED.add(sock)
+            await loop.sock_connect(sock, address)
+            if not Arrival(ifq, sock).zero_copy:
+                outgoing.cause = outgoing.cause or NOT_BY_RULE
+                outgoing.warn(address, "copied by the kernel")
+        except BaseException as error:
+            sock.close()
+            steering.release(steered)
+            if not isinstance(error, OSError):
+                raise
+            failures.append(error)
+        else:
+            return sock, partial(steering.release, steered)
+    raise failures[0] if failures else OSError("getaddrinfo() returned empty list")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from pyzcrx._receive.reading import Reading
+from pyzcrx.aio.arrival import Arrival
 from pyzcrx.aio.attach import Attached
 from pyzcrx.aio.reader import StreamReader
 from pyzcrx.aio.writer import StreamWriter
@@ -24,12 +25,15 @@ class Connection(asyncio.Protocol):
         room_bytes: int | None,
         limit: int,
         handle: Callable[[StreamReader, StreamWriter], Awaitable[None] | None] | None,
+        over: Callable[[], None] | None = None,
     ) -> None:
+        """over: called once the connection is."""
         self._attached = attached
         self._ifq = ifq
         self._room_bytes = room_bytes
         self._limit = limit
         self._handle = handle
+        self._when_over = over
         self._reading: Reading | None = None
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
@@ -45,13 +49,14 @@ class Connection(asyncio.Protocol):
     # -- asyncio's side -------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         transport.pause_reading()
         loop = self._attached.loop
         try:
             sock = transport.get_extra_info("socket")
             self._reading = self._ifq._reading(sock.fileno(), self._room_bytes)
             self._reader = StreamReader(self._attached, self._reading, self._limit)
+            self._reader._arrival = Arrival(self._ifq, sock)
         except Exception as error:
             self._failure = error
             transport.abort()
@@ -110,6 +115,9 @@ class Connection(asyncio.Protocol):
         self._end(exc)
 
     def _end(self, exc: Exception | None) -> None:
+        if self._when_over is not None:
+            self._when_over()
+            self._when_over = None
         if not self._over.done():
             self._over.set_exception(exc) if exc else self._over.set_result(None)
             if exc is not None:

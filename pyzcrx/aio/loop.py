@@ -13,27 +13,30 @@ import asyncio
 import socket
 from asyncio import selector_events, sslproto
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from pyzcrx._common.checked import integer
+from pyzcrx._kernel.endpoint import address_of
 from pyzcrx._kernel.interface import find
 from pyzcrx._queue.area import Area
+from pyzcrx.aio.arrival import Arrival, napi_id
+from pyzcrx.aio.clients import CONNECTING, NOT_BY_RULE, SETTLED, Outgoing, Pending, Steering
 from pyzcrx.aio.selector import RingSelector
 from pyzcrx.aio.transport import ZcTransport
 from pyzcrx.errors import BadArgument
 from pyzcrx.ifq import Ifq
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.read import Reader
-from pyzcrx.nic.setup import prepare
+from pyzcrx.nic.setup import Setup, prepare
+from pyzcrx.nic.steering import Steered
 from pyzcrx.ring import Ring
 
 AREA_BYTES = 64 << 20
 _QUEUE_FREE_S = 5
 """The kernel gives a queue back a moment after the loop before was closed."""
-_SO_INCOMING_NAPI_ID = 56
 
 
 class EventLoop(asyncio.SelectorEventLoop):
@@ -41,19 +44,22 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     interface: the NIC, by name or index; None: NODEV, every TCP connection is received into
     the area, by one copy of the kernel's. flows: what :func:`pyzcrx.nic.prepare` steers to a queue
-    (``"tcp4 dst 192.0.2.1:9999"``); none: those of the servers that listen when the first
-    connection arrives. The NIC is restored when the loop is closed. rx_queue: instead of flows, a
-    queue of a NIC that is set up already. area_bytes: memory to receive into.
-    ring: makes the ring; give one with other sizes here.
+    (``"tcp4 dst 192.0.2.1:9999"``); none: those of the loop's servers, from the first connection
+    on, and each connection that is made over the interface. The NIC is restored when the loop is
+    closed. rx_queue: instead of flows, a queue of a NIC that is set up already. area_bytes:
+    memory to receive into. ring: makes the ring; give one with other sizes here.
 
     A connection is received by zcrx where its packets come from that interface
-    (SO_INCOMING_NAPI_ID), any other as on asyncio's own loop. ``sock_recv`` and its like are
-    plain receives: not for connections whose data lies in the ifq.
+    (SO_INCOMING_NAPI_ID), any other as on asyncio's own loop, of those that the program makes
+    with a PlainReceiveWarning. ``transport.get_extra_info("zero_copy")`` is true if the NIC
+    placed the last bytes of a connection in the area. ``sock_recv`` and its like are plain
+    receives: not for connections whose data lies in the ifq.
 
     The ring is made when the loop first runs, by that thread, and the ifq with the first server
-    (where flows are those of the servers, with the first connection); close() closes both. Raises
+    (where flows are those of the loop, with the first connection); close() closes both. Raises
     BadArgument; what :meth:`pyzcrx.Ring.register_ifq` and :func:`pyzcrx.nic.prepare` raise comes
-    from ``create_server()``, or is told to the loop's exception handler.
+    from ``create_server()`` or ``create_connection()``, or is told to the loop's exception
+    handler.
     """
 
     _closed = True  # what asyncio asks of a loop whose __init__() raised
@@ -78,6 +84,11 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._area_bytes = integer("area_bytes", area_bytes, 1, 1 << 48)
         self._ifq: Ifq | None = None
         self._napi_ids: frozenset[int] | None = None
+        self._nic: Setup | None = None
+        self._steered: set[Flow] = set()
+        """The servers' flows that are steered."""
+        self._steering: Steering | None = None
+        self._pending = Pending()
         self._held = ExitStack()
         """What is undone once the ring is closed: the area, the NIC."""
         self._ring_selector = RingSelector(ring)
@@ -111,8 +122,10 @@ class EventLoop(asyncio.SelectorEventLoop):
                 area, interface=self._interface, rx_queue=self._rx_queue, timeout=_QUEUE_FREE_S
             )
         flows = self._flows or self._served()
-        setup = stack.enter_context(prepare(self._interface, *flows))
-        return ring.register_ifq(area, setup, timeout=_QUEUE_FREE_S)
+        nic = stack.enter_context(prepare(self._interface, *flows))
+        ifq = ring.register_ifq(area, nic, timeout=_QUEUE_FREE_S)
+        self._nic, self._steered = nic, set(self._served())
+        return ifq
 
     def _served(self) -> tuple[Flow, ...]:
         """What the loop's TCP servers listen to."""
@@ -147,7 +160,95 @@ class EventLoop(asyncio.SelectorEventLoop):
                 index = find(self._interface).index
                 napis = () if kernel._netdev is None else kernel._netdev.napis(index)
             self._napi_ids = frozenset(napi.id for napi in napis)
-        return sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID) in self._napi_ids
+        return napi_id(sock) in self._napi_ids
+
+    # -- connections that the program makes ---------------------------------------
+
+    @property
+    def _steers(self) -> bool:
+        """Whether the loop steers by itself what its servers and clients receive."""
+        return self._interface is not None and not self._flows and self._rx_queue is None
+
+    def _prepared(self) -> Setup:
+        self.ifq  # noqa: B018 - prepares the NIC
+        assert self._nic is not None
+        return self._nic
+
+    def _steering_of(self) -> Steering | None:
+        if self._steering is None and self._steers:
+            assert self._interface is not None
+            self._steering = Steering(self, find(self._interface), self._prepared)
+        return self._steering
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """As asyncio's."""
+        if self._interface is None or not CONNECTING.get() or not _is_tcp(sock):
+            await super().sock_connect(sock, address)
+            return
+        steering = self._steering_of()
+        outgoing = Outgoing() if steering is None else await steering.before(sock, address)
+        self._pending.add(sock, outgoing, steering)
+        try:
+            await super().sock_connect(sock, address)
+        except BaseException:
+            self._pending.take(sock)
+            self._release(outgoing.steered)
+            raise
+
+    async def _connect_sock(self, *arguments: Any) -> socket.socket:
+        token = CONNECTING.set(True)
+        try:
+            sock: socket.socket = await super()._connect_sock(*arguments)  # type: ignore[misc]
+            return sock
+        finally:
+            CONNECTING.reset(token)
+
+    async def create_connection(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+    ) -> Any:
+        """As asyncio's. What arrives over the loop's interface is steered to the ifq's queue.
+
+        A rule for this connection alone is made before it connects, or, where *sock* is
+        connected, now; it is removed when the connection is over. Raises what
+        :func:`pyzcrx.nic.prepare` and :meth:`pyzcrx.Ring.register_ifq` raise, by the first one.
+        """
+        sock = options.get("sock")
+        if sock is not None and host is None and port is None and sock not in SETTLED:
+            await self._adopt(sock)
+        return await super().create_connection(protocol_factory, host, port, **options)
+
+    async def _adopt(self, sock: socket.socket) -> None:
+        """Steer a connection that the program itself made."""
+        steering = self._steering_of()
+        if steering is not None and isinstance(sock, socket.socket) and _is_tcp(sock):
+            with suppress(OSError):  # not connected: asyncio says what is wrong with it
+                self._pending.add(sock, await steering.after(sock), steering)
+
+    def _release(self, steered: Steered | None) -> None:
+        if self._steering is not None:
+            self._steering.release(steered)
+
+    def _received(self, sock: socket.socket) -> tuple[bool, Steered | None]:
+        """Whether a connection is received by zcrx, and the rule that it has."""
+        outgoing = self._pending.take(sock)
+        if outgoing is None:
+            return self.receives(sock), None
+        steered = outgoing.steered
+        arrives = self._ifq is not None and Arrival(self.ifq, sock).zero_copy
+        if arrives or (steered is not None and not outgoing.before):
+            return True, steered
+        if not self._steers and self.receives(sock):
+            return True, None
+        self._release(steered)
+        peer = sock.getpeername()
+        outgoing.cause = outgoing.cause or (
+            NOT_BY_RULE
+            if self._steers
+            else f"its packets come by another NIC than {self._interface}"
+        )
+        if not address_of(peer[0])[0].is_loopback:
+            outgoing.warn(peer, "received as by asyncio")
+        return False, None
 
     # -- what asyncio asks its loops for ------------------------------------------
 
@@ -159,25 +260,35 @@ class EventLoop(asyncio.SelectorEventLoop):
     ) -> None:
         if _is_tcp(sock):
             self._listeners.append(sock)
-            if self._interface is None or self._flows or self._rx_queue is not None:
-                self._register_for(sock)
+            if not self._steers:
+                self._register_for(sock, lambda: self.ifq)
+            elif self._nic is not None:  # set up for a client, or a server before this one
+                self._register_for(sock, self._steer_servers)
         super()._start_serving(protocol_factory, sock, *arguments, **options)  # type: ignore[misc]
 
-    def _register_for(self, listener: socket.socket) -> None:
+    def _register_for(self, listener: socket.socket, register: Callable[[], object]) -> None:
         """Now, so that who makes the server has the error."""
         try:
-            self.ifq  # noqa: B018
+            register()
         except BaseException:
             listener.close()  # asyncio would not
             raise
+
+    def _steer_servers(self) -> None:
+        assert self._nic is not None
+        for flow in self._served():
+            if flow not in self._steered:
+                self._nic.steer(flow)
+                self._steered.add(flow)
 
     def _make_socket_transport(
         self, sock: socket.socket, protocol: Any, waiter: Any = None, **options: Any
     ) -> asyncio.Transport:
         make: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
         try:
-            if self.receives(sock):
-                make = partial(ZcTransport, self.ifq)
+            received, steered = self._received(sock)
+            if received:
+                make = partial(ZcTransport, self.ifq, partial(self._release, steered))
         except Exception as error:
             # asyncio closes a connection that was accepted, and says why only in debug mode.
             what = "a connection cannot be received by zcrx"

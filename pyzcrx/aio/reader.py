@@ -9,6 +9,7 @@ from typing import Any, Self
 from pyzcrx._common.checked import MOST_BYTES, integer, writable
 from pyzcrx._receive.chunk import Chunk
 from pyzcrx._receive.reading import Reading
+from pyzcrx.aio.arrival import Arrival
 from pyzcrx.aio.attach import Attached
 
 
@@ -38,6 +39,7 @@ class StreamReader:
         self._waits = False
         self._closed = False
         self._failure: Exception | None = None
+        self._arrival: Arrival | None = None
 
     # -- chunks -----------------------------------------------------------------
 
@@ -130,6 +132,14 @@ class StreamReader:
     def exception(self) -> Exception | None:
         """What the connection failed with."""
         return self._failure or (None if self._closed else self._chunks.failure)
+
+    @property
+    def zero_copy(self) -> bool:
+        """Whether the NIC placed the bytes that came last in the area.
+
+        False: the kernel copied them there, from another interface or queue, or by NODEV.
+        """
+        return self._arrival is not None and self._arrival.zero_copy
 
     @property
     def statistics(self) -> dict[str, int]:

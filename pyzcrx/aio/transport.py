@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.reading import Reading
+from pyzcrx.aio.arrival import Arrival
 from pyzcrx.aio.protocol import LeaseProtocol
 from pyzcrx.ifq import Ifq
 
@@ -38,8 +39,19 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         _closing: bool
         _conn_lost: int
 
-    def __init__(self, ifq: Ifq, loop: Any, sock: Any, *args: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        ifq: Ifq,
+        over: Callable[[], None],
+        loop: Any,
+        sock: Any,
+        *args: Any,
+        **options: Any,
+    ) -> None:
+        """over: called once the connection is."""
         self._ifq = ifq
+        self._over = over
+        self._arrival = Arrival(ifq, sock)
         self._reading: Reading | None = None
         self._context = contextvars.copy_context()
         self._wanted = False
@@ -54,6 +66,12 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
     def statistics(self) -> dict[str, int]:
         """Bytes handed out in place, gathered by one copy, and copied early to free the area."""
         return (Chunks() if self._reading is None else self._reading.chunks).statistics
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As asyncio's; ``"zero_copy"``: whether its last bytes were placed in the area."""
+        if name == "zero_copy":
+            return self._arrival.zero_copy
+        return super().get_extra_info(name, default)
 
     @property
     def has_socket(self) -> bool:
@@ -171,4 +189,6 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
             reading.chunks.notify = None
             reading.end()
         (exc,), self._lost = self._lost, None
+        self._arrival.note()
+        self._over()
         super()._call_connection_lost(exc)

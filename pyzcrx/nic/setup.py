@@ -201,8 +201,12 @@ class Setup:
                 )
                 self._journal = journal
         steered = Steered(flow, lambda: self._unsteer(step))
-        for text in notes:
-            warnings.warn(text, NicWarning, stacklevel=2)
+        try:
+            for text in notes:
+                warnings.warn(text, NicWarning, stacklevel=2)
+        except BaseException:
+            steered.close()  # a warning may be made an error
+            raise
         return steered
 
     def _unsteer(self, step: Steer) -> None:

@@ -143,6 +143,9 @@ def test_refusals(kernel: Kernel, rules: Rules, folder: Path) -> None:
         with pytest.warns(NicWarning, match="overlaps"):
             setup.steer("tcp4 dst 192.0.2.1:40001 src 198.51.100.7:443")
         assert len(rules.flows) == 3
+        with pytest.raises(NicWarning, match="overlaps"):  # warnings are errors in these tests
+            setup.steer("tcp4 dst 192.0.2.1:40002 src 198.51.100.7:443")
+        assert len(rules.flows) == 3
         del rules.present[3]
     assert rules.flows == []
     kernel.state_now = replace(STATE, features={}, rules=None)
