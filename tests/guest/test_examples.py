@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import threading
+
+import pytest
 
 from tests.guest.card import CARD, connect
 from tests.guest.echo import START_S, send_all
@@ -45,3 +48,29 @@ def test_columns() -> None:
 def test_asyncio_server() -> None:
     data = os.urandom(3 << 20)
     assert run("asyncio_server.py", data) == f"{hashlib.sha256(data).hexdigest()}\n"
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_anyio_server(backend: str) -> None:
+    datas = [os.urandom(5 << 20), os.urandom(3 << 20)]
+    argv = ["python3", f"{EXAMPLES}/anyio_server.py", "0", backend]
+    with subprocess.Popen(
+        [*argv, *map(str, CARD.register.values())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert "listening on port" in line, line + process.stderr.read()
+        port = int(line.split()[-1])
+        with connect(port) as one, connect(port) as two:
+            sending = threading.Thread(target=send_all, args=(one, datas[0]))
+            sending.start()
+            send_all(two, datas[1])
+            sending.join()
+            said = {process.stdout.readline().strip() for _ in datas}
+        process.terminate()
+        process.communicate(timeout=START_S)
+    assert said == {hashlib.sha256(data).hexdigest() for data in datas}
