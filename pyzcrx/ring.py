@@ -93,6 +93,7 @@ class Ring(Closing):
         """Theirs."""
         self._delivery = Delivery(core, self._cores)
         self._traffic = Traffic(core, partial(_area_bytes, self._cores))
+        self._delivery.traffic = self._traffic
         self._links: Links | None = None
         fork.guard(self, type(self)._die_in_child)
 

@@ -59,6 +59,8 @@ class Delivery:
         self.inboxes = Inboxes()
         """Those requests whose data and events are for streams."""
         core.unrest.append(self.inboxes.to_end)
+        self.traffic: object = None
+        """The ring's sends."""
 
     @property
     def _unseen(self) -> Batch | None:
@@ -118,7 +120,7 @@ class Delivery:
         core.turn(wait_ns)
         if not core.lease_runs(self._fresh):
             self._raise_misplaced()
-        if self.inboxes:
+        if self.inboxes or (core.posted and self.inboxes.ever):
             self._fill_inboxes()
         self._give_back_copied()
         # From here on nothing is called that a signal handler could raise in.

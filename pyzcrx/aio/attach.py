@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 from pyzcrx._receive.delivery import Delivery
 from pyzcrx._receive.events import Event
 from pyzcrx._receive.request import Request
 from pyzcrx.errors import ClosedError
 from pyzcrx.ring import Ring
+
+
+class Ending(Protocol):
+    """A request that receives or sends."""
+
+    @property
+    def over(self) -> bool: ...
 
 
 class Attached:
@@ -27,7 +35,7 @@ class Attached:
         self._watching = False
         self._readers: dict[Request, asyncio.Future[None]] = {}
         """Who waits for more of a request."""
-        self._ends: dict[Request, Callable[[], None]] = {}
+        self._ends: dict[Ending, Callable[[], None]] = {}
         """What to do once a request is over."""
         self._events: asyncio.Future[None] | None = None
         """Who waits for an event that is no stream's."""
@@ -70,7 +78,7 @@ class Attached:
             self.nudge(request)
             if request in self._ends and request.over:
                 self._ends.pop(request)()
-        if self._events is not None and self._delivery.waiting:
+        if self._events is not None and (self._delivery.waiting or not self._delivery.busy):
             events, self._events = self._events, None
             if not events.done():
                 events.set_result(None)
@@ -110,7 +118,7 @@ class Attached:
         if reader is not None and not reader.done():
             reader.set_result(None)
 
-    def when_over(self, request: Request, then: Callable[[], None]) -> None:
+    def when_over(self, request: Ending, then: Callable[[], None]) -> None:
         """Call *then* once *request* is over; at once if it is."""
         if request.over or self.closed:
             then()

@@ -9,6 +9,7 @@ from typing import Any, cast
 from pyzcrx._receive.reading import Reading
 from pyzcrx.aio.arrival import Arrival
 from pyzcrx.aio.attach import Attached
+from pyzcrx.aio.outbox import Outbox
 from pyzcrx.aio.reader import StreamReader
 from pyzcrx.aio.writer import StreamWriter
 from pyzcrx.errors import ClosedError
@@ -37,6 +38,7 @@ class Connection(asyncio.Protocol):
         self._reading: Reading | None = None
         self._reader: StreamReader | None = None
         self._writer: StreamWriter | None = None
+        self._outbox: Outbox | None = None
         self._task: asyncio.Future[None] | None = None
         """The handler's, kept while it runs."""
         self._failure: Exception | None = None
@@ -65,6 +67,9 @@ class Connection(asyncio.Protocol):
                 loop.call_exception_handler(context)
             return
         self._writer = StreamWriter(transport, self, None, loop)
+        self._outbox = self._writer._outbox = Outbox(
+            self._attached, self._ifq, transport, self._wake_drainers, self._send_failed
+        )
         if self._handle is not None:
             self._run(self._handle(self._reader, self._writer), transport)
 
@@ -74,8 +79,9 @@ class Connection(asyncio.Protocol):
 
         def done(task: asyncio.Future[None]) -> None:
             self._task = None
+            assert self._writer is not None
             if task.cancelled():
-                transport.close()
+                self._writer.close()
             elif (error := task.exception()) is not None:
                 context = {
                     "message": "Unhandled exception in client_connected_cb",
@@ -83,13 +89,16 @@ class Connection(asyncio.Protocol):
                     "transport": transport,
                 }
                 self._attached.loop.call_exception_handler(context)
-                transport.close()
+                self._writer.close()
 
         self._task = asyncio.ensure_future(result, loop=self._attached.loop)
         self._task.add_done_callback(done)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
+        exc = exc or self._failure
+        if self._reader is not None and self._reader._arrival is not None:
+            self._reader._arrival.note()
         for drainer in self._drainers:
             if not drainer.done():
                 drainer.set_exception(exc) if exc else drainer.set_result(None)
@@ -112,7 +121,10 @@ class Connection(asyncio.Protocol):
         assert self._reader is not None
         self._reader._close(exc)  # what came last
         self._reading.leave()
-        self._end(exc)
+        if self._outbox is None:
+            self._end(exc)
+        else:
+            self._outbox.when_sent(lambda: self._end(exc))
 
     def _end(self, exc: Exception | None) -> None:
         if self._when_over is not None:
@@ -128,6 +140,14 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._wake_drainers()
+
+    def _send_failed(self, error: Exception) -> None:
+        if self._failure is None and self._writer is not None:
+            self._failure = error
+            self._writer.transport.abort()
+
+    def _wake_drainers(self) -> None:
         for drainer in self._drainers:
             if not drainer.done():
                 drainer.set_result(None)
@@ -141,14 +161,15 @@ class Connection(asyncio.Protocol):
         """What asyncio.StreamWriter.drain() awaits."""
         if self._lost:
             raise ConnectionResetError("Connection lost")
-        if not self._paused:
-            return
-        drainer: asyncio.Future[None] = self._attached.loop.create_future()
-        self._drainers.add(drainer)
-        try:
-            await drainer
-        finally:
-            self._drainers.discard(drainer)
+        while self._paused or (self._outbox is not None and self._outbox.full):
+            drainer: asyncio.Future[None] = self._attached.loop.create_future()
+            self._drainers.add(drainer)
+            try:
+                await drainer
+            finally:
+                self._drainers.discard(drainer)
+            if self._lost:
+                return
 
     def _get_close_waiter(self, _writer: Any) -> asyncio.Future[None]:
         """What asyncio.StreamWriter.wait_closed() awaits."""

@@ -29,6 +29,7 @@ class Steered:
     def __init__(self, flow: Flow, remove: Callable[[], None]) -> None:
         """Use :meth:`pyzcrx.nic.Setup.steer`."""
         self.flow = flow
+        """What is steered."""
         self._remove: Callable[[], None] | None = remove
 
     def close(self) -> None:

@@ -127,15 +127,33 @@ async def echo_chunks(reader: aio.StreamReader, writer: aio.StreamWriter) -> Non
     writer.write_eof()
 
 
-def test_echo_by_chunks() -> None:
+@pytest.mark.parametrize("zero_copy", [None, True])
+def test_echo_by_chunks(zero_copy: bool | None) -> None:
     data = os.urandom(8 * MIB)
 
+    async def echo(reader: aio.StreamReader, writer: aio.StreamWriter) -> None:
+        writer.zero_copy = zero_copy
+        await echo_chunks(reader, writer)
+
     async def body() -> None:
-        with receiver() as ifq:
-            async with serving(echo_chunks, ifq) as port:
+        with pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(AREA) as area:
+            ifq = register(ring, area)
+            async with serving(echo, ifq) as port:
                 back = await client(port, exchanged(data))
             assert hashlib.sha256(back).digest() == hashlib.sha256(data).digest()
             assert CARD.copied(ifq.stats().as_dict())
+            sent = ring.send_stats()
+            assert sent.accepted_bytes > len(data) // 2  # small chunks go by the transport
+            if zero_copy:
+                local = 0 if CARD.zero_copy else sent.accepted_bytes
+                assert sent.copied.get("local", 0) == local
+                assert sent.bytes_zero_copy + sum(sent.copied.values()) == sent.accepted_bytes
+                assert (sent.bytes_zero_copy > 0) == CARD.zero_copy
+            while sent.unnotified_bytes:
+                await asyncio.sleep(0.01)
+                sent = ring.send_stats()
+            ifq.audit()
+            assert ifq.stats().held_buffers == 0
 
     run(body)
 

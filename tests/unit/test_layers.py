@@ -81,6 +81,7 @@ LAYERS = [
         ["transport", "selector"],
         ["protocol", "connection"],
         ["reader", "writer"],
+        ["outbox"],
         ["arrival", "clients", "attach"],
     ),
     ["testing.stand_in", "probe", "nic.setup"],
