@@ -38,20 +38,21 @@ void pz_signal_clear(int signal)
 	(void)got; /* fails where it is clear */
 }
 
-int pz_either(int signal, int timer)
+int pz_any(int kernel, int signal, int timer)
 {
 	struct epoll_event event = { .events = EPOLLIN };
-	int either = epoll_create1(EPOLL_CLOEXEC), error;
+	int any = epoll_create1(EPOLL_CLOEXEC), error;
 
-	if (either < 0)
+	if (any < 0)
 		return -errno;
-	if (epoll_ctl(either, EPOLL_CTL_ADD, signal, &event) ||
-	    epoll_ctl(either, EPOLL_CTL_ADD, timer, &event)) {
+	if (epoll_ctl(any, EPOLL_CTL_ADD, kernel, &event) ||
+	    epoll_ctl(any, EPOLL_CTL_ADD, signal, &event) ||
+	    epoll_ctl(any, EPOLL_CTL_ADD, timer, &event)) {
 		error = errno;
-		close(either);
+		close(any);
 		return -error;
 	}
-	return either;
+	return any;
 }
 
 int pz_timer(void)

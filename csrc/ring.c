@@ -276,6 +276,14 @@ int pz_ring_submit(struct pz_ring *ring)
 	return ret < 0 ? ret : 0;
 }
 
+int pz_ring_pending(const struct pz_ring *ring)
+{
+	const unsigned int said = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+
+	return usable(ring) && (io_uring_cq_ready(&ring->uring) ||
+				(IO_URING_READ_ONCE(*ring->uring.sq.kflags) & said));
+}
+
 int pz_register(int fd, uint32_t opcode, uint64_t argument, uint32_t nr)
 {
 	return io_uring_register((unsigned int)fd, opcode, (void *)argument, nr);

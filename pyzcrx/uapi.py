@@ -50,9 +50,17 @@ class Setup(IntFlag):
     CQSIZE = 1 << 3
     CLAMP = 1 << 4
     SUBMIT_ALL = 1 << 7
+    TASKRUN_FLAG = 1 << 9
     CQE32 = 1 << 11
     SINGLE_ISSUER = 1 << 12
     DEFER_TASKRUN = 1 << 13
+
+
+class SqFlag(IntFlag):
+    """IORING_SQ_*, the kernel's word to the ring's owner"""
+
+    CQ_OVERFLOW = 1 << 1
+    TASKRUN = 1 << 2
 
 
 class CqeFlag(IntFlag):

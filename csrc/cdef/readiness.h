@@ -4,10 +4,10 @@
  * DEFER_TASKRUN it does not poll readable before Linux 7.
  */
 int pz_ring_signals(struct pz_ring *ring, int eventfd);
-/* An eventfd; a timerfd on the monotonic clock; an epoll of both: close-on-exec, or -errno. */
+/* An eventfd; a timerfd on the monotonic clock; an epoll of three: close-on-exec, or -errno. */
 int pz_signal(void);
 int pz_timer(void);
-int pz_either(int signal, int timer);
+int pz_any(int kernel, int signal, int timer);
 /* Have an eventfd poll readable, or not. */
 void pz_signal_set(int eventfd);
 void pz_signal_clear(int eventfd);

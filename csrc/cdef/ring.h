@@ -97,6 +97,8 @@ int pz_ring_turn(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
 
 /* Submit what was prepared, without waiting and without draining. 0 or -errno. */
 int pz_ring_submit(struct pz_ring *ring);
+/* Whether there are completions, or work that will post some (IORING_SETUP_TASKRUN_FLAG). */
+int pz_ring_pending(const struct pz_ring *ring);
 
 int pz_register(int fd, uint32_t opcode, uint64_t argument, uint32_t nr);
 int pz_register_ifq(struct pz_ring *ring, struct pz_ifq_reg *reg);

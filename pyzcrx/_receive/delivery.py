@@ -115,14 +115,23 @@ class Delivery:
 
     def collect(self, wait_ns: int) -> None:
         """One turn: what it brought is in the inboxes of streams, or waits for :meth:`events`."""
+        try:
+            self._collect(wait_ns)
+        except BaseException:
+            self.core.want_turn()
+            raise
+
+    def _collect(self, wait_ns: int) -> None:
         self._reopen()
         core = self.core
-        core.turn(wait_ns)
+        core.turn(wait_ns, taken=True)
         if not core.lease_runs(self._fresh):
             self._raise_misplaced()
         if self.inboxes or (core.posted and self.inboxes.ever):
             self._fill_inboxes()
         self._give_back_copied()
+        if core.watched and (self._fresh or core.posted):
+            core.want_turn()  # whoever takes events may leave some
         # From here on nothing is called that a signal handler could raise in.
         self._undelivered += self._fresh
         self._undelivered += core.posted

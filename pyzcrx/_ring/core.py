@@ -220,16 +220,19 @@ class RingCore(Core):
 
     # -- turning ------------------------------------------------------------
 
-    def turn(self, timeout_ns: int) -> None:
+    def turn(self, timeout_ns: int, *, taken: bool = False) -> None:
         """Settle, submit, wait (-1: for ever, 0: not), drain.
 
         Data is in :attr:`columns`, all else in what :meth:`post` gathers; whoever has
         taken both clears ``columns.counts[FRESH]``. Brings nothing when a signal came.
+
+        taken: the caller takes both at once; where he leaves something, or is interrupted, he
+        calls :meth:`want_turn`. Else the descriptor stays readable after a turn that brought any.
         """
         if self._state is not None or get_ident() != self._owner:
             self.check_usable()
         if self._readiness is not None:
-            self._watched_turn(self._readiness, timeout_ns)
+            self._watched_turn(self._readiness, timeout_ns, taken)
             return
         if self.turn_quietly(timeout_ns):
             return
@@ -237,7 +240,7 @@ class RingCore(Core):
             self._enter(timeout_ns)
         self._process()
 
-    def _watched_turn(self, readiness: Readiness, timeout_ns: int) -> None:
+    def _watched_turn(self, readiness: Readiness, timeout_ns: int, taken: bool) -> None:
         """The same, and what the outside is to see of it."""
         self._turning = True
         try:
@@ -247,19 +250,22 @@ class RingCore(Core):
             self._process()
             if lib.pz_ring_submit(self.raw):  # what was armed again; else with the next turn
                 readiness.set()
-            readiness.turned(self._next_ns())
+            readiness.turned(self._next_ns(taken))
         except BaseException:
             readiness.set()
             raise
         finally:
             self._turning = False
 
-    def _next_ns(self) -> int:
+    def want_turn(self) -> None:
+        """Something was left: have the descriptor, if anybody watches it, poll readable."""
+        if self._readiness is not None and self._state is None:
+            self._readiness.set()
+
+    def _next_ns(self, taken: bool) -> int:
         """In how many ns a turn is wanted although nothing arrives, or NEVER."""
-        columns = self.columns
-        left = columns.n_data or self.posted  # for the user, who may not take all of it
-        if left or self.columns.overflow or columns.n_other == columns.capacity:
-            return 0
+        if not taken and (self.columns.n_data or self.posted):
+            return 0  # for the user, who may not take all of it
         waits = [child.wait_ns for child in self._children]
         return min((ns for ns in waits if ns != NEVER), default=NEVER)
 

@@ -15,7 +15,9 @@ from pyzcrx.uapi import CQ_WORDS, Setup
 MAX_ENTRIES = 32768
 """The largest SQ; a CQ may have twice that (io_uring/io_uring.h, IORING_MAX_ENTRIES)."""
 
-_FLAGS = Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.CQE32 | Setup.SUBMIT_ALL
+_FLAGS = (
+    Setup.SINGLE_ISSUER | Setup.DEFER_TASKRUN | Setup.TASKRUN_FLAG | Setup.CQE32 | Setup.SUBMIT_ALL
+)
 
 
 def checked_entries(sq_entries: int, cq_entries: int) -> tuple[int, int]:

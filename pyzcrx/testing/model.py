@@ -164,8 +164,12 @@ class ModelKernel:
         ring = self._rings.get(raw)
         if ring is None:
             return -errno.EBADF
-        ring.changed()
+        ring.submitted()
         return 0
+
+    def _pz_ring_pending(self, raw: Any) -> int:
+        ring = self._rings.get(raw)
+        return int(ring is not None and ring.pending)
 
     def _pz_ring_turn(
         self, raw: Any, timeout_ns: int, _gather_nr: int, _gather_us: int, columns: Any

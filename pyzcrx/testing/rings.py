@@ -59,6 +59,16 @@ class ModelRing:
         if self.signal >= 0 and (self.armed or self._prepared):
             lib.pz_signal_set(self.signal)
 
+    def submitted(self) -> None:
+        """What was prepared may be served."""
+        if self._prepared:
+            self.changed()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a turn would bring something, although nothing happens."""
+        return self.completions.waiting
+
     def turn(self, timeout_ns: int, takes: int, columns: Any) -> int:
         with _without_handlers():
             if not self._run(takes) and timeout_ns:

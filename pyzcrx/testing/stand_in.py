@@ -11,11 +11,11 @@ from pyzcrx.errors import NotSupported
 
 HARMLESS = frozenset(
     {
+        "pz_any",
         "pz_cookie",
         "pz_detach",
         "pz_dont_fork",
         "pz_drop_urgent",
-        "pz_either",
         "pz_liburing_version",
         "pz_map_anonymous",
         "pz_map_fd",

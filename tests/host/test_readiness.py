@@ -13,6 +13,8 @@ from contextlib import ExitStack
 import pytest
 
 import pyzcrx
+from pyzcrx._kernel._ffi import lib
+from pyzcrx._receive.inboxes import Inboxes
 from pyzcrx._ring.pace import Pace
 from tests.patience import PATIENCE_S
 
@@ -146,14 +148,51 @@ def test_a_ring_with_nothing_in_flight_is_quiet(listener: socket.socket) -> None
         take_all(ring)
         ring.wake()
         assert by_epoll(fd)
-        # The kernel signals when work is queued, and again when its completion is posted.
-        for _ in range(2):
-            take_all(ring)
+        take_all(ring)  # the kernel signals once more, when the completion is posted
         assert not readable(fd)
 
 
+def test_more_work_than_one_turn_does() -> None:
+    n = 100  # a turn that does not wait does 20 at most (IO_LOCAL_TW_DEFAULT_MAX)
+    with pyzcrx.Ring() as ring, ExitStack() as stack:
+        fd = ring.fileno()
+        pairs = [socket.socketpair() for _ in range(n)]
+        polls = [Counted(ring, stack.enter_context(a)) for a, _ in pairs]
+        ring._delivery.collect(0)
+        assert not readable(fd)
+        for _, b in pairs:
+            stack.enter_context(b).send(b"x")
+        while sum(poll.seen for poll in polls) < n:
+            assert by_epoll(fd)
+            ring._delivery.collect(0)
+        assert [poll.seen for poll in polls] == [1] * n
+        ring._delivery.collect(0)
+        assert not readable(fd)
+
+
+class Counted:
+    """A poll that ends with one completion."""
+
+    def __init__(self, ring: pyzcrx.Ring, sock: socket.socket) -> None:
+        core = ring._core
+        self.seen = 0
+        token = core.new_token()
+        result = lib.pz_prep_poll(core.raw, sock.fileno(), select.POLLIN, 0, token)
+        core.submit(self, token, result, "poll")
+
+    def _complete(self, _res: int, _flags: int) -> None:
+        self.seen += 1
+
+    def _drop(self, res: int) -> None:
+        pass
+
+    def _closed_by_ring(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("where", ["turn", "after"])
 def test_an_interrupted_turn_leaves_it_readable(
-    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     with pyzcrx.Ring() as ring, ExitStack() as stack:
         fd = ring.fileno()
@@ -161,7 +200,10 @@ def test_an_interrupted_turn_leaves_it_readable(
         stack.enter_context(socket.create_connection(listener.getsockname()))
         assert by_epoll(fd)
         with monkeypatch.context() as patch:
-            patch.setattr(Pace, "brought", lambda *_: 1 / 0)
+            if where == "turn":
+                patch.setattr(Pace, "brought", lambda *_: 1 / 0)
+            else:
+                patch.setattr(Inboxes, "__bool__", lambda _: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 take_all(ring)
         assert readable(fd)

@@ -260,3 +260,28 @@ def test_bad_arguments(call: Any, error: type[Exception]) -> None:
             assert await reader.read(10) == b"data"
 
     run(body)
+
+
+def test_a_turn_that_filled_an_inbox_asks_for_no_other() -> None:
+    async def body() -> None:
+        async with reading() as (reader, sock):
+            delivery = reader._attached._delivery
+            waiting = asyncio.ensure_future(reader.read(100))
+            await asyncio.sleep(0.01)
+            turns = 0
+            collect = delivery.collect
+
+            def counted(wait_ns: int) -> None:
+                nonlocal turns
+                turns += 1
+                collect(wait_ns)
+
+            delivery.collect = counted  # type: ignore[method-assign]
+            sock.send(b"data")
+            assert await waiting == b"data"
+            assert turns == 1
+            await asyncio.sleep(0.01)
+            assert turns == 2  # gives the buffer back
+            delivery.collect = collect  # type: ignore[method-assign]
+
+    run(body)

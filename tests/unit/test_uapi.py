@@ -13,6 +13,7 @@ from pyzcrx._ring import tokens
 PREFIXES: dict[type[IntEnum] | type[IntFlag], str] = {
     uapi.RegisterOp: "PZ_REGISTER_",
     uapi.Setup: "PZ_SETUP_",
+    uapi.SqFlag: "PZ_SQ_",
     uapi.CqeFlag: "PZ_CQE_F_",
     uapi.RegisterFlag: "PZ_REG_",
     uapi.AreaFlag: "PZ_AREA_",
