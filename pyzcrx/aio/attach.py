@@ -31,7 +31,9 @@ class Attached:
         self.loop = loop
         self._delivery = delivery
         self._inboxes = delivery.inboxes
-        self._fd = delivery.core.fileno()
+        self._own = getattr(loop, "turns", None) is delivery
+        """Whether the loop takes the ring's turns anyway, with a selector over it."""
+        self._fd = -1 if self._own else delivery.core.fileno()
         self._watching = False
         self._readers: dict[Request, asyncio.Future[None]] = {}
         """Who waits for more of a request."""
@@ -40,16 +42,14 @@ class Attached:
         self._events: asyncio.Future[None] | None = None
         """Who waits for an event that is no stream's."""
         self.closed = False
-        self._notifies = self._inboxes.changed is None
-        """Whether we are the only loop that looks; else the ring's own event loop does too."""
-        if self._inboxes.changed is None:
+        if not self._own:
             self._inboxes.changed = []
         self._watch()
         delivery.watchers.append(self.close)
         delivery.attached = self
 
     def _watch(self) -> None:
-        if not self._watching:
+        if not self._watching and not self._own:
             self.loop.add_reader(self._fd, self._turn)
             self._watching = True
 
@@ -68,16 +68,19 @@ class Attached:
         except Exception as error:
             self._fail(error)
         finally:
-            self._wake()
+            self.wake()
 
-    def _wake(self) -> None:
-        changed, self._inboxes.changed = self._inboxes.changed or [], []
-        for request in changed:
+    def wake(self) -> None:
+        """A turn was taken: wake those that it brought something for."""
+        changed = self._inboxes.changed
+        while changed:
+            request = changed[0]
             if request._inbox is not None and request._inbox.notify is not None:
                 request._inbox.notify()
             self.nudge(request)
             if request in self._ends and request.over:
                 self._ends.pop(request)()
+            del changed[0]  # last, should a signal handler raise
         if self._events is not None and (self._delivery.waiting or not self._delivery.busy):
             events, self._events = self._events, None
             if not events.done():
@@ -156,7 +159,7 @@ class Attached:
             return
         self.closed = True
         self._unwatch()
-        if self._notifies:
+        if not self._own:
             self._inboxes.changed = None
         if self.close in self._delivery.watchers:
             self._delivery.watchers.remove(self.close)

@@ -18,11 +18,13 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from pyzcrx._common.checked import integer
+from pyzcrx._common.checked import integer, seconds
 from pyzcrx._kernel.endpoint import address_of
 from pyzcrx._kernel.interface import find
 from pyzcrx._queue.area import Area
+from pyzcrx._receive.delivery import Delivery
 from pyzcrx.aio.arrival import Arrival, napi_id
+from pyzcrx.aio.attach import Attached
 from pyzcrx.aio.clients import CONNECTING, NOT_BY_RULE, SETTLED, Outgoing, Pending, Steering
 from pyzcrx.aio.selector import RingSelector
 from pyzcrx.aio.transport import ZcTransport
@@ -47,7 +49,8 @@ class EventLoop(asyncio.SelectorEventLoop):
     (``"tcp4 dst 192.0.2.1:9999"``); none: those of the loop's servers, from the first connection
     on, and each connection that is made over the interface. The NIC is restored when the loop is
     closed. rx_queue: instead of flows, a queue of a NIC that is set up already. area_bytes:
-    memory to receive into. ring: makes the ring; give one with other sizes here.
+    memory to receive into. rx_buf_len: as of :meth:`pyzcrx.Ring.register_ifq`. queue_free_s: how
+    long to wait for a queue that is bound. ring: makes the ring; give one with other sizes here.
 
     A connection is received by zcrx where its packets come from that interface
     (SO_INCOMING_NAPI_ID), any other as on asyncio's own loop, of those that the program makes
@@ -71,6 +74,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         flows: tuple[str, ...] = (),
         rx_queue: int | None = None,
         area_bytes: int = AREA_BYTES,
+        rx_buf_len: int | None = None,
+        queue_free_s: float = _QUEUE_FREE_S,
         ring: Callable[[], Ring] = Ring,
     ) -> None:
         if interface is None and (flows or rx_queue is not None):
@@ -82,6 +87,8 @@ class EventLoop(asyncio.SelectorEventLoop):
         self._listeners: list[socket.socket] = []
         self._rx_queue = rx_queue
         self._area_bytes = integer("area_bytes", area_bytes, 1, 1 << 48)
+        self._rx_buf_len = rx_buf_len
+        self._queue_free_s = seconds("queue_free_s", queue_free_s)
         self._ifq: Ifq | None = None
         self._napi_ids: frozenset[int] | None = None
         self._nic: Setup | None = None
@@ -100,6 +107,11 @@ class EventLoop(asyncio.SelectorEventLoop):
         return self._ring_selector.ring
 
     @property
+    def turns(self) -> Delivery:
+        """What brings the events of the ring that the loop itself turns."""
+        return self.ring._delivery
+
+    @property
     def ifq(self) -> Ifq:
         """The interface queue that connections are received on; registered if need be.
 
@@ -113,17 +125,17 @@ class EventLoop(asyncio.SelectorEventLoop):
         return self._ifq
 
     def _register(self, stack: ExitStack) -> Ifq:
-        ring = self.ring
         area = stack.enter_context(Area.anonymous(self._area_bytes))
+        register = partial(
+            self.ring.register_ifq, area, rx_buf_len=self._rx_buf_len, timeout=self._queue_free_s
+        )
         if self._interface is None:
-            return ring.register_ifq(area)
+            return register()
         if self._rx_queue is not None:
-            return ring.register_ifq(
-                area, interface=self._interface, rx_queue=self._rx_queue, timeout=_QUEUE_FREE_S
-            )
+            return register(interface=self._interface, rx_queue=self._rx_queue)
         flows = self._flows or self._served()
         nic = stack.enter_context(prepare(self._interface, *flows))
-        ifq = ring.register_ifq(area, nic, timeout=_QUEUE_FREE_S)
+        ifq = register(nic)
         self._nic, self._steered = nic, set(self._served())
         return ifq
 
@@ -327,15 +339,15 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     def _process_events(self, event_list: Any) -> None:
         super()._process_events(event_list)  # type: ignore[misc]
-        changed, others = self._ring_selector.changed, []
+        attached = self.ring._delivery.attached
+        if isinstance(attached, Attached):
+            attached.wake()
+        changed = self._ring_selector.changed
         while changed:
             inbox = changed[0]._inbox
             if inbox is not None and inbox.notify is not None:
                 inbox.notify()
-            else:
-                others.append(changed[0])  # of who attached the ring to this loop
             del changed[0]
-        changed += others
 
 
 def _is_tcp(sock: socket.socket) -> bool:

@@ -16,6 +16,7 @@ import pytest
 import pyzcrx
 from pyzcrx import aio
 from pyzcrx.aio import EventLoop, LeaseProtocol
+from pyzcrx.aio.connection import Connection
 from pyzcrx.testing import ModelKernel
 from pyzcrx.types import Chunk
 
@@ -269,5 +270,38 @@ def test_streams_of_ours_share_the_loops_ring(kernel: ModelKernel) -> None:
         peer.finish()
         await plain.lost
         assert plain.data == b"onetwo"
+
+    run(main)
+
+
+def test_streams_of_ours_take_the_loops_own_turns(kernel: ModelKernel) -> None:
+    async def main(loop: EventLoop) -> None:
+        peers = [kernel.socket() for _ in range(3)]
+        made = []
+        for peer in peers:
+            sock = socket.socket(fileno=os.dup(peer.fileno()))
+            sock.setblocking(False)
+            connection = Connection(aio.attach(loop.ring), loop.ifq, None, 1 << 16, None)
+            loop._make_socket_transport(sock, connection)
+            await asyncio.sleep(0)
+            made.append(connection.streams())
+        assert not loop.ring._core.watched
+        readers = [asyncio.ensure_future(collected(reader)) for reader, _ in made]
+        for i, peer in enumerate(peers):
+            for _ in range(5):
+                peer.send(b"%d" % i * 3000)
+                await asyncio.sleep(0)
+            peer.finish()
+        assert await asyncio.gather(*readers) == [b"%d" % i * 15000 for i in range(3)]
+        for _, writer in made:
+            writer.close()
+            await writer.wait_closed()
+
+    async def collected(reader: aio.StreamReader) -> bytes:
+        received = bytearray()
+        async for chunk in reader:
+            with chunk:
+                received += bytes(chunk)
+        return bytes(received)
 
     run(main)

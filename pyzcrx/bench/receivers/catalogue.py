@@ -45,6 +45,15 @@ RECEIVERS = {
     "epoll": Receiver("sockets.epoll_recv", "select.epoll and recv, 64 KiB"),
     "asyncio": Receiver("streams.asyncio_streams", "asyncio streams, 64 KiB reads"),
     "uvloop": Receiver("streams.uvloop_streams", "the same on uvloop"),
+    "aio-chunks": Receiver(
+        "aio.chunks", "pyzcrx.aio, async for chunk, on its loop", zcrx=True, copies=None
+    ),
+    "aio-streams": Receiver(
+        "aio.streams", "asyncio streams on pyzcrx's loop", zcrx=True, copies=None
+    ),
+    "aio-uvloop": Receiver(
+        "aio.uvloop_chunks", "pyzcrx.aio, async for chunk, on uvloop", zcrx=True, copies=None
+    ),
     "mapped": Receiver("mapped.mapped", "TCP_ZEROCOPY_RECEIVE by mmap", copies=None),
 }
 """Those in Python, and liburing's examples, which a process in Python begins and measures."""
@@ -68,6 +77,6 @@ def gathers(name: str) -> bool:
 
 def missing(name: str) -> str:
     """Why this receiver cannot run on this machine; empty if it can."""
-    if name == "uvloop" and importlib.util.find_spec("uvloop") is None:
+    if name in ("uvloop", "aio-uvloop") and importlib.util.find_spec("uvloop") is None:
         return "uvloop is not installed"
     return ""

@@ -15,7 +15,8 @@ TIMEOUT_S = 60.0
 
 
 @contextmanager
-def _registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
+def registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
+    """A ring, and its ifq as the job wants it."""
     job: ReceiveJob = gate.job
     with (
         pyzcrx.Ring(gather_us=job.gather_us) as ring,
@@ -32,7 +33,8 @@ def _registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
         yield ring, ifq
 
 
-def _stop(gate: Gate, ifq: pyzcrx.Ifq, turns: int) -> None:
+def finish(gate: Gate, ifq: pyzcrx.Ifq, turns: int) -> None:
+    """All has come: the figures of *ifq*."""
     stats = ifq.stats()
     gate.meter.stop(
         size_bytes=stats.bytes,
@@ -52,7 +54,7 @@ def columns(gate: Gate) -> None:
     """``ring.batches()``: nothing made for a chunk that is not looked at."""
     turns = 0
     consume = gate.consume
-    with _registered(gate) as (ring, ifq):
+    with registered(gate) as (ring, ifq):
         for stream in gate.open():
             ifq.receive(stream, context=stream)
         for batch in ring.batches():
@@ -65,13 +67,13 @@ def columns(gate: Gate) -> None:
                 if isinstance(event, pyzcrx.Failed):
                     raise event.error
             batch.release()
-        _stop(gate, ifq, turns)
+        finish(gate, ifq, turns)
 
 
 def buffers(gate: Gate) -> None:
     """``ring.events()``: a Buffer for each chunk."""
     consume = gate.consume
-    with _registered(gate) as (ring, ifq):
+    with registered(gate) as (ring, ifq):
         for stream in gate.open():
             ifq.receive(stream, context=stream)
         for event in ring.events():
@@ -83,4 +85,4 @@ def buffers(gate: Gate) -> None:
                     buffer.release()
                 case pyzcrx.Failed(error=error):
                     raise error
-        _stop(gate, ifq, 0)
+        finish(gate, ifq, 0)
