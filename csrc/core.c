@@ -18,7 +18,7 @@ static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	k->receivers = PyList_New(0);
 	k->posted = PyList_New(0);
 	k->functions = PyDict_New();
-	k->owner = PyThread_get_thread_ident();
+	k->owner = thread_number();
 	if (!k->roster || !k->accounts || !k->unrest || !k->operations ||
 	    !k->receivers || !k->posted || !k->functions) {
 		Py_DECREF((PyObject *)k);
@@ -287,6 +287,7 @@ static PyObject *core_receivers(PyObject *self, void *unused)
 
 static PyGetSetDef core_getset[] = {
 	{"receivers", core_receivers, NULL, "whose each run of the last turn is", NULL},
+	{"owned", core_owned, NULL, "whether the calling thread made it", NULL},
 	{"address", core_address, NULL, "of its struct pz_ring, for the shim", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };

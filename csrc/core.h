@@ -23,12 +23,15 @@ struct core {
 	PyObject *direct;	/* pz_ring_turn among them, as it was built */
 	PyObject *raw;		/* this ring, as that takes it */
 	PyObject *raw_columns;	/* and its columns */
-	unsigned long owner;	/* the thread that may turn it */
+	uint64_t owner;		/* the thread that may turn it, by thread_number() */
 	Py_ssize_t others_done;	/* completions of the last turn, but for data, that were dealt with */
 	char named;		/* receivers has been filled for the last turn */
 	char quiet;		/* no turn must go through Python: it is open, not watched, no debug */
 };
 
+/* Of the calling thread, never used again: Python's numbers and the system's are. */
+uint64_t thread_number(void);
+PyObject *core_owned(PyObject *self, void *unused);
 /* Whether the calling thread may act on it without Python. */
 int core_is_quiet(const struct core *k);
 /*

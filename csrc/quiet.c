@@ -14,7 +14,7 @@
 
 int core_is_quiet(const struct core *k)
 {
-	return k->quiet && k->turn && k->pace && k->owner == PyThread_get_thread_ident();
+	return k->quiet && k->turn && k->pace && k->owner == thread_number();
 }
 
 int is_empty(PyObject *container)

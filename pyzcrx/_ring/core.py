@@ -24,7 +24,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from threading import get_ident
 
 from pyzcrx._common.checked import integer
 from pyzcrx._kernel import fork
@@ -68,7 +67,6 @@ class RingCore(Core):
         self.debug = debug
         sq_entries, cq_entries = checked_entries(sq_entries, cq_entries)
         gather_us = integer("gather_us", gather_us, 0, MAX_GATHER_US)
-        self._owner = get_ident()
         self.raw = ffi.cast("struct pz_ring *", self.address)
         self._mapping = set_up(self.raw, sq_entries, cq_entries)
         self._state = None
@@ -110,7 +108,7 @@ class RingCore(Core):
     def check_usable(self) -> None:
         """Raise unless the calling thread may use the ring now."""
         self.check_open()
-        if get_ident() != self._owner:
+        if not self.owned:
             raise WrongThread("the ring belongs to the thread that made it; make one ring a thread")
 
     @property
@@ -229,7 +227,7 @@ class RingCore(Core):
         taken: the caller takes both at once; where he leaves something, or is interrupted, he
         calls :meth:`want_turn`. Else the descriptor stays readable after a turn that brought any.
         """
-        if self._state is not None or get_ident() != self._owner:
+        if self._state is not None or not self.owned:
             self.check_usable()
         if self._readiness is not None:
             self._watched_turn(self._readiness, timeout_ns, taken)

@@ -77,6 +77,39 @@ def test_every_call_from_another_thread() -> None:
         settled(kernel, ring, ifq)
 
 
+def test_a_thread_that_has_the_number_of_the_owner() -> None:
+    """The system gives a thread's number to another once it has ended."""
+    with ModelKernel(), pyzcrx.Area.anonymous(1 << 20) as area:
+        made: list[tuple[int, pyzcrx.Ring]] = []
+
+        def make() -> None:
+            ring = pyzcrx.Ring()
+            ring.register_ifq(area)
+            made.append((threading.get_ident(), ring))
+
+        in_thread(make)
+        [(number, ring)] = made
+        found: dict[str, str] = {}
+        calls: Calls = {"wait": lambda: ring.wait(0), "batches": lambda: next(ring.batches())}
+
+        def use() -> None:
+            if threading.get_ident() == number:
+                found.update(outcomes(calls))
+
+        for _ in range(100):
+            in_thread(use)
+            if found:
+                break
+        assert found == dict.fromkeys(calls, "WrongThread")
+        ring._close_elsewhere()
+
+
+def in_thread(what: Callable[[], None]) -> None:
+    thread = threading.Thread(target=what)
+    thread.start()
+    thread.join(30)
+
+
 def test_every_call_in_a_forked_child() -> None:
     kernel = ModelKernel()
     with receiving(kernel) as (ring, ifq):

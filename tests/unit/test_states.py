@@ -216,7 +216,9 @@ COUNTS = {
         "receivers",
         "cq",
         "ending",
+        "owned",
         "raw",
+        "want_turn",  # its user may have been interrupted anywhere
         "watched",
     ),
     *("address", "looked_at", "others_done", "posted", "quiet", "unrest"),
