@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
 
     def _get_close_waiter(self, _writer: Any) -> asyncio.Future[None]:
         """What asyncio.StreamWriter.wait_closed() awaits."""
-        return self._over
+        return asyncio.shield(self._over)  # one that is cancelled cancels it for no other
 
     # -- ours -------------------------------------------------------------------------
 

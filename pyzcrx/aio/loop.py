@@ -27,6 +27,7 @@ from pyzcrx.aio.arrival import Arrival, napi_id
 from pyzcrx.aio.attach import Attached
 from pyzcrx.aio.clients import CONNECTING, NOT_BY_RULE, SETTLED, Outgoing, Pending, Steering
 from pyzcrx.aio.selector import RingSelector
+from pyzcrx.aio.sockets import SocketLoop
 from pyzcrx.aio.transport import ZcTransport
 from pyzcrx.errors import BadArgument
 from pyzcrx.ifq import Ifq
@@ -41,7 +42,7 @@ _QUEUE_FREE_S = 5
 """The kernel gives a queue back a moment after the loop before was closed."""
 
 
-class EventLoop(asyncio.SelectorEventLoop):
+class EventLoop(SocketLoop):
     """An asyncio event loop whose TCP connections are received by zcrx.
 
     interface: the NIC, by name or index; None: NODEV, every TCP connection is received into
@@ -334,8 +335,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         transport = self._transports.get(fd)
         if isinstance(transport, ZcTransport) and transport.has_socket:
             return transport.stop_receiving()
-        removed: bool = super()._remove_reader(fd)  # type: ignore[misc]
-        return removed
+        return super()._remove_reader(fd)
 
     def _process_events(self, event_list: Any) -> None:
         super()._process_events(event_list)  # type: ignore[misc]

@@ -9,6 +9,7 @@ import random
 import socket
 import struct
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias
@@ -17,6 +18,7 @@ import pytest
 
 import pyzcrx
 from pyzcrx import aio, errors
+from tests.cancellation import Cancel
 from tests.guest.card import CARD, connect, register
 from tests.guest.echo import send_all
 from tests.guest.test_receive import MIB
@@ -366,30 +368,49 @@ def test_a_reader_that_does_not_read_stops_its_peer() -> None:
     assert hashed == [hashlib.sha256(data).digest()]
 
 
-def test_cancelled_at_every_await() -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_cancelled_at_every_await(late: bool) -> None:
+    """Of each call, at one await after the other; tests/unit/test_cancellation.py has them all."""
     data = random.Random(1).randbytes(200_000)
     got = bytearray()
+    struck = 0
 
     async def handle(reader: aio.StreamReader, writer: aio.StreamWriter) -> None:
-        turns = 0
+        nonlocal struck
+        calls = 0
         while len(got) < len(data):
-            task = asyncio.ensure_future(reader.readexactly(min(1000, len(data) - len(got))))
-            for _ in range(turns % 7):  # at each place where it waits, now and then
-                await asyncio.sleep(0)
-            turns += 1
-            if turns % 3:
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                got.extend(await task)
+            n = min(5000, len(data) - len(got))
+            cancel = Cancel(1 + calls % 3, late=late)
+            calls += 1
+            if calls % 2:
+                got.extend(await cancel.again(lambda n=n: reader.readexactly(n)))  # type: ignore[misc]
+            else:
+                with await cancel.again(reader.__anext__) as chunk:
+                    got.extend(bytes(chunk))
+            struck += cancel.left <= 0
         writer.write(b"all")
+
+    def talk(sock: socket.socket) -> bytes:
+        thread = threading.Thread(target=lambda: drip(sock))
+        thread.start()
+        back = received(sock)
+        thread.join(START_S)
+        return back
+
+    def drip(sock: socket.socket) -> None:
+        for at in range(0, len(data), 7000):
+            sock.sendall(data[at : at + 7000])
+            time.sleep(0.002)  # so that the reader has to wait, mostly
+        sock.shutdown(socket.SHUT_WR)
 
     async def body() -> None:
         with receiver() as ifq:
             async with serving(handle, ifq) as port:
-                assert await client(port, exchanged(data)) == b"all"
+                assert await client(port, talk) == b"all"
 
     run(body)
     assert got == data
+    assert struck
 
 
 @pytest.mark.parametrize("count", [64])

@@ -79,7 +79,7 @@ LAYERS = [
     *room(
         "aio",
         ["loop", "connect"],
-        ["transport", "selector"],
+        ["transport", "selector", "sockets"],
         ["protocol", "connection"],
         ["reader", "writer"],
         ["outbox"],
