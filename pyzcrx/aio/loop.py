@@ -29,13 +29,14 @@ from pyzcrx.aio.clients import CONNECTING, NOT_BY_RULE, SETTLED, Outgoing, Pendi
 from pyzcrx.aio.selector import RingSelector
 from pyzcrx.aio.sockets import SocketLoop
 from pyzcrx.aio.transport import ZcTransport
-from pyzcrx.errors import BadArgument
+from pyzcrx.errors import BadArgument, NotPermitted
 from pyzcrx.ifq import Ifq
 from pyzcrx.nic.flow import Flow
 from pyzcrx.nic.read import Reader
 from pyzcrx.nic.setup import Setup, prepare
 from pyzcrx.nic.steering import Steered
 from pyzcrx.ring import Ring
+from pyzcrx.urgent import drop_urgent
 
 AREA_BYTES = 64 << 20
 _QUEUE_FREE_S = 5
@@ -273,6 +274,9 @@ class EventLoop(SocketLoop):
     ) -> None:
         if _is_tcp(sock):
             self._listeners.append(sock)
+            if self._interface is not None:
+                with suppress(NotPermitted):
+                    drop_urgent(sock)  # those accepted inherit it, which is cheaper, too
             if not self._steers:
                 self._register_for(sock, lambda: self.ifq)
             elif self._nic is not None:  # set up for a client, or a server before this one
