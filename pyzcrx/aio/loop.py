@@ -124,6 +124,8 @@ class EventLoop(SocketLoop):
             with ExitStack() as stack:
                 self._ifq = self._register(stack)
                 self._held = stack.pop_all()
+            if self._interface is not None:
+                self._napi_ids = self._napis(self._interface)  # now, as it imports much
         return self._ifq
 
     def _register(self, stack: ExitStack) -> Ifq:
@@ -170,10 +172,7 @@ class EventLoop(SocketLoop):
         if self._ifq is None and self._rx_queue is None and not (self._flows or self._served()):
             return False  # nothing is steered to a queue
         if self._napi_ids is None:
-            with Reader() as kernel:
-                index = find(self._interface).index
-                napis = () if kernel._netdev is None else kernel._netdev.napis(index)
-            self._napi_ids = frozenset(napi.id for napi in napis)
+            self._napi_ids = self._napis(self._interface)
         return napi_id(sock) in self._napi_ids
 
     # -- connections that the program makes ---------------------------------------
@@ -263,6 +262,13 @@ class EventLoop(SocketLoop):
         if not address_of(peer[0])[0].is_loopback:
             outgoing.warn(peer, "received as by asyncio")
         return False, None
+
+    @staticmethod
+    def _napis(interface: str | int) -> frozenset[int]:
+        with Reader() as kernel:
+            index = find(interface).index
+            napis = () if kernel._netdev is None else kernel._netdev.napis(index)
+        return frozenset(napi.id for napi in napis)
 
     # -- what asyncio asks its loops for ------------------------------------------
 
