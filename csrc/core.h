@@ -29,8 +29,6 @@ struct core {
 	char quiet;		/* no turn must go through Python: it is open, not watched, no debug */
 };
 
-/* Of the calling thread, never used again: Python's numbers and the system's are. */
-uint64_t thread_number(void);
 PyObject *core_owned(PyObject *self, void *unused);
 /* Whether the calling thread may act on it without Python. */
 int core_is_quiet(const struct core *k);

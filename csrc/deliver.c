@@ -145,7 +145,7 @@ static PyObject *queue_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 		return NULL;
 	q = (struct queue *)PyType_GenericAlloc(type, 0);
 	if (q)
-		q->owner = PyThread_get_thread_ident();
+		q->owner = thread_number();
 	return (PyObject *)q;
 }
 
@@ -174,7 +174,7 @@ int queue_reserve(struct queue *q, Py_ssize_t more)
 
 int queue_is_mine(const struct queue *q)
 {
-	return q->owner == PyThread_get_thread_ident();
+	return q->owner == thread_number();
 }
 
 PyObject *queue_take(struct queue *q)

@@ -184,4 +184,7 @@ PyObject *descriptors_close(PyObject *module, PyObject *unused);
 /* The event that this lease arrived for that request. */
 PyObject *data_make(PyObject *request, PyObject *buffer);
 
+/* Of the calling thread, never used again: Python's numbers and the system's are. */
+uint64_t thread_number(void);
+
 #endif

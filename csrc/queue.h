@@ -9,7 +9,7 @@ struct queue {
 	PyObject_HEAD
 	PyObject **items;		/* those that wait: count, from start on */
 	Py_ssize_t start, count, room;
-	unsigned long owner;		/* the thread that they are for; 0: nobody any more */
+	uint64_t owner;			/* the thread that they are for; 0: nobody any more */
 };
 
 /* Room for n items more. -1 without memory; no exception is set. */

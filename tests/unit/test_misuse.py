@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -81,16 +81,22 @@ def test_a_thread_that_has_the_number_of_the_owner() -> None:
     """The system gives a thread's number to another once it has ended."""
     with ModelKernel(), pyzcrx.Area.anonymous(1 << 20) as area:
         made: list[tuple[int, pyzcrx.Ring]] = []
+        events: list[Iterator[pyzcrx.Event]] = []
 
         def make() -> None:
             ring = pyzcrx.Ring()
             ring.register_ifq(area)
+            events.append(ring.events())
             made.append((threading.get_ident(), ring))
 
         in_thread(make)
         [(number, ring)] = made
         found: dict[str, str] = {}
-        calls: Calls = {"wait": lambda: ring.wait(0), "batches": lambda: next(ring.batches())}
+        calls: Calls = {
+            "wait": lambda: ring.wait(0),
+            "batches": lambda: next(ring.batches()),
+            "events": lambda: next(events[0]),
+        }
 
         def use() -> None:
             if threading.get_ident() == number:
