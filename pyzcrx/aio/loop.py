@@ -349,10 +349,13 @@ class EventLoop(SocketLoop):
 
     def _process_events(self, event_list: Any) -> None:
         super()._process_events(event_list)  # type: ignore[misc]
-        attached = self.ring._delivery.attached
+        delivery = self._ring_selector.delivery
+        if delivery is None:
+            return
+        attached = delivery.attached
         if isinstance(attached, Attached):
             attached.wake()
-        changed = self._ring_selector.changed
+        changed = delivery.inboxes.changed
         while changed:
             inbox = changed[0]._inbox
             if inbox is not None and inbox.notify is not None:

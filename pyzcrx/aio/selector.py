@@ -24,7 +24,7 @@ from threading import Thread, current_thread
 from typing import TYPE_CHECKING, Any
 
 from pyzcrx._kernel._ffi import lib
-from pyzcrx._receive.request import Request
+from pyzcrx._receive.delivery import Delivery
 from pyzcrx.errors import WrongThread
 from pyzcrx.ring import Ring
 
@@ -84,6 +84,9 @@ class RingSelector(selectors._BaseSelectorImpl):
         super().__init__()
         self._make = make
         self._ring: Ring | None = None
+        self.delivery: Delivery | None = None
+        """The ring's, while there is one. Requests whose inbox got something are in its
+        ``inboxes.changed``; who notifies one removes it there."""
         self._thread: Thread | None = None
         """Its owner; not by number, which is used again."""
         self._polls: dict[int, _Poll] = {}
@@ -113,12 +116,14 @@ class RingSelector(selectors._BaseSelectorImpl):
                 raise WrongThread("an event loop that has an ifq runs in one thread only")
             self._close_ring()
         self._ring = self._make()
-        self._ring._delivery.inboxes.changed = []
+        self.delivery = self._ring._delivery
+        self.delivery.inboxes.changed = []
         self._thread = current_thread()
         self._to_arm.update(dict.fromkeys(self.get_map() or ()))
 
     def _close_ring(self) -> None:
         ring, self._ring = self._ring, None
+        self.delivery = None
         self._polls.clear()
         self._done.clear()
         if ring is not None and self._thread is current_thread():
@@ -195,7 +200,8 @@ class RingSelector(selectors._BaseSelectorImpl):
         ring = self.ring
         for fd in list(self._to_arm):
             self._arm(ring, fd)
-        if self._done or self.changed:
+        assert self.delivery is not None
+        if self._done or self.delivery.inboxes.changed:
             wait_ns = 0
         elif timeout is None:
             wait_ns = _FOR_LONG_NS
@@ -220,8 +226,8 @@ class RingSelector(selectors._BaseSelectorImpl):
         self._to_arm.pop(fd, None)
 
     def _turn(self, wait_ns: int) -> None:
-        if self._ring is not None:
-            self._ring._delivery.collect(wait_ns)
+        if self.delivery is not None:
+            self.delivery.collect(wait_ns)
 
     def _finish(self, poll: _Poll) -> tuple[selectors.SelectorKey, int] | None:
         if not poll.wanted or self._polls.get(poll.fd) is not poll:
@@ -234,11 +240,6 @@ class RingSelector(selectors._BaseSelectorImpl):
         key = self._fd_to_key[poll.fd]
         events = _events_of(poll.res) & key.events
         return (key, events) if events else None
-
-    @property
-    def changed(self) -> list[Request]:
-        """Requests whose inbox got something; who notifies it removes the request."""
-        return [] if self._ring is None else self._ring._delivery.inboxes.changed or []
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
         """As :meth:`selectors.BaseSelector.get_map`."""
