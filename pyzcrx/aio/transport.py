@@ -26,6 +26,9 @@ from pyzcrx.ifq import Ifq
 
 _ROOM_BYTES = 2 << 20
 """Of a connection, half of it at once: more falls out of the CPU's cache before it is read."""
+_PIECE_BYTES = 64 << 10
+"""Of data_received() at once. The C library maps larger ones anew each time, and every page of
+those is a fault: half a million instructions a MiB (docs/explanation/performance.md)."""
 _FATAL_READ = "Fatal read error on socket transport"
 
 
@@ -162,7 +165,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         if isinstance(protocol, asyncio.BufferedProtocol):
             return "get_buffer", partial(self._fill, protocol), chunks
         receive: Any = protocol  # as asyncio, of any type
-        return "data_received", receive.data_received, chunks.read(chunks.nbytes)
+        return "data_received", receive.data_received, chunks.read(min(chunks.nbytes, _PIECE_BYTES))
 
     def _fill(self, protocol: asyncio.BufferedProtocol, chunks: Chunks) -> None:
         memory = memoryview(protocol.get_buffer(-1)).cast("B")
