@@ -28,7 +28,7 @@ _ROOM_BYTES = 2 << 20
 """Of a connection, half of it at once: more falls out of the CPU's cache before it is read."""
 _PIECE_BYTES = 64 << 10
 """Of data_received() at once. The C library maps larger ones anew each time, and every page of
-those is a fault: half a million instructions a MiB (docs/explanation/performance.md)."""
+those is a fault."""
 _FATAL_READ = "Fatal read error on socket transport"
 
 
