@@ -109,6 +109,17 @@ PyObject *descriptors_close(PyObject *module, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+static PyObject *descriptor_file(PyObject *self, void *unused)
+{
+	struct stat status;
+
+	(void)unused;
+	if (fstat(((struct descriptor *)self)->number, &status))
+		return PyErr_SetFromErrno(PyExc_OSError);
+	return Py_BuildValue("KK", (unsigned long long)status.st_dev,
+			     (unsigned long long)status.st_ino);
+}
+
 static PyMethodDef descriptor_methods[] = {
 	{"close", descriptor_close, METH_NOARGS, close_doc},
 	{NULL, NULL, 0, NULL},
@@ -117,6 +128,11 @@ static PyMethodDef descriptor_methods[] = {
 static PyMemberDef descriptor_members[] = {
 	{"number", T_INT, offsetof(struct descriptor, number), READONLY, "-1 once it is closed"},
 	{NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef descriptor_getset[] = {
+	{"file", descriptor_file, NULL, "device and inode of what it names", NULL},
+	{NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot descriptor_slots[] = {
@@ -128,6 +144,7 @@ static PyType_Slot descriptor_slots[] = {
 	{Py_tp_dealloc, descriptor_dealloc},
 	{Py_tp_methods, descriptor_methods},
 	{Py_tp_members, descriptor_members},
+	{Py_tp_getset, descriptor_getset},
 	{0, NULL},
 };
 

@@ -93,7 +93,7 @@ struct lease {
 extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
 		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec,
 		   pace_spec, core_spec, batch_spec, batches_spec, runs_spec, run_lease_spec,
-		   pieces_spec, inbox_spec, chunk_feed_spec;
+		   pieces_spec, inbox_spec, chunk_feed_spec, iovec_spec;
 extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 		    *progress_type, *receiver_type, *descriptor_type, *refill_ring_type,
 		    *turn_type, *pace_type, *core_type, *batch_type, *run_lease_type,

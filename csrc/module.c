@@ -44,7 +44,8 @@ static int add_types(PyObject *m)
 	inbox_type = pieces_type ? add_type(m, "Inbox", &inbox_spec, pieces_type) : NULL;
 	if (!inbox_type || !add_type(m, "ChunkFeed", &chunk_feed_spec, NULL) ||
 	    !add_type(m, "Feed", &feed_spec, NULL) ||
-	    !add_type(m, "Batches", &batches_spec, NULL) || !add_type(m, "Runs", &runs_spec, NULL))
+	    !add_type(m, "Batches", &batches_spec, NULL) || !add_type(m, "Runs", &runs_spec, NULL) ||
+	    !add_type(m, "Iovec", &iovec_spec, NULL))
 		return -1;
 	names = Py_BuildValue("(ss)", "request", "buffer");
 	ret = names ? PyObject_SetAttrString((PyObject *)data_type, "__match_args__", names) : -1;

@@ -42,6 +42,7 @@ from pyzcrx.uapi import CqeFlag
 
 MAX_GATHER_US = 1_000_000
 
+_MORE = int(CqeFlag.MORE)  # an enum's & is a call of Python
 _SIGNAL_TIMEOUT_NS = int(lib.PZ_SIGNAL_TIMEOUT_NS)
 _MOST_NS = (1 << 63) - 1
 
@@ -321,7 +322,7 @@ class RingCore(Core):
         operation: Watcher | None = self._finishing
         if operation is None:
             operation = self._operations.get(token)
-            if operation is not None and not flags & CqeFlag.MORE:
+            if operation is not None and not flags & _MORE:
                 self._finishing = operation
                 del self._operations[token]
                 self.set_armed(operation, False)

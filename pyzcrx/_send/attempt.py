@@ -7,10 +7,12 @@ from enum import Enum, auto
 from typing import Protocol
 
 from pyzcrx._kernel._ffi import ffi, lib
-from pyzcrx._lease import Descriptor
+from pyzcrx._lease import Descriptor, Iovec
 from pyzcrx._ring.core import RingCore
-from pyzcrx._send.pieces import Piece, Pieces
+from pyzcrx._send.pieces import Piece
 from pyzcrx.uapi import CqeFlag
+
+_NOTIF, _MORE = int(CqeFlag.NOTIF), int(CqeFlag.MORE)
 
 
 class Kind(Enum):
@@ -42,14 +44,15 @@ class Attempt:
     __slots__ = ("_iov", "_msg", "_n", "_owner", "_ring", "kind", "size_bytes", "token")
 
     def __init__(
-        self, ring: RingCore, owner: Owner, kind: Kind, pieces: Pieces, begin: int, most: int
+        self, ring: RingCore, owner: Owner, kind: Kind, pieces: Iovec, begin: int, most: int
     ) -> None:
         self._ring = ring
         self._owner = owner
         self.kind = kind
         self.token = ring.new_token()
         self._msg = ffi.new("struct pz_msg *")
-        self._iov, self._n, self.size_bytes = pieces.iovec(begin, most)
+        address, self._n, self.size_bytes = pieces.cut(begin, most)
+        self._iov = ffi.cast("struct pz_iov *", address)
 
     @property
     def buffers(self) -> tuple[Piece, ...]:
@@ -70,10 +73,10 @@ class Attempt:
     # -- as an operation of the ring ------------------------------------------
 
     def _complete(self, res: int, flags: int) -> object:
-        if flags & CqeFlag.NOTIF:
+        if flags & _NOTIF:
             self._owner._notified(self, res < 0)  # IORING_NOTIF_USAGE_ZC_COPIED: the sign
             return None
-        return self._owner._completed(self, res, bool(flags & CqeFlag.MORE))
+        return self._owner._completed(self, res, bool(flags & _MORE))
 
     def _drop(self, res: int) -> None:
         """Nothing to undo."""

@@ -10,7 +10,7 @@ scattered pages are worth it too: ask for it.
 from __future__ import annotations
 
 from pyzcrx._kernel._ffi import lib
-from pyzcrx._send.pieces import Pieces
+from pyzcrx._lease import Iovec
 from pyzcrx._send.stats import Copied
 
 LEAST_BYTES = 16 << 10
@@ -23,7 +23,7 @@ MOST_IOVECS = 64
 """Entries of one zero-copy request at most; 17 pages fill an SKB."""
 
 
-def why_copied(asked: bool | None, pieces: Pieces, fd: int) -> Copied | None:
+def why_copied(asked: bool | None, pieces: Iovec, fd: int) -> Copied | None:
     """The reason to copy the bytes; None: they are sent without. *asked* None: what pays."""
     if asked is False:
         return Copied.ASKED

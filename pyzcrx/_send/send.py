@@ -10,11 +10,11 @@ from pyzcrx._common.checked import number_of
 from pyzcrx._kernel._ffi import lib
 from pyzcrx._kernel.descriptor import hold
 from pyzcrx._kernel.meanings import kernel_error
-from pyzcrx._queue.buffer import Buffer
+from pyzcrx._lease import Iovec
 from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.outcomes import Failed, Sent
 from pyzcrx._send.attempt import Attempt, Kind
-from pyzcrx._send.pieces import MAX_SEND_BUFFERS, Piece, Pieces, Several, as_pieces
+from pyzcrx._send.pieces import MAX_SEND_BUFFERS, Piece, as_pieces
 from pyzcrx._send.policy import MOST_IOVECS, why_copied
 from pyzcrx._send.stats import Copied
 from pyzcrx._send.traffic import Traffic
@@ -78,7 +78,7 @@ class Send:
         """What it sends."""
         self.context = context
         """Yours."""
-        self._pieces = Pieces(self.buffers)
+        self._pieces = Iovec(self.buffers)
         self.size_bytes = self._pieces.size_bytes
         """Bytes of all of it."""
         self._taken = 0
@@ -235,10 +235,7 @@ class Send:
 
     def _let_go(self) -> None:
         """The buffers go back, the socket is the user's alone again. Idempotent."""
-        self._pieces.end()
-        for buffer in self.buffers:
-            if isinstance(buffer, Buffer | Several):
-                buffer._let_go()
+        self._pieces.let_go()
         self._held.close()
         self._traffic.sends.pop(id(self), None)
 

@@ -9,19 +9,17 @@ their memory is never used again (:func:`pyzcrx._queue.claims.abandon`).
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable
 from typing import Protocol
 
 from pyzcrx._kernel._ffi import lib
-from pyzcrx._lease import Descriptor
+from pyzcrx._lease import Descriptor, Iovec
 from pyzcrx._queue.claims import abandon
 from pyzcrx._ring.core import RingCore
-from pyzcrx._send.pieces import Pieces
 from pyzcrx._send.stats import SendStats
 
-_Flying = dict[int, tuple[Pieces, Descriptor]]
+_Flying = dict[int, tuple[Iovec, Descriptor]]
 
 
 class Sending(Protocol):
@@ -76,8 +74,7 @@ class Traffic:
 
         One is in progress at a time: two would mix their bytes.
         """
-        status = os.fstat(held.number)
-        key = status.st_dev, status.st_ino
+        key = held.file
         line = self.lines.setdefault(key, [])
         if not line:
             try:

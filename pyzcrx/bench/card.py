@@ -89,5 +89,6 @@ def copied(
         return 1.0
     if before and after:
         zero_copy = after["zc_bytes"] - before["zc_bytes"]
-        return round(max(0, size_bytes - zero_copy) / size_bytes, 4)
+        by_send = int(figures.get("bytes_sent_by_copy", 0))
+        return round((max(0, size_bytes - zero_copy) + by_send) / size_bytes, 4)
     return None

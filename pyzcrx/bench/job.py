@@ -56,5 +56,7 @@ class SendJob(_Told):
     size_bytes: int = 0
     how: str = "sendfile"
     """``sendfile``, ``zerocopy`` (MSG_ZEROCOPY) or ``send``."""
+    back: bool = False
+    """The receiver sends every byte back."""
     echo_rounds: int = 0
     echo_bytes: int = 1024

@@ -19,7 +19,7 @@ from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning
 from pyzcrx.bench.plan import BenchError, Plan, SenderFailed
-from pyzcrx.bench.receivers.catalogue import EXAMPLES, C, gathers, missing
+from pyzcrx.bench.receivers.catalogue import EXAMPLES, C, echoes, gathers, missing
 
 TIMEOUT_S = 300.0
 
@@ -33,6 +33,8 @@ def unavailable(plan: Plan) -> dict[str, str]:
             why = "no zcrx-c-receiver (cmake -DPYZCRX_BENCH=ON csrc; --c-receiver)"
         if name in EXAMPLES:
             why = _no_example(plan, name)
+        if echoes(name) and plan.how == IPERF3:
+            why = "iperf3 does not read what comes back"
         if why:
             found[name] = why
     return found
@@ -154,7 +156,7 @@ class Rounds:
             argv = self._receiver(name, i, mark, echo=echo)
             begin(receivers, argv, self._pinning.receivers[i])
         said = [_said(name, receiver, "listening on ") for receiver in receivers]
-        argv = self._sender([int(line.split()[-1]) for line in said], echo=echo)
+        argv = self._sender(name, [int(line.split()[-1]) for line in said], echo=echo)
         sender: list[subprocess.Popen[str]] = []
         try:
             begin(sender, argv, self._pinning.sender)
@@ -213,7 +215,7 @@ class Rounds:
             argv += ["-F", str(fd)]
         return [*argv, *(["-r"] if plan.read else []), *(["-e"] if echo else [])]
 
-    def _sender(self, ports: list[int], *, echo: bool) -> list[str]:
+    def _sender(self, name: str, ports: list[int], *, echo: bool) -> list[str]:
         plan = self._plan
         job = SendJob(
             plan.connect_to,
@@ -221,6 +223,7 @@ class Rounds:
             connections=1 if echo else plan.connections,
             size_bytes=plan.size_bytes,
             how=plan.how,
+            back=echoes(name),
             echo_rounds=plan.echo_rounds if echo else 0,
         )
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pyzcrx.bench.job import SendJob
 
 PIECE_BYTES = 1 << 20
+_SCRATCH = memoryview(bytearray(PIECE_BYTES))
 SO_ZEROCOPY = 60
 MSG_ZEROCOPY = 0x4000000
 Push = Callable[[socket.socket, int], int]
@@ -82,23 +83,42 @@ def send(job: SendJob) -> dict[str, float]:
         stream.setblocking(False)
         if job.how == "zerocopy":
             stream.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
-        poll.register(stream, select.EPOLLOUT)
-    while left:
+        poll.register(stream, select.EPOLLOUT | (select.EPOLLIN if job.back else 0))
+    back = dict(left) if job.back else {}
+    while left or back:
         for fd, events in poll.poll():
             stream = by_fd[fd]
             if events & select.EPOLLERR:
                 _forget_notifications(stream)
+            if fd in back and events & select.EPOLLIN:
+                back[fd] -= _read_back(stream)
             if fd in left and events & select.EPOLLOUT:
                 left[fd] -= push(stream, left[fd])
                 if not left[fd]:
                     del left[fd]
-                    poll.unregister(fd)
                     stream.shutdown(socket.SHUT_WR)
+                    poll.modify(fd, select.EPOLLIN)
+            if back.get(fd) == 0:
+                del back[fd]
+            if fd not in left and fd not in back:
+                poll.unregister(fd)
     for stream in streams:  # its receiver ends when it has all
         stream.setblocking(True)
-        stream.recv(1)
+        if stream.recv(1) and job.back:
+            sys.exit("send: more came back than was sent")
         stream.close()
     return {}
+
+
+def _read_back(stream: socket.socket) -> int:
+    """What has come back, not kept."""
+    try:
+        n = stream.recv_into(_SCRATCH)
+    except BlockingIOError:
+        return 0
+    if not n:
+        sys.exit("send: the receiver closed the connection")
+    return n
 
 
 def echo(job: SendJob) -> dict[str, list[int]]:

@@ -24,7 +24,7 @@ from pyzcrx.bench.iperf3_server import TIMEOUT_S
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.ports import Ports
-from pyzcrx.bench.receivers.catalogue import ALL, EXAMPLES, RECEIVERS, C, gathers
+from pyzcrx.bench.receivers.catalogue import ALL, COMPARED, EXAMPLES, RECEIVERS, C, gathers
 from pyzcrx.bench.rounds import Rounds, unavailable
 from pyzcrx.bench.send import WAYS
 from pyzcrx.cli import per_buffer
@@ -83,7 +83,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:15} {about}" for name, about i
     "receivers",
     multiple=True,
     type=click.Choice(ALL),
-    help="May be given several times; the first is the reference.  [default: all]",
+    help="May be given several times; the first is the reference.  [default: all but echoes]",
 )
 @click.option("--rounds", default=5, show_default=True, type=Number(1, 1000))
 @click.option(
@@ -273,7 +273,7 @@ def main(
         stack.callback(_publish, found, rounds, picture, as_json=as_json)
         host = host or card.address() or "127.0.0.1"
         plan = Plan(
-            receivers=receivers or ALL,
+            receivers=receivers or COMPARED,
             rounds=rounds,
             size_bytes=size_bytes,
             connections=connections,

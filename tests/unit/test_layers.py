@@ -39,7 +39,7 @@ LAYERS = [
     ["bench.figures", "bench.card"],
     ["bench.plan"],
     ["bench.receivers.catalogue"],
-    ["bench.receivers.aio"],
+    ["bench.receivers.aio", "bench.receivers.echo"],
     [
         "bench.receivers.zcrx",
         "bench.receivers.sockets",

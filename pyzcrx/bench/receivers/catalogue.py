@@ -24,6 +24,9 @@ class Receiver:
     copies: float | None = 1.0
     """How often the CPU copies each byte; None: it depends, the run tells."""
 
+    echoes: bool = False
+    """Whether it sends every byte back; the sender reads them."""
+
     @property
     def run(self) -> Callable[[Gate], None]:
         """The function, imported by the process that runs it alone: each needs much of its own."""
@@ -40,6 +43,13 @@ RECEIVERS = {
         "example.example", "liburing's examples/zcrx.c, gathering", zcrx=True, copies=None
     ),
     "liburing": Receiver("example.example", "liburing's examples/zcrx.c", zcrx=True, copies=None),
+    "echo": Receiver("echo.by_rule", "pyzcrx, an echo", zcrx=True, copies=None, echoes=True),
+    "echo-copied": Receiver(
+        "echo.copied", "the same, sent by copy", zcrx=True, copies=None, echoes=True
+    ),
+    "echo-zero-copy": Receiver(
+        "echo.zero_copy", "the same, sent without", zcrx=True, copies=None, echoes=True
+    ),
     "recv_into-64K": Receiver("sockets.recv_into_64k", "socket.recv_into, 64 KiB"),
     "recv_into-1M": Receiver("sockets.recv_into_1m", "socket.recv_into, 1 MiB"),
     "epoll": Receiver("sockets.epoll_recv", "select.epoll and recv, 64 KiB"),
@@ -67,7 +77,16 @@ C = {
 """Those in C: csrc/bench/receiver.c, a program of its own."""
 EXAMPLES = {"liburing-gather": "zcrx-gather", "liburing": "zcrx"}
 """liburing's examples/zcrx.c as csrc/CMakeLists.txt builds it: the names of the programs."""
+
+
+def echoes(name: str) -> bool:
+    """Whether it sends back what it receives."""
+    return name in RECEIVERS and RECEIVERS[name].echoes
+
+
 ALL = (*C, *RECEIVERS)
+COMPARED = tuple(name for name in ALL if not echoes(name))
+"""Where nobody says: those that only receive."""
 
 
 def gathers(name: str) -> bool:

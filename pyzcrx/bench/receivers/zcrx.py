@@ -33,8 +33,8 @@ def registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
         yield ring, ifq
 
 
-def finish(gate: Gate, ifq: pyzcrx.Ifq, turns: int) -> None:
-    """All has come: the figures of *ifq*."""
+def finish(gate: Gate, ifq: pyzcrx.Ifq, turns: int, **more: int) -> None:
+    """All has come; *more* figures of the run."""
     stats = ifq.stats()
     gate.meter.stop(
         size_bytes=stats.bytes,
@@ -42,6 +42,7 @@ def finish(gate: Gate, ifq: pyzcrx.Ifq, turns: int) -> None:
         turns=turns,
         bytes_copied=stats.bytes_copied,
         rearms=stats.rearms,
+        **more,
     )
 
 
