@@ -79,10 +79,10 @@ struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t addr
 	return l;
 }
 
-static void poison(const struct account *a, char *at, Py_ssize_t length)
+static void poison(const struct account *a, const struct lease *l)
 {
-	if (a->poison)
-		memset(at, POISON, length);
+	if (a->poison && !memory_of(l)->unreadable)
+		memset(l->span.at, POISON, l->span.length);
 }
 
 /* The bytes move to memory of our own: 1; not wanted or no memory: 0; -1 as account_put. */
@@ -90,7 +90,8 @@ static int lease_copy(struct lease *l, struct account *a)
 {
 	char *copy;
 
-	if (a->leased <= a->copy_above || l->span.length > a->copies_limit - a->copies_bytes)
+	if (a->leased <= a->copy_above || l->span.length > a->copies_limit - a->copies_bytes ||
+	    memory_of(l)->unreadable)
 		return 0;
 	copy = PyMem_Malloc(l->span.length);
 	if (!copy)
@@ -100,7 +101,7 @@ static int lease_copy(struct lease *l, struct account *a)
 		return -1;
 	}
 	memcpy(copy, l->span.at, l->span.length);
-	poison(a, l->span.at, l->span.length);
+	poison(a, l);
 	l->span.at = copy;
 	l->span.copied = 1;
 	a->leased--;
@@ -164,7 +165,7 @@ int lease_give_back(struct lease *l)
 	} else {
 		if (account_put(a, l->off))
 			return -1;
-		poison(a, l->span.at, l->span.length);
+		poison(a, l);
 		a->leased--;
 		a->buffers--;
 		memory_of(l)->leases--;

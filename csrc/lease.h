@@ -74,6 +74,7 @@ struct span {
 	PyObject *memory;		/* what it lies in: a Span, or a memoryview of something else */
 	PyObject *weakrefs;
 	char readonly;
+	char unreadable;		/* memory that the CPU cannot read; of no lease */
 	/* of a lease, here to save room: */
 	char copied;			/* it lies on a copy of our own */
 	char pinned;			/* a view lives; the pin holds a reference to us */
@@ -102,6 +103,8 @@ extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_typ
 /* Whether length bytes from start on lie in those of whole; sets an exception if not. */
 int span_fits(Py_ssize_t whole, Py_ssize_t start, Py_ssize_t length);
 void span_dealloc(PyObject *self);
+/* Raises UnreadableMemory. -1 */
+int span_refuse(Py_buffer *view);
 
 /* A reference came back. -1 without memory for it; no exception is set. */
 int account_put(struct account *a, uint64_t off);

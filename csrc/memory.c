@@ -25,6 +25,13 @@ int64_t pz_map_anonymous(size_t length, int huge_shift)
 	return map(NULL, length, flags, -1, 0);
 }
 
+int64_t pz_map_nothing(size_t length)
+{
+	void *p = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? -errno : (int64_t)(intptr_t)p;
+}
+
 int64_t pz_map_fd(int fd, uint64_t offset, size_t length)
 {
 	return map(NULL, length, MAP_SHARED, fd, offset);

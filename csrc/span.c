@@ -36,15 +36,15 @@ fail:
 
 static PyObject *span_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	static char *names[] = {"memory", "start", "length", "readonly", NULL};
+	static char *names[] = {"memory", "start", "length", "readonly", "unreadable", NULL};
 	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	PyObject *memory, *kept, *self = NULL;
 	Py_ssize_t start = 0, length = -1;
 	Py_buffer view;
-	int readonly = 0;
+	int readonly = 0, unreadable = 0;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|nnp:Span", names, &memory, &start,
-					 &length, &readonly))
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|nnpp:Span", names, &memory, &start,
+					 &length, &readonly, &unreadable))
 		return NULL;
 	kept = borrow(memory, &view);
 	if (!kept)
@@ -60,6 +60,7 @@ static PyObject *span_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	((struct span *)self)->at = (char *)view.buf + start;
 	((struct span *)self)->length = length;
 	((struct span *)self)->readonly = readonly || view.readonly;
+	((struct span *)self)->unreadable = (char)unreadable;
 	((struct span *)self)->memory = kept;
 	return self;
 }
@@ -78,10 +79,26 @@ void span_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
+int span_refuse(Py_buffer *view)
+{
+	PyObject *errors = PyImport_ImportModule("pyzcrx.errors");
+	PyObject *type = errors ? PyObject_GetAttrString(errors, "UnreadableMemory") : NULL;
+
+	view->obj = NULL;
+	if (type)
+		PyErr_SetString(type, "the CPU cannot read this memory, it is another device's "
+				"(Area.from_dmabuf()): use its offsets, off and length, there");
+	Py_XDECREF(type);
+	Py_XDECREF(errors);
+	return -1;
+}
+
 static int span_getbuffer(PyObject *self, Py_buffer *view, int flags)
 {
 	struct span *s = (struct span *)self;
 
+	if (s->unreadable)
+		return span_refuse(view);
 	if (PyBuffer_FillInfo(view, self, s->at, s->length, s->readonly, flags))
 		return -1;
 	s->exports++;
@@ -110,6 +127,8 @@ static PyMemberDef span_members[] = {
 	 "how many views of it live"},
 	{"_leases", T_PYSSIZET, offsetof(struct span, leases), READONLY,
 	 "how many leases on bytes of it are out, copies left aside"},
+	{"_unreadable", T_BOOL, offsetof(struct span, unreadable), READONLY,
+	 "whether the CPU cannot read it: no view can be made"},
 	{"__weaklistoffset__", T_PYSSIZET, offsetof(struct span, weakrefs), READONLY, NULL},
 	{NULL, 0, 0, 0, NULL},
 };
@@ -120,7 +139,7 @@ static PyGetSetDef span_getset[] = {
 };
 
 static PyType_Slot span_slots[] = {
-	{Py_tp_doc, "Span(memory, start=0, length=-1, readonly=False)\n\n"
+	{Py_tp_doc, "Span(memory, start=0, length=-1, readonly=False, unreadable=False)\n\n"
 		    "A stretch of memory that counts who looks at it. memory is a buffer, or the\n"
 		    "Span that it lies in; length -1: to its end."},
 	{Py_tp_new, span_new},

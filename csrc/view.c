@@ -98,6 +98,8 @@ int lease_getbuffer(PyObject *self, Py_buffer *view, int flags)
 		view->obj = NULL;
 		return lease_refuse(self, 3);
 	}
+	if (((struct span *)l->span.memory)->unreadable)
+		return span_refuse(view);
 	pin = pin_get(l);
 	ret = pin_getbuffer(pin, view, flags);
 	Py_DECREF(pin);

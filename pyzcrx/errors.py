@@ -104,6 +104,15 @@ class BufferInUse(UsageError, BufferError):
     """A view, slice or array of the buffer still lives."""
 
 
+class UnreadableMemory(UsageError, BufferError):
+    """The CPU cannot read the bytes: they lie in another device's memory.
+
+    Whatever needs them raises it (:meth:`pyzcrx.Area.from_dmabuf`): views, ``bytes()``, numpy,
+    streams, recording, sends, the relay. Offsets and lengths, release and the batch's columns
+    work as ever.
+    """
+
+
 class KernelError(ZcrxError, OSError):
     """A system call or request failed.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from pyzcrx._common.checked import MOST_BYTES, integer, seconds
+from pyzcrx._common.checked import MOST_BYTES, integer, seconds, writable
 from pyzcrx._ifq.core import IfqCore
 from pyzcrx._pressure.audit import Audit, audit
 from pyzcrx._pressure.holders import Holder, holders
@@ -158,15 +158,54 @@ class Ifq:
         checked = None if timeout is None else seconds("timeout", timeout)
         return Stream(self._delivery, self._reading(sock, room_bytes), sock, checked)
 
-    def _reading(self, sock: socket.socket | int, room_bytes: int | None) -> Reading:
-        """A connection for a reader, as :meth:`stream` describes."""
+    def receive_into(
+        self, sock: socket.socket | int, memory: object, *, timeout: float | None = None
+    ) -> int:
+        """Fill *memory* from a connected TCP socket; gives how many bytes came.
+
+        Fewer only where the peer ended the stream before. The bytes are copied once, to where
+        they are to be: a numpy array, ``mmap.mmap``, ``SharedMemory.buf``, a bytearray,
+        anything writable and contiguous. Larger pieces are copied without the GIL. Nothing
+        behind the last byte is taken: receive the next message so, too.
+
+        timeout: how many seconds to wait while nothing arrives; None: for ever. Turns the
+        ring, as streams do. *sock* stays open; at most one request or stream a socket.
+
+        Raises BadArgument (*memory*), TimeoutError, UnreadableMemory, and what :meth:`receive`
+        and the connection raise. After an error the connection is of no more use: what
+        arrived and was not copied is lost.
+
+        ::
+
+            frame = numpy.empty((1080, 1920, 3), "u1")
+            while ifq.receive_into(sock, frame) == frame.nbytes:
+                show(frame)
+
+        Kernel: ``io_uring/net.c:io_recvzc()``, with a limit (6.15).
+        """
+        view = writable(memory)
+        checked = None if timeout is None else seconds("timeout", timeout)
+        if not view:
+            self._core.check_receives()
+            return 0
+        at = 0
+        with Stream(self._delivery, self._reading(sock, None, len(view)), sock, checked) as stream:
+            while at < len(view) and (n := stream.readinto(view[at:])):
+                at += n
+        return at
+
+    def _reading(
+        self, sock: socket.socket | int, room_bytes: int | None, most_bytes: int | None = None
+    ) -> Reading:
+        """A connection for a reader, as :meth:`stream` describes; *most_bytes* of it."""
         core = self._core
+        core.check_readable("a stream")
         least = 2 * core.rx_buf_len
         room = max(least, core.area.size_bytes // 8)
         if room_bytes is not None:
             room = integer("room_bytes", room_bytes, least, MOST_BYTES)
         request = core.new_request(sock, None, None)
-        reading = Reading(self._delivery.inboxes, request, room, core.rx_buf_len)
+        reading = Reading(self._delivery.inboxes, request, room, core.rx_buf_len, most_bytes)
         if core.unread is None:
             inboxes = self._delivery.inboxes
             core.unread = lambda: inboxes.make_way(core, core.area.size_bytes)

@@ -15,7 +15,7 @@ from pyzcrx._ifq.registering import PreparedNic, queue_of, register
 from pyzcrx._kernel import fork
 from pyzcrx._kernel.interface import find
 from pyzcrx._pressure.policy import Policy, Pressure
-from pyzcrx._queue.area import Area
+from pyzcrx._queue.area import Area, check_readable
 from pyzcrx._queue.links import Links
 from pyzcrx._queue.registration import RqMemory, Wanted
 from pyzcrx._receive.batch import Batch
@@ -142,6 +142,8 @@ class Ring(Closing):
         if len(self._cores) > _MAX_SLOTS:
             raise BadArgument(f"a ring has room for {_MAX_SLOTS + 1} ifqs")
         relief = Pressure._of(pressure)
+        if relief is not None and relief.policy in ("copy", "grow"):
+            check_readable(area._span, f"pressure {relief.policy!r}")
         wanted = Wanted(
             None if interface is None else find(interface),
             rx_queue,

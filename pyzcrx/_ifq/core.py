@@ -23,7 +23,7 @@ from pyzcrx._pressure.policy import Pressure
 from pyzcrx._pressure.relief import Relief
 from pyzcrx._pressure.stats import ReceiverStats
 from pyzcrx._queue import bound
-from pyzcrx._queue.area import Area
+from pyzcrx._queue.area import Area, check_readable
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.notices import Notices
 from pyzcrx._queue.queue import InterfaceQueue
@@ -337,6 +337,11 @@ class IfqCore:
         if self._closed:
             raise ClosedError("the ifq was closed with its ring")
         self.ring.check_usable()
+
+    def check_readable(self, what: str) -> None:
+        """Raise UnreadableMemory where *what* cannot be done with what it receives."""
+        for memory in self.queue.memories:
+            check_readable(memory, what)
 
     def check_receives(self) -> None:
         """Raise what keeps a request from being armed."""

@@ -62,15 +62,18 @@ class Mapping:
     _span: Span | None
 
     def __init__(self) -> None:
-        raise TypeError("a Mapping is made by anonymous(), aligned() or of_file()")
+        raise TypeError("a Mapping is made by anonymous(), aligned(), of_file() or unreadable()")
 
     @classmethod
-    def _take_over(cls, address: int, size_bytes: int, forked: bool) -> Mapping:
+    def _take_over(
+        cls, address: int, size_bytes: int, forked: bool, *, unreadable: bool = False
+    ) -> Mapping:
         self = cls.__new__(cls)
         self.address = address
         self.size_bytes = size_bytes
         self.extents = [Extent("address", address, address + size_bytes)]
-        span = Span(ffi.buffer(ffi.cast("char *", address), size_bytes))
+        memory = ffi.buffer(ffi.cast("char *", address), size_bytes)
+        span = Span(memory, unreadable=unreadable)
         self._span = span
         weakref.finalize(span, lib.pz_unmap, address, size_bytes).atexit = False
         if not forked:
@@ -95,6 +98,12 @@ class Mapping:
         if tail:
             check(lib.pz_unmap(address + size_bytes, tail), "map memory")
         return cls._take_over(address, size_bytes, forked)
+
+    @classmethod
+    def unreadable(cls, size_bytes: int) -> Mapping:
+        """Addresses that stand for memory of another device; nobody can view them."""
+        address = check(lib.pz_map_nothing(size_bytes), "map memory")
+        return cls._take_over(address, size_bytes, False, unreadable=True)
 
     @classmethod
     def of_file(cls, fd: int, offset: int, size_bytes: int) -> Mapping:

@@ -10,11 +10,12 @@ RLIMIT_MEMLOCK unless the ring was made with CAP_IPC_LOCK.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
 import warnings
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Literal
 
 from pyzcrx._common.checked import MOST_FD, integer
@@ -24,7 +25,13 @@ from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._kernel.memory import PAGE, Extent, Mapping
 from pyzcrx._lease import Descriptor, Span
 from pyzcrx._queue.claims import Claim, Closable, claimed
-from pyzcrx.errors import BadArgument, ClosedError, FallbackWarning, KernelError
+from pyzcrx.errors import (
+    BadArgument,
+    ClosedError,
+    FallbackWarning,
+    KernelError,
+    UnreadableMemory,
+)
 
 HugePages = Literal["2M", "1G", "thp", "none"]
 
@@ -33,6 +40,7 @@ HUGE_PAGE = 2 << 20
 """Bytes of a transparent one, or of the smallest of the pool's."""
 _UDMABUF_CREATE = 0x40187542
 _UDMABUF_FLAGS_CLOEXEC = 1
+_DMA_BUF_IOCTL_SYNC = 0x40086200
 
 # User addresses end here on x86-64 and arm64; beyond it a size is a mistake.
 _LIMIT = 1 << 47
@@ -72,6 +80,27 @@ def _udmabuf(memfd: int, size_bytes: int) -> int:
         os.close(device)
 
 
+def _duplicate(fd: int) -> Descriptor:
+    try:
+        return Descriptor(fd)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            raise BadArgument(f"descriptor {fd} is not open; pass one of a dmabuf") from None
+        raise kernel_error(error.errno or 0, "create area") from None
+
+
+def _dmabuf_bytes(number: int, shown: int) -> int:
+    """Of the dmabuf *number*, which the user knows as *shown*."""
+    try:
+        # No flag at all: a dmabuf refuses that (EINVAL), what is none does not know the request.
+        fcntl.ioctl(number, _DMA_BUF_IOCTL_SYNC, bytes(8))
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            with suppress(OSError):
+                return os.lseek(number, 0, os.SEEK_END)
+    raise BadArgument(f"descriptor {shown} is no dmabuf; export one of the device's memory")
+
+
 def _seal(memfd: int) -> None:
     """Fix its size: shrunk by whoever has the descriptor, it would be SIGBUS to read it here."""
     try:
@@ -82,6 +111,15 @@ def _seal(memfd: int) -> None:
             "it, which ends this process by SIGBUS; give the descriptor to nobody",
             FallbackWarning,
             stacklevel=4,
+        )
+
+
+def check_readable(memory: Span, what: str) -> None:
+    """Raise UnreadableMemory where *what* cannot be done with an area's memory."""
+    if memory._unreadable:
+        raise UnreadableMemory(
+            f"{what} needs memory that the CPU can read, not another device's "
+            "(Area.from_dmabuf()): use an area of your own memory"
         )
 
 
@@ -97,7 +135,7 @@ class Area(Closing):
     def __init__(
         self, mapping: Mapping, *, page_bytes: int = PAGE, fd: int = -1, dmabuf: bool = False
     ) -> None:
-        """Use :meth:`anonymous`, :meth:`memfd` or :meth:`udmabuf`."""
+        """Use :meth:`anonymous`, :meth:`memfd`, :meth:`udmabuf` or :meth:`from_dmabuf`."""
         if not isinstance(mapping, Mapping):
             raise BadArgument(f"mapping must be a Mapping, not {type(mapping).__name__}")
         fd = integer("descriptor", fd, -1, MOST_FD)
@@ -178,6 +216,40 @@ class Area(Closing):
         return memory
 
     @classmethod
+    def from_dmabuf(cls, fd: int, size_bytes: int | None = None) -> Area:
+        """The memory of another device, a GPU for instance, by the descriptor of its dmabuf.
+
+        The NIC writes there; the CPU reads nothing of it, and whatever needs a view raises
+        UnreadableMemory: :attr:`view`, ``memoryview``, ``bytes`` and numpy arrays of Buffers,
+        :meth:`pyzcrx.Batch.view`, streams, :meth:`pyzcrx.Ifq.receive_into`, recording,
+        :meth:`pyzcrx.Ring.send`, :func:`pyzcrx.relay`, the pressure policies "copy" and
+        "grow". A Buffer tells where its bytes lie: ``buf.off & pyzcrx.uapi.OFFSET_MASK`` bytes
+        behind the dmabuf's begin, ``len(buf)`` of them.
+
+        fd: stays yours, the area has a duplicate. size_bytes: what the dmabuf must have, all of
+        which is the area; None: whatever it has.
+
+        Raises BadArgument (no dmabuf, another size), NoMemory. Only a NIC
+        that can write there takes it: :meth:`pyzcrx.Ring.register_ifq` raises InvalidRequest
+        (EINVAL) or NotSupported where it cannot.
+        Kernel: ``io_uring/zcrx.c:io_import_dmabuf()`` (6.16).
+        """
+        fd = integer("descriptor", fd, 0, MOST_FD)
+        if size_bytes is not None:
+            size_bytes = _checked(size_bytes, PAGE)
+        held = _duplicate(fd)
+        try:
+            found = _dmabuf_bytes(held.number, fd)
+            if size_bytes not in (None, found):
+                raise BadArgument(f"the dmabuf {fd} has {found} bytes, not {size_bytes}")
+            area = cls(Mapping.unreadable(_checked(found, PAGE)), dmabuf=True)
+        except BaseException:
+            held.close()
+            raise
+        area._file = held
+        return area
+
+    @classmethod
     def _transparent(cls, size_bytes: int, *, aloud: bool = True) -> Area:
         # Only aligned stretches become huge.
         mapping = Mapping.aligned(size_bytes, HUGE_PAGE, forked=False)
@@ -256,8 +328,14 @@ class Area(Closing):
         """All of the area, writable; what the kernel may still fill is in it too.
 
         Nothing guards it: it changes with what arrives, and what you write is seen in Buffers.
+        Raises ClosedError, and UnreadableMemory (:meth:`from_dmabuf`).
         """
         return self._open().view
+
+    @property
+    def readable(self) -> bool:
+        """Whether the CPU can read it: not what :meth:`from_dmabuf` made."""
+        return not self._open().span._unreadable
 
     def _claimed(self, ring: Closable) -> AbstractContextManager[Claim]:
         """Its memory, for a registration with *ring* within the block. Raises AreaInUse."""

@@ -54,9 +54,14 @@ class Claim:
         self._extents = extents
 
     def look(self) -> memoryview:
-        """All of the memory, read-only, for the views of batches: the claim sees those."""
+        """All of the memory, read-only, for the views of batches: the claim sees those.
+
+        Empty where the CPU cannot read it.
+        """
         span = self._span()
         assert span is not None
+        if span._unreadable:
+            return memoryview(b"")
         look = Span(span, 0, len(span), True)
         self._look = weakref.ref(look)
         return memoryview(look)

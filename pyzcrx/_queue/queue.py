@@ -88,15 +88,15 @@ class InterfaceQueue:
     def look(self, off: int, length: int) -> memoryview:
         """A completion's bytes, read-only; keeps nothing from being given back.
 
-        Raises what :meth:`locate` does.
+        Raises what :meth:`locate` does, and UnreadableMemory.
         """
         at, index = off & OFFSET_MASK, off >> AREA_SHIFT
         if index < len(self.looks):
             found = self.looks[index][at : at + length]
             if len(found) == length:
                 return found
-        self.locate(off, length)  # says what is wrong
-        raise AssertionError("locate() finds what look() does not")
+        memory, at = self.locate(off, length)  # says what is wrong
+        return memoryview(memory)[at : at + length]  # or this does: it is unreadable
 
     # -- the kernel -------------------------------------------------------------
 

@@ -88,7 +88,8 @@ def report_leaks(account: Account, known: set[int]) -> None:
 
 def poison(memory: Span, at: int, length: int) -> None:
     """Overwrite bytes that go back to the kernel."""
-    memoryview(memory)[at : at + length] = bytes([POISON]) * length
+    if not memory._unreadable:
+        memoryview(memory)[at : at + length] = bytes([POISON]) * length
 
 
 class BatchWatch:

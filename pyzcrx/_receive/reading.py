@@ -13,17 +13,26 @@ from pyzcrx._receive.request import Request
 class Reading:
     """A request and its Chunks. Owner thread of the ring only."""
 
-    __slots__ = ("_inboxes", "chunks", "request")
+    __slots__ = ("_inboxes", "_most_bytes", "chunks", "request")
 
     def __init__(
-        self, inboxes: Inboxes, request: Request, room_bytes: int, rx_buf_len: int
+        self,
+        inboxes: Inboxes,
+        request: Request,
+        room_bytes: int,
+        rx_buf_len: int,
+        most_bytes: int | None = None,
     ) -> None:
-        """*request* was put off: the first :meth:`go_on` arms it."""
+        """*request* was put off: the first :meth:`go_on` arms it.
+
+        most_bytes: it is received no further; None: to its end.
+        """
         self.request = request
         self.chunks = Chunks()
         self.chunks.most_buffers = max(1, room_bytes // rx_buf_len)
         self.chunks.limited = True
         self.chunks.at_once_bytes = max(1, room_bytes // 2)
+        self._most_bytes = most_bytes
         self._inboxes = inboxes
         account = request._ifq.account
         account.crowded_above = min(account.crowded_above, self.chunks.most_buffers)
@@ -38,7 +47,10 @@ class Reading:
             chunks.spill()  # one call wants more than the reader may hold
         # Once more, after an interruption: it may be under way.
         if request.over:
-            request.resume(chunks.at_once_bytes)
+            limit = chunks.at_once_bytes
+            if self._most_bytes is not None:
+                limit = min(limit, self._most_bytes - request.protocol.received)
+            request.resume(limit)
         chunks.limited = False
 
     def end(self) -> None:

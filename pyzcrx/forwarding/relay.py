@@ -53,6 +53,7 @@ class Relay:
         idle_timeout: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        ifq._core.check_readable("a relay")
         self._ring = ring
         self._clock = clock
         self._ifq = ifq
@@ -348,7 +349,8 @@ def relay(
     idle_timeout: a connection that forwards nothing for so many seconds is reset; None: it
     may stay.
 
-    Owner thread of the ring only. Raises BadArgument, InterfaceGone, WrongThread, ClosedError.
+    Owner thread of the ring only. Raises BadArgument, UnreadableMemory, InterfaceGone,
+    WrongThread, ClosedError.
     """
     relay = Relay(
         ring,

@@ -19,6 +19,7 @@ HARMLESS = frozenset(
         "pz_liburing_version",
         "pz_map_anonymous",
         "pz_map_fd",
+        "pz_map_nothing",
         "pz_map_zeroes",
         "pz_ring_bare",
         "pz_ring_bytes",

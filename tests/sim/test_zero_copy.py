@@ -10,6 +10,8 @@ import time
 import pytest
 
 import pyzcrx
+from pyzcrx import errors
+from pyzcrx.uapi import OFFSET_MASK
 from tests.guest.card import Sim, register, run
 from tests.guest.echo import Echo, crowd, exchange, send_all
 from tests.guest.test_receive import connected, sending
@@ -240,6 +242,52 @@ def test_a_dmabuf_area() -> None:
         with sending(client, data):
             ifq.receive(sock)
             assert received(ring) == data
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_dmabuf_of_another_device_is_received_into_and_never_read(debug: bool) -> None:
+    """udmabuf stands in for the device: its own mapping shows what the NIC wrote."""
+    data = os.urandom(4 * MIB)
+    with (
+        connected() as (client, sock),
+        pyzcrx.Area.udmabuf(16 * MIB) as device,
+        pyzcrx.Ring(debug=debug) as ring,
+        pyzcrx.Area.from_dmabuf(device.fd, 16 * MIB) as area,
+    ):
+        ifq = register(ring, area)
+        got = bytearray()
+        with sending(client, data):
+            ifq.receive(sock)
+            for event in ring.events(timeout=PATIENCE_S):
+                if isinstance(event, pyzcrx.Data):
+                    buffer = event.buffer
+                    with pytest.raises(errors.UnreadableMemory):
+                        buffer.view()
+                    at = buffer.off & OFFSET_MASK
+                    got += device.view[at : at + len(buffer)]
+                    buffer.release()
+        assert got == data
+        ifq.audit()
+        assert ifq.account.leased == 0
+        with pytest.raises(errors.UnreadableMemory):
+            ifq.stream(sock)
+
+
+def test_a_dmabuf_that_the_kernel_refuses() -> None:
+    with pyzcrx.Area.udmabuf(MIB) as device, pyzcrx.Ring() as ring:
+        with pytest.raises(errors.BadArgument, match="has 1048576 bytes, not 2097152"):
+            pyzcrx.Area.from_dmabuf(device.fd, 2 * MIB)
+        with pyzcrx.Area.from_dmabuf(device.fd) as area:
+            assert area.size_bytes == MIB
+            with pytest.raises(errors.BadArgument, match="needs a NIC"):
+                ring.register_ifq(area)
+            for wrong in (MIB // 2, 2 * MIB):
+                area.size_bytes = wrong
+                with pytest.raises(errors.InvalidRequest):
+                    register(ring, area)
+            area.size_bytes = MIB
+            os.close(area.fd)  # the area's own is another
+            register(ring, area)
 
 
 def test_kill_under_load_gives_the_queue_back_and_a_restart_at_once_succeeds() -> None:

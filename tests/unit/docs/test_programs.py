@@ -130,7 +130,7 @@ def receiver(block: Block, *, broken: bool) -> Iterator[dict[str, Any]]:
         names = {"pyzcrx": pyzcrx, "ring": ring, "area": area, "sock": sock}
         if "register_ifq(" not in block.text:
             names["ifq"] = ifq = ring.register_ifq(area)
-            if STREAM not in block.text:
+            if STREAM not in block.text and "ifq.receive_into(" not in block.text:
                 ifq.receive(sock.fileno())
         arrive(sock, broken=broken)
         yield names
