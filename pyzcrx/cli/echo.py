@@ -33,11 +33,10 @@ from pyzcrx.cli.options import (
 from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.stop import Stop
-from pyzcrx.cli.user import user_option
+from pyzcrx.cli.user import user_option, worker_of
 from pyzcrx.cli.values import BUFFER_SIZE, SECONDS, SIZE, Number
 from pyzcrx.placement import Mode, Tally
 from pyzcrx.privilege import User
-from pyzcrx.supervisor import become_worker
 
 
 @click.command("zcrx-echo", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -149,10 +148,7 @@ def main(
     check_receiver(card, nodev=nodev)
     check_cpu(cpu)
     interface, queue = card.interface, card.queue
-    worker = None
-    if user is not None:
-        worker = become_worker(user, put_back=lambda _pid: _put_back(card))
-
+    worker = worker_of(user, card.prepared if user is not None else None, "zcrx-echo")
     with ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
         if interface is not None:
@@ -208,18 +204,6 @@ def main(
         ring.close()
         server.close()
     figures.show(as_json)
-
-
-def _put_back(card: CardOptions) -> None:
-    """For a worker that could not, as it was not root any more."""
-    if card.prepared is None:
-        return
-    from pyzcrx.nic.restore import restore
-
-    try:
-        restore(card.prepared)
-    except pyzcrx.ZcrxError as error:
-        click.echo(f"zcrx-echo: {error}", err=True)
 
 
 class _Figures:

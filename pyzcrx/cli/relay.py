@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 
@@ -12,7 +11,7 @@ import pyzcrx
 from pyzcrx._kernel.endpoint import host_of
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx.cli.card import CardOptions, Watch
-from pyzcrx.cli.common import Command, size_text
+from pyzcrx.cli.common import Command, size_text, stats_json
 from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
 from pyzcrx.cli.options import (
     ZERO_COPY,
@@ -26,9 +25,13 @@ from pyzcrx.cli.options import (
     rx_buf_len_option,
     zero_copy_option,
 )
+from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.stop import Stop
+from pyzcrx.cli.user import user_option, worker_of
 from pyzcrx.cli.values import ADDRESS, BUFFER_SIZE, SECONDS, SIZE
 from pyzcrx.forwarding.relay import BACKLOG_BYTES, CONNECT_TIMEOUT_S, MAX_CONNECTIONS, Relay
+from pyzcrx.placement import Mode, Tally
+from pyzcrx.privilege import User
 
 
 @click.command("zcrx-relay", cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +72,8 @@ from pyzcrx.forwarding.relay import BACKLOG_BYTES, CONNECT_TIMEOUT_S, MAX_CONNEC
     metavar="SECONDS",
     help="Reset a connection that forwards nothing for so long.",
 )
+@user_option
+@placement_options
 @click.version_option(pyzcrx.__version__, prog_name="zcrx-relay")
 def main(
     address: tuple[str, int],
@@ -86,6 +91,9 @@ def main(
     max_connections: int,
     connect_timeout: float,
     idle_timeout: float | None,
+    user: User | None,
+    cpu: Mode | int | None,
+    busy_poll_us: int,
 ) -> None:
     """Accept TCP connections, connect each on to HOST:PORT, forward both ways.
 
@@ -97,7 +105,9 @@ def main(
     for an error, 2 for a wrong command line.
     """
     check_receiver(card, nodev=nodev)
+    check_cpu(cpu)
     interface, queue = card.interface, card.queue
+    worker = worker_of(user, card.prepared if user is not None else None, "zcrx-relay")
     with ExitStack() as stack:
         listener = stack.enter_context(listen(host, port))
         if interface is not None:
@@ -106,7 +116,9 @@ def main(
         ring = pyzcrx.Ring(gather_us=0)
         stack.callback(ring.close)
         stop = Stop(ring)
-        setup = card.for_listener(listener, ring, stack, area_bytes=area_bytes)
+        setup = card.for_listener(
+            listener, ring, stack, area_bytes=area_bytes, supervised=worker is not None
+        )
         if setup is not None:
             queue = setup.queue
         ifq = ring.register_ifq(
@@ -119,6 +131,9 @@ def main(
         )
         if rcvbuf_bytes is None and not nodev:
             rcvbuf_bytes = min(max(area_bytes // 64, 4 << 10), 1 << 20)
+        tally = place(ring, cpu, busy_poll_us, interface, queue)
+        if worker is not None:
+            worker.drop()
         relay = Relay(
             ring,
             ifq,
@@ -131,11 +146,12 @@ def main(
             max_connections=max_connections,
             connect_timeout=connect_timeout,
             idle_timeout=idle_timeout,
+            ending=tally.note,
         )
         here, bound_port = host_of(listener), listener.getsockname()[1]
         how = how_text(card, queue)
         click.echo(f"zcrx-relay: listening on {here} port {bound_port} ({how})", err=True)
-        figures = _Figures(ifq, relay)
+        figures = _Figures(ifq, relay, tally)
         _serve(relay, figures, stop, stats_interval, as_json, Watch(setup))
         stop.ignore()
         relay.stop()
@@ -148,9 +164,10 @@ def main(
 class _Figures:
     """The figures since the beginning, shown as asked for."""
 
-    def __init__(self, ifq: pyzcrx.Ifq, relay: Relay) -> None:
+    def __init__(self, ifq: pyzcrx.Ifq, relay: Relay, tally: Tally) -> None:
         self._ifq = ifq
         self._relay = relay
+        self._tally = tally
         self._began = time.monotonic()
 
     def show(self, as_json: bool) -> None:
@@ -159,12 +176,9 @@ class _Figures:
         if as_json:
             received = self._ifq.stats()
             received.seconds = time.monotonic() - self._began
-            figures = {
-                **received.as_dict(),
-                "relay": stats.as_dict(),
-                "sent": sent.as_dict(),
-            }
-            click.echo(json.dumps(figures))
+            # Without a NIC there is no queue that could be placed.
+            more = {} if self._ifq.nodev else {"placement": self._tally.as_dict()}
+            click.echo(stats_json(received, relay=stats.as_dict(), sent=sent.as_dict(), **more))
         else:
             text = (
                 f"{stats.connections} connections, {stats.open} open, {stats.refused} refused, "

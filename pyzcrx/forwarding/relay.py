@@ -51,8 +51,11 @@ class Relay:
         max_connections: int = MAX_CONNECTIONS,
         connect_timeout: float = CONNECT_TIMEOUT_S,
         idle_timeout: float | None = None,
+        ending: Callable[[int], None] = lambda _fd: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """ending: called with each descriptor of a connection before that is closed."""
+        self._ending_fd = ending
         ifq._core.check_readable("a relay")
         self._ring = ring
         self._clock = clock
@@ -266,6 +269,8 @@ class Relay:
         if pair.flows:
             self._stats.forward_bytes += pair.flows[0].forwarded_bytes
             self._stats.backward_bytes += pair.flows[-1].forwarded_bytes
+        for sock in (pair.accepted, pair.connect.sock):
+            self._ending_fd(sock.fileno())
         pair.close()
 
     def stop(self) -> None:

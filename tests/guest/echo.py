@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import random
@@ -113,6 +114,32 @@ def exchange(sock: socket.socket, data: bytes) -> bytes:
         received += chunk
     sender.join(START_S)
     return bytes(received)
+
+
+def exchange_many(sock: socket.socket, block: bytes, times: int) -> str:
+    """:func:`exchange` of *block*, *times* one behind the other: the SHA-256 of what came back."""
+
+    def send() -> None:
+        for _ in range(times):
+            for at in range(0, len(block), 1 << 16):
+                sock.sendall(block[at : at + (1 << 16)])
+        sock.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    received = hashlib.sha256()
+    while chunk := sock.recv(1 << 16):
+        received.update(chunk)
+    sender.join(START_S)
+    return received.hexdigest()
+
+
+def digest(block: bytes, times: int) -> str:
+    """The SHA-256 of *block*, *times* one behind the other."""
+    found = hashlib.sha256()
+    for _ in range(times):
+        found.update(block)
+    return found.hexdigest()
 
 
 async def _client(port: int, data: bytes, rng: random.Random) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import struct
 import threading
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 
+import psutil
 import pytest
 
 import pyzcrx
@@ -275,6 +277,32 @@ def test_it_ends_with_connections_open() -> None:
             assert outcome(sock)[1]
             sock.close()
     assert stats["sent"]["unnotified_bytes"] == stats["sent"]["abandoned_bytes"] == 0
+
+
+def test_the_worker_of_a_supervisor_relays_without_privilege() -> None:
+    data = os.urandom(MIB)
+    with upstream() as server, Relay(server.port, "--user", "nobody") as relay:
+        (worker,) = psutil.Process(relay.process.pid).children()
+        assert worker.uids().effective == pwd.getpwnam("nobody").pw_uid
+        with relay.connect() as sock:
+            assert exchange(sock, data) == data
+        stats = relay.stop()
+    assert stats["relay"]["forward_bytes"] == len(data)
+    CARD.queue_free()
+
+
+def test_it_runs_where_it_is_placed() -> None:
+    with upstream() as server, Relay(server.port, "--cpu", "0", "--busy-poll", "10") as relay:
+        assert psutil.Process(relay.process.pid).cpu_affinity() == [0]
+        with relay.connect() as sock:
+            assert exchange(sock, bytes(100_000)) == bytes(100_000)
+        stats = relay.stop()
+    if CARD.zero_copy:
+        assert stats["placement"]["receiver_cpus"] == [0]
+        assert stats["placement"]["busy_poll_us"] == 10
+        assert sum(stats["placement"]["napi_ids"].values()) > 0
+    else:
+        assert "placement" not in stats
 
 
 def test_within_a_program() -> None:
