@@ -35,7 +35,8 @@ class Inboxes:
         empties it; None: no loop does."""
 
     def __bool__(self) -> bool:
-        return len(self._requests) > 0
+        # Not without a stream: len() of a WeakSet is a call of Python, in every turn.
+        return bool(self.ever) and len(self._requests) > 0
 
     def add(self, request: Request, inbox: Chunks) -> None:
         """What *request* brings goes to *inbox*."""
