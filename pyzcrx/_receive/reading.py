@@ -49,7 +49,7 @@ class Reading:
         if request.over:
             limit = chunks.at_once_bytes
             if self._most_bytes is not None:
-                limit = min(limit, self._most_bytes - request.protocol.received)
+                limit = min(limit, self._most_bytes - request._protocol.received)
             request.resume(limit)
         chunks.limited = False
 

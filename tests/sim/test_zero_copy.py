@@ -268,7 +268,7 @@ def test_a_dmabuf_of_another_device_is_received_into_and_never_read(debug: bool)
                     buffer.release()
         assert got == data
         ifq.audit()
-        assert ifq.account.leased == 0
+        assert ifq._core.account.leased == 0
         with pytest.raises(errors.UnreadableMemory):
             ifq.stream(sock)
 

@@ -96,7 +96,10 @@ def test_code_is_no_text(source: str, found: bool) -> None:
 SHOWN = {
     "Accept": "cancel context fd token",
     "Accepted": "fd request",
-    "Area": "anonymous close closed dmabuf fd memfd page_bytes size_bytes token udmabuf view",
+    "Area": (
+        "anonymous close closed dmabuf fd from_dmabuf memfd page_bytes readable size_bytes token "
+        "udmabuf view"
+    ),
     "AreaAdvice": "least_bytes low_water_bytes size_bytes",
     "Audit": "consumed forgotten held_back in_batch in_buffers in_cq in_rq taken",
     "Batch": "buffer events lengths offs release runs size_bytes view",
@@ -109,8 +112,8 @@ SHOWN = {
     "Holder": "age_ns copied leased_at request size_bytes",
     "Ifq": (
         "add_area area areas audit flush gone held_back hold_times holders ifindex interface nodev "
-        "notifications receive rq rq_entries rq_view rx_buf_len rx_queue stats stream total_bytes "
-        "zcrx_id"
+        "notifications receive receive_into rq rq_entries rq_view rx_buf_len rx_queue stats stream "
+        "total_bytes zcrx_id"
     ),
     "Limit": "request",
     "Presence": "COMPILED_OUT NO_IO_URING PRESENT UNKNOWN_TO_KERNEL",
