@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from pyzcrx._kernel.meanings import kernel_error
-from pyzcrx._queue.buffer import Buffer
-from pyzcrx._receive.batch import Batch, Run
+from pyzcrx._receive.batch import Batch
 from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
 from pyzcrx._receive.request import Request
 from pyzcrx._send.accept import Accept
@@ -19,14 +18,9 @@ from pyzcrx._send.send import Send
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, shut
 from pyzcrx.cli.idle import Idle
 from pyzcrx.errors import AreaHeld, KernelError, ZcrxError
+from pyzcrx.forwarding.outbox import Outbox
 from pyzcrx.ifq import Ifq
 from pyzcrx.ring import Ring
-
-SEND_BUFFERS = 256
-"""Buffers of one send at most."""
-
-PIECE_BYTES = 4096
-"""Small pieces are gathered up to this."""
 
 MAX_CONNECTIONS = 20_000
 
@@ -38,23 +32,16 @@ class Connection:
         "broken",
         "ended",
         "fd",
+        "outbox",
         "paused",
-        "queue",
         "receiving",
         "request",
-        "sending",
-        "sends",
-        "unsent_bytes",
     )
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, rx_buf_len: int) -> None:
         self.fd = fd
         self.request: Request | None = None
-        self.queue: deque[Buffer | bytes] = deque()
-        self.sending: Send | None = None
-        self.sends: deque[Send] = deque()
-        """Those that were accepted, the last of which the NIC may still read."""
-        self.unsent_bytes = 0
+        self.outbox = Outbox(rx_buf_len)
         self.receiving = False
         """Its request's End, Limit or Failed has not been seen yet."""
         self.paused = False
@@ -63,13 +50,6 @@ class Connection:
         """The peer finished its side."""
         self.broken = False
         """Nothing more can be sent to it."""
-
-    @property
-    def drained(self) -> bool:
-        """Whether nothing of what was sent to it is read any more."""
-        while self.sends and self.sends[0].done:
-            self.sends.popleft()
-        return not self.sends
 
 
 class Server:
@@ -154,7 +134,7 @@ class Server:
             raise self._ifq.gone
         for connection in self._idle.due():
             self._time_out(connection)
-        for connection in [c for c in self._leaving if c.drained]:
+        for connection in [c for c in self._leaving if c.outbox.drained]:
             self._advance(connection)
 
     def _take(self, batch: Batch) -> None:
@@ -162,23 +142,8 @@ class Server:
             connection = self._connection(run.request)
             if connection.broken:
                 continue
-            if run.size_bytes < (run.stop - run.start) * self._ifq.rx_buf_len // 4:
-                self._gather(connection, run)
-            else:
-                connection.queue.extend(run.buffers())
-            connection.unsent_bytes += run.size_bytes
+            connection.outbox.take(run)
             self._advance(connection)
-
-    @staticmethod
-    def _gather(connection: Connection, run: Run) -> None:
-        """Copy what would hold far more of the area than its bytes, were it to wait there."""
-        queue = connection.queue
-        data = b"".join(run.views())
-        last = queue[-1] if queue else None
-        if isinstance(last, bytes) and len(last) + len(data) <= PIECE_BYTES:
-            queue[-1] = last + data
-        else:
-            queue.append(data)
 
     def _handle(self, event: Event) -> None:
         match event:
@@ -209,7 +174,7 @@ class Server:
             self._acceptor.stop()
         if not self._acceptor.admit(fd, len(self._connections)):
             return
-        connection = Connection(fd)
+        connection = Connection(fd, self._ifq.rx_buf_len)
         limit = None if self._discard else self._backlog_bytes
         try:
             connection.request = self._ifq.receive(fd, limit=limit, context=connection)
@@ -231,8 +196,8 @@ class Server:
                 self.failures.append(error)
                 self._break(c)
         # Only once nothing is in flight: the descriptor's number may be another's soon.
-        if (c.broken or c.ended) and c.sending is None and not c.receiving:
-            if not c.drained:
+        if (c.broken or c.ended) and c.outbox.sending is None and not c.receiving:
+            if not c.outbox.drained:
                 self._leave(c)
                 return
             self._leaving.discard(c)
@@ -250,12 +215,8 @@ class Server:
 
     def _go_on(self, c: Connection) -> None:
         """Send and receive what can be. Raises KernelError where the ring takes no request."""
-        if c.sending is None and c.queue:
-            buffers = [c.queue[i] for i in range(min(len(c.queue), SEND_BUFFERS))]
-            c.sending = self._ring.send(c.fd, buffers, zero_copy=self._zero_copy, context=c)
-            for _ in buffers:
-                c.queue.popleft()
-        if c.paused and c.unsent_bytes <= self._backlog_bytes // 2:
+        c.outbox.send(self._ring, c.fd, self._zero_copy, c)
+        if c.paused and c.outbox.unsent_bytes <= self._backlog_bytes // 2:
             assert c.request is not None
             c.request.resume(self._backlog_bytes)
             c.paused = False
@@ -263,16 +224,9 @@ class Server:
 
     def _sent(self, send: Send, size_bytes: int) -> None:
         connection = self._connection(send)
-        self._accepted_by_kernel(connection, send)
-        connection.unsent_bytes -= size_bytes
+        connection.outbox.sent(send, size_bytes)
         self._idle.touch(connection)
         self._advance(connection)
-
-    @staticmethod
-    def _accepted_by_kernel(connection: Connection, send: Send) -> None:
-        connection.sending = None
-        if not send.done:
-            connection.sends.append(send)
 
     # -- ends ---------------------------------------------------------------
 
@@ -284,7 +238,7 @@ class Server:
         self.failures.append(error)
         connection = self._connection(request)
         if isinstance(request, Send):
-            self._accepted_by_kernel(connection, request)
+            connection.outbox.sent(request, 0)
         else:
             connection.receiving = False
         self._break(connection)
@@ -294,19 +248,12 @@ class Server:
     def _break(connection: Connection) -> None:
         """Neither direction will go on: end what is in flight, its events bring the rest."""
         connection.broken = True
-        Server._drop_queue(connection)
-        if connection.sending is not None:
+        connection.outbox.drop()
+        if connection.outbox.sending is not None:
             shut(connection.fd)
-        for send in connection.sends:
-            send.abort()
+        connection.outbox.abort()
         if connection.receiving and connection.request is not None:
             end(connection.request)
-
-    @staticmethod
-    def _drop_queue(connection: Connection) -> None:
-        while connection.queue:
-            if isinstance(buffer := connection.queue.popleft(), Buffer):
-                buffer.release()
 
     def _time_out(self, connection: Connection) -> None:
         self._reset(connection, kernel_error(errno.ETIMEDOUT, "serve", f"fd {connection.fd}"))
@@ -335,8 +282,7 @@ class Server:
     def close(self) -> None:
         """Close every connection; the ring, closed before, has ended their requests."""
         for connection in self._connections.values():
-            self._drop_queue(connection)
-            connection.sending = None
+            connection.outbox.drop()
             self._ending(connection.fd)
             os.close(connection.fd)
         self._connections.clear()

@@ -69,7 +69,7 @@ LAYERS = [
     ["doctor.facts", "doctor.finding"],
     ["types"],
     ["record.session"],
-    *room("forwarding", ["relay"], ["pair"], ["flow", "connect"], ["stats"]),
+    *room("forwarding", ["relay"], ["pair"], ["flow", "connect"], ["outbox", "stats"]),
     ["cli.acceptor", "cli.idle"],
     ["cli.values"],
     ["cli.common", "testing.model", "testing.replay", "placement"],
