@@ -47,6 +47,20 @@ def test_every_python_receiver_gets_every_byte() -> None:
     CARD.queue_free()
 
 
+def test_echoes_bring_every_byte_back() -> None:
+    names = ("echo", "echo-copied", "echo-zero-copy")
+    chosen = [option for name in names for option in ("-r", name)]
+    done = bench("--json", *QUICK, "--connections", "3", *chosen)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    copied = {name: run["copied"] for name, [run] in report["runs"].items()}
+    assert copied.keys() == set(names)
+    if CARD.zero_copy:
+        assert copied["echo-zero-copy"] < 0.01
+        assert copied["echo-copied"] >= 1
+    CARD.queue_free()
+
+
 def test_round_trips() -> None:
     done = bench("--json", *QUICK, "--echo-rounds", "5", "-r", "columns", "-r", "epoll")
     assert done.returncode == 0, done.stderr

@@ -27,7 +27,7 @@ from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning, interrupts
 from pyzcrx.bench.plan import MIB, BenchError, Plan
 from pyzcrx.bench.ports import Ports
-from pyzcrx.bench.receivers.catalogue import ALL, EXAMPLES, REFERENCE, gathers
+from pyzcrx.bench.receivers.catalogue import ALL, COMPARED, EXAMPLES, REFERENCE, echoes, gathers
 from pyzcrx.bench.rounds import Rounds, unavailable
 from pyzcrx.cli.bench import main
 from pyzcrx.cli.card import CardOptions, interruptible
@@ -353,6 +353,21 @@ def test_bytes_copied_are_told_by_who_knows(
     after = {} if counted is None else {"zc_bytes": 1000 + counted}
     figures_ = {"bytes": 100, "bytes_copied": 25}
     assert card.copied(plan, name, figures_, before, after) == expected
+
+
+def test_what_an_echo_copies_counts_as_well() -> None:
+    plan = dataclasses.replace(PLAN, interface="zcrx0")
+    for by_copy, expected in (0, 0.1), (50, 0.6):
+        figures_ = {"bytes": 100, "bytes_sent_by_copy": by_copy}
+        found = card.copied(plan, "echo", figures_, {"zc_bytes": 0}, {"zc_bytes": 90})
+        assert found == expected
+
+
+def test_echoes_run_only_where_they_are_named() -> None:
+    assert [name for name in ALL if echoes(name)] == ["echo", "echo-copied", "echo-zero-copy"]
+    assert set(COMPARED) == {name for name in ALL if not echoes(name)}
+    plan = dataclasses.replace(PLAN, receivers=("echo",), how="iperf3")
+    assert "comes back" in unavailable(plan)["echo"]
 
 
 def test_a_receiver_that_cannot_run_has_a_reason() -> None:
