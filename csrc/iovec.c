@@ -185,20 +185,28 @@ static void unshift(struct iovec_object *v)
 	}
 }
 
-/* The stretches first to last lead to the bytes behind begin: how many bytes. */
-static uint64_t find(struct iovec_object *v, uint64_t begin, Py_ssize_t most, Py_ssize_t *first,
-		     uint64_t *skip, Py_ssize_t *count)
+/* Of a whole stretch, whatever cut() made of it. */
+static uint64_t length_of(const struct iovec_object *v, Py_ssize_t i)
+{
+	return v->iov[i].len + (v->shift && i == v->shifted ? v->shift : 0);
+}
+
+/*
+ * Up to most stretches from first on, of which the first without skip bytes, lead to the bytes
+ * behind begin: to how many.  Changes nothing: the kernel may be about to read a cut.
+ */
+static uint64_t find(const struct iovec_object *v, uint64_t begin, Py_ssize_t most,
+		     Py_ssize_t *first, uint64_t *skip, Py_ssize_t *count)
 {
 	uint64_t bytes = 0;
 	Py_ssize_t i = 0;
 
-	unshift(v);
-	while (i < v->n && v->iov[i].len <= begin)
-		begin -= v->iov[i++].len;
+	while (i < v->n && length_of(v, i) <= begin)
+		begin -= length_of(v, i++);
 	*first = i;
 	*skip = i < v->n ? begin : 0;
 	for (*count = 0; i < v->n && *count < most; i++, ++*count)
-		bytes += v->iov[i].len;
+		bytes += length_of(v, i);
 	return bytes - (*count ? *skip : 0);
 }
 
@@ -230,6 +238,7 @@ static PyObject *iovec_cut(PyObject *self, PyObject *args)
 
 	if (!PyArg_ParseTuple(args, "Kn:cut", &begin, &most))
 		return NULL;
+	unshift(v);
 	bytes = find(v, begin, most, &first, &skip, &count);
 	if (count && skip) {
 		v->iov[first].base += skip;

@@ -18,8 +18,10 @@ MEMORY = bytearray(range(256))
 
 
 def bytes_of(iovec: Iovec, begin: int, most: int) -> tuple[bytes, int]:
-    """What a cut leads to, and in how many entries."""
+    """What a cut leads to, and in how many entries, also after a look at another one."""
     address, n, size_bytes = iovec.cut(begin, most)
+    iovec.reach(0, 1)
+    iovec.reach(begin + 1, most)
     entries = ffi.cast("struct pz_iov *", address)
     data = b"".join(
         bytes(ffi.buffer(ffi.cast("char *", entries[i].base), entries[i].len)) for i in range(n)
