@@ -10,8 +10,8 @@ from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.receivers.zcrx import finish, registered
 from pyzcrx.forwarding.flow import Flow
 
-BACKLOG_BYTES = 1 << 18
-"""As zcrx-echo's."""
+LEAST_BACKLOG_BYTES, MOST_BACKLOG_BYTES = 1 << 18, 1 << 20
+"""A 64th of the area, but not less (zcrx-echo without an option), nor more."""
 
 
 def _flow(of: pyzcrx.Request | Send) -> Flow:
@@ -21,9 +21,10 @@ def _flow(of: pyzcrx.Request | Send) -> Flow:
 
 def _echo(gate: Gate, zero_copy: bool | None) -> None:
     turns = 0
+    backlog_bytes = min(max(gate.job.area_bytes // 64, LEAST_BACKLOG_BYTES), MOST_BACKLOG_BYTES)
     with registered(gate) as (ring, ifq):
         streams = gate.open()
-        flows = [Flow(ring, ifq, s, s, BACKLOG_BYTES, zero_copy, None) for s in streams]
+        flows = [Flow(ring, ifq, s, s, backlog_bytes, zero_copy, None) for s in streams]
         while not all(flow.finished and flow.idle for flow in flows):
             turns += 1
             batch = ring.wait()
