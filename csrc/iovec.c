@@ -94,9 +94,11 @@ static int add_buffer(struct iovec_object *v, PyObject *piece)
 		return -1;
 	v->lasting = (char)lasting;
 	base = (uintptr_t)view->buf;
-	if (view->len && base == v->end && v->n) {
+	if (!view->len)
+		return 0; /* the next may begin anywhere */
+	if (base == v->end && v->n) {
 		v->iov[v->n - 1].len += view->len;
-	} else if (view->len) {
+	} else {
 		v->iov[v->n].base = base;
 		v->iov[v->n].len = view->len;
 		v->n++;

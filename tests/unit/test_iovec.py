@@ -59,6 +59,10 @@ def test_neighbours_are_one_stretch() -> None:
     view = memoryview(Span(MEMORY))
     assert Iovec((view[:10], view[10:10], view[10:30], view[40:50])).stretches == 2
     assert Iovec((view[10:20], view[:10])).stretches == 2
+    # Nothing at all lies between them, and is no neighbour of either.
+    assert bytes_of(Iovec((view[:10], view[5:5], view[5:10])), 0, 9)[0] == bytes(
+        [*range(10), *range(5, 10)]
+    )
     assert Iovec((b"", b"")).stretches == 0
     assert Iovec(()).cut(0, 1)[1:] == (0, 0)
 
