@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 
-from pyzcrx._common.checked import MOST_BYTES, integer, seconds, writable
+from pyzcrx._common.checked import MOST_BYTES, integer, number_of, seconds, writable
 from pyzcrx._ifq.core import IfqCore
 from pyzcrx._pressure.audit import Audit, audit
 from pyzcrx._pressure.holders import Holder, holders
@@ -187,6 +187,7 @@ class Ifq:
         checked = None if timeout is None else seconds("timeout", timeout)
         if not view:
             self._core.check_receives()
+            number_of(sock)
             return 0
         at = 0
         with Stream(self._delivery, self._reading(sock, None, len(view)), sock, checked) as stream:

@@ -164,6 +164,8 @@ class World(ExitStack):
             "area": pyzcrx.Area.anonymous(PAGE),
             "allowed": {0},
             "data": [b"x"],
+            "fd": 0,
+            "memory": bytearray(),
             "cpus": {0},
             "flow": "tcp4 dst 192.0.2.1:9",
             "flows": (),
