@@ -51,7 +51,7 @@ static PyObject *view(const struct batch *b, PyObject *request, Py_ssize_t i)
 	    index >= (uint64_t)PyList_Size(a->memories))
 		return NULL;
 	memory = PyList_GetItem(a->memories, (Py_ssize_t)index);
-	if (!PyObject_TypeCheck(memory, span_type) ||
+	if (!PyObject_TypeCheck(memory, span_type) || ((struct span *)memory)->unreadable ||
 	    at + c->len[i] > (uint64_t)((struct span *)memory)->length)
 		return NULL;
 	return slice(PyList_GetItem(a->looks, (Py_ssize_t)index), at, c->len[i]);

@@ -137,8 +137,8 @@ def test_a_batch_shows_offsets_and_no_view(span: Span) -> None:
         sock.send(b"12345678")
         request = ifq.receive(sock.fileno(), limit=8)
         batch = ring.wait(0)
-        memories, looks = list(ifq._core.queue.memories), list(ifq._core.queue._looks)
-        ifq._core.queue.memories[:], ifq._core.queue._looks[:] = [span], [memoryview(b"")]
+        memories, looks = list(ifq._core.queue.memories), list(ifq._core.queue.looks)
+        ifq._core.queue.memories[:], ifq._core.queue.looks[:] = [span], [memoryview(b"")]
         assert list(batch.lengths) == [8]
         with pytest.raises(errors.UnreadableMemory):
             batch.view(request, 0)
@@ -146,7 +146,7 @@ def test_a_batch_shows_offsets_and_no_view(span: Span) -> None:
         with pytest.raises(errors.UnreadableMemory):
             ring.send(kernel.socket().fileno(), buffer)
         buffer.release()
-        ifq._core.queue.memories[:], ifq._core.queue._looks[:] = memories, looks
+        ifq._core.queue.memories[:], ifq._core.queue.looks[:] = memories, looks
         batch.release()
 
 
