@@ -23,6 +23,10 @@ _CAUSES = {
     errno.ENOSPC: ("the file system is full", "make room and resume"),
     errno.EDQUOT: ("the disk quota is used up", "make room and resume"),
     errno.EFBIG: ("the file may not be that large", "raise ulimit -f, or split the file"),
+    errno.EOPNOTSUPP: (
+        "the file system cannot set room aside",
+        "record without preallocation, or to ext4 or XFS",
+    ),
     errno.EIO: ("the disk failed", "see dmesg, repair it and resume"),
 }
 
