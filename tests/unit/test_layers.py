@@ -209,7 +209,7 @@ def test_no_file_is_long() -> None:
     assert found == {}
 
 
-BESIDE = {"supervisor", "placement", "probe", "types", "privilege", "_send"}
+BESIDE = {"supervisor", "placement", "cpus", "probe", "types", "privilege", "endpoint", "_send"}
 """Modules and rooms that nobody needs to receive with."""
 
 
@@ -232,4 +232,4 @@ def test_the_core_stays_small() -> None:
         if not {path.stem, path.parent.name} & BESIDE
         and (path.parent == ROOT or path.parent.name.startswith("_"))
     ]
-    assert 3000 < sum(lines_of_code(path.read_text()) for path in core) < 5100
+    assert 3000 < sum(lines_of_code(path.read_text()) for path in core) < 5000
