@@ -93,7 +93,8 @@ async def open_connection(
 
     host, port: the peer. room_bytes, limit and errors as of :func:`start_server`; options: those
     of ``loop.create_connection()``, but for ``ssl``, with *nic* only ``family``, ``proto``,
-    ``flags`` and ``local_addr``.
+    ``flags`` and ``local_addr``. Raises BadArgument (*nic* is none, or not that of *ifq*), and
+    what ``loop.create_connection()`` raises.
     """
     _check(options)
     loop = asyncio.get_running_loop()

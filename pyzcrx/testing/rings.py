@@ -67,7 +67,7 @@ class ModelRing:
     @property
     def pending(self) -> bool:
         """Whether a turn would bring something, although nothing happens."""
-        return self.completions.waiting
+        return self.completions.waiting or bool(self._prepared)
 
     def turn(self, timeout_ns: int, takes: int, columns: Any) -> int:
         with _without_handlers():
