@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vm import host
+from vm import host, tsc
 from vm.config import Config, Share
 from vm.frames import PORT
 from vm.gvnics import PORT as GVE_PORT
@@ -61,6 +61,11 @@ def kernel_command_line(append: str = "") -> str:
     return " ".join([*COMMAND_LINE, *append.split()])
 
 
+def _clock() -> str:
+    khz = tsc.khz()
+    return "" if khz is None else f"tsc_early_khz={khz}"
+
+
 def base(
     kernel: Path,
     wiring: Wiring,
@@ -76,7 +81,7 @@ def base(
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(KVM if kvm else TCG),
         *("-kernel", str(kernel), "-initrd", f"/proc/self/fd/{wiring.initramfs}"),
-        *("-append", kernel_command_line(append)),
+        *("-append", kernel_command_line(append if kvm else f"{_clock()} {append}")),
         *("-chardev", f"file,id=console,append=on,path=/proc/self/fd/{wiring.console}"),
         *("-serial", "chardev:console"),
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import platform
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from vm import qemu
+from vm import qemu, tsc
 from vm.config import Config, Share
 
 WIRING = qemu.Wiring(initramfs=5, console=6, channel=7)
@@ -69,6 +70,28 @@ def test_kernel_parameters() -> None:
     assert words[-2:] == ["lockdep", "foo=bar"]  # last: they override ours
     assert {"console=ttyS0", "panic=-1", "loglevel=5", "printk.devkmsg=on"} <= set(words)
     assert all(qemu.COMMAND_LINE.values()), "every parameter has its reason"
+
+
+@pytest.mark.parametrize("kvm", [True, False])
+def test_an_emulated_guest_is_told_how_fast_its_counter_counts(
+    kvm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tsc, "khz", lambda: 2_600_000)
+    (line,) = values(command(Config(append="foo"), kvm=kvm), "-append")
+    assert ("tsc_early_khz=2600000" in line.split()) is not kvm
+    monkeypatch.setattr(tsc, "khz", lambda: None)
+    (line,) = values(command(Config(append="foo"), kvm=kvm), "-append")
+    assert "tsc_early_khz" not in line
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="expected: counts on x86 only")
+def test_the_counter_is_measured_alike() -> None:
+    found = []
+    for _ in range(3):
+        tsc.khz.cache_clear()
+        found.append(tsc.khz())
+    assert None not in found
+    assert max(found) - min(found) <= max(found) // 1000  # type: ignore[type-var,operator]
 
 
 def test_shares(tmp_path: Path) -> None:
