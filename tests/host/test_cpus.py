@@ -11,6 +11,7 @@ NEEDED = {
     ("bench",): (),
     ("echo",): ("--nodev",),
     ("nic", "setup"): ("lo",),
+    ("relay",): ("127.0.0.1:9", "--nodev"),
 }
 OPTIONS = [
     (path, parameter.opts[0])
