@@ -29,6 +29,13 @@ _LIMIT = 1 << 16
 def _check(options: dict[str, Any]) -> None:
     if options.get("ssl"):
         raise BadArgument("zero-copy streams have no TLS: leave ssl out, or use asyncio's streams")
+    loop = asyncio.get_running_loop()
+    if type(loop).__module__.split(".")[0] == "uvloop":
+        # UVStream starts to read after connection_made(), whatever that asked for.
+        raise BadArgument(
+            "uvloop reads before a protocol can pause it, and what it read would be missing: run "
+            "on asyncio's loop or pyzcrx.aio.EventLoop, or take attach(ring).events() here"
+        )
 
 
 async def start_server(

@@ -12,7 +12,7 @@ from pyzcrx.aio.attach import Attached
 from pyzcrx.aio.outbox import Outbox
 from pyzcrx.aio.reader import StreamReader
 from pyzcrx.aio.writer import StreamWriter
-from pyzcrx.errors import ClosedError
+from pyzcrx.errors import BadArgument, ClosedError
 from pyzcrx.ifq import Ifq
 
 
@@ -93,6 +93,16 @@ class Connection(asyncio.Protocol):
 
         self._task = asyncio.ensure_future(result, loop=self._attached.loop)
         self._task.add_done_callback(done)
+
+    def data_received(self, data: bytes) -> None:
+        """A loop that reads although it was told to pause: no byte may be missing unsaid."""
+        if self._failure is None:
+            self._failure = BadArgument(
+                f"the loop read {len(data)} bytes of a paused connection: zero-copy streams "
+                "do not work on it"
+            )
+            assert self._writer is not None
+            self._writer.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True

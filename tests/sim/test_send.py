@@ -112,7 +112,7 @@ def hazard(monkeypatch: pytest.MonkeyPatch) -> None:
                 buffer._let_go()
         return event
 
-    monkeypatch.setattr(Send, "completed", too_early)
+    monkeypatch.setattr(Send, "_completed", too_early)
 
 
 @contextmanager

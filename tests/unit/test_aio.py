@@ -285,3 +285,17 @@ def test_a_turn_that_filled_an_inbox_asks_for_no_other() -> None:
             delivery.collect = collect  # type: ignore[method-assign]
 
     run(body)
+
+
+def test_a_loop_that_reads_before_it_can_be_paused_is_refused() -> None:
+    """As uvloop does."""
+    named = type("Loop", (asyncio.SelectorEventLoop,), {"__module__": "uvloop"})
+
+    async def body(ifq: pyzcrx.Ifq) -> None:
+        with pytest.raises(errors.BadArgument, match="uvloop reads before"):
+            await aio.start_server(lambda *_: None, "127.0.0.1", 0, ifq=ifq)
+        with pytest.raises(errors.BadArgument, match="uvloop reads before"):
+            await aio.open_connection("127.0.0.1", 9, ifq=ifq)
+
+    with receiving(ModelKernel()) as (_, ifq), asyncio.Runner(loop_factory=named) as runner:
+        runner.run(body(ifq))

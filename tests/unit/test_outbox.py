@@ -258,3 +258,20 @@ def test_a_released_chunk_is_refused() -> None:
             assert isinstance(side.writer, aio.StreamWriter)
 
     run(body)
+
+
+def test_bytes_that_the_loop_reads_itself_end_the_connection() -> None:
+    """They are missing in the stream, which must not look whole."""
+
+    async def body() -> None:
+        kernel = ModelKernel(cq_entries=64)
+        with receiving(kernel, pages=64) as (ring, ifq):
+            side = Side(kernel, ring, ifq)
+            side.connection.data_received(b"abc")
+            side.connection.data_received(b"d")
+            assert side.wire.said == ["abort"]
+            for ends in (side.reader.read, side.writer.wait_closed):
+                with pytest.raises(pyzcrx.errors.BadArgument, match="read 3 bytes of a paused"):
+                    await ends()
+
+    run(body)

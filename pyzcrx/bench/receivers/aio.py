@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
-from contextlib import ExitStack
 from functools import partial
 
 import pyzcrx
+from pyzcrx.aio.attach import attach
 from pyzcrx.aio.connect import open_connection
 from pyzcrx.aio.loop import EventLoop
 from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.receivers.streams import READ_BYTES
-from pyzcrx.bench.receivers.zcrx import TIMEOUT_S, finish, registered
+from pyzcrx.bench.receivers.zcrx import TIMEOUT_S, finish, registered, sock_of
 
 
 async def _read_all(gate: Gate, ifq: pyzcrx.Ifq) -> None:
@@ -91,13 +91,24 @@ def chunks(gate: Gate) -> None:
         runner.run(_on_our_loop(gate, chunks=True))
 
 
-async def _attached(gate: Gate) -> None:
-    with ExitStack() as stack:
-        _, ifq = stack.enter_context(registered(gate))
-        await _take_chunks(gate, ifq)
+async def _take_events(gate: Gate) -> None:
+    consume = gate.consume
+    with registered(gate) as (ring, ifq):
+        for stream in gate.open():
+            ifq.receive(stream, context=stream)
+        async for event in attach(ring).events():
+            match event:
+                case pyzcrx.Data(request=request, buffer=buffer):
+                    if consume:
+                        with buffer.view() as view:
+                            consume(view, sock_of(request))
+                    buffer.release()
+                case pyzcrx.Failed(error=error):
+                    raise error
+        finish(gate, ifq, 0)
 
 
-def uvloop_chunks(gate: Gate) -> None:
-    """The same on uvloop, which takes the ring's turns by its descriptor."""
+def uvloop_events(gate: Gate) -> None:
+    """``async for event in attached.events()`` on uvloop, which takes the ring's turns."""
     with asyncio.Runner(loop_factory=importlib.import_module("uvloop").new_event_loop) as runner:
-        runner.run(_attached(gate))
+        runner.run(_take_events(gate))

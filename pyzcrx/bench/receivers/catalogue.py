@@ -62,7 +62,7 @@ RECEIVERS = {
         "aio.streams", "asyncio streams on pyzcrx's loop", zcrx=True, copies=None
     ),
     "aio-uvloop": Receiver(
-        "aio.uvloop_chunks", "pyzcrx.aio, async for chunk, on uvloop", zcrx=True, copies=None
+        "aio.uvloop_events", "pyzcrx.aio, async for event, on uvloop", zcrx=True, copies=None
     ),
     "mapped": Receiver("mapped.mapped", "TCP_ZEROCOPY_RECEIVE by mmap", copies=None),
 }

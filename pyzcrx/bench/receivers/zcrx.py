@@ -46,7 +46,8 @@ def finish(gate: Gate, ifq: pyzcrx.Ifq, turns: int, **more: int) -> None:
     )
 
 
-def _sock(request: pyzcrx.Request) -> socket.socket:
+def sock_of(request: pyzcrx.Request) -> socket.socket:
+    """The socket that :func:`columns` and its like gave as context."""
     assert isinstance(request.context, socket.socket)
     return request.context
 
@@ -63,7 +64,7 @@ def columns(gate: Gate) -> None:
             if consume:
                 for request, start, stop, *_ in batch.runs():
                     for i in range(start, stop):
-                        consume(batch.view(request, i), _sock(request))
+                        consume(batch.view(request, i), sock_of(request))
             for event in batch.events:
                 if isinstance(event, pyzcrx.Failed):
                     raise event.error
@@ -82,7 +83,7 @@ def buffers(gate: Gate) -> None:
                 case pyzcrx.Data(request=request, buffer=buffer):
                     if consume:
                         with buffer.view() as view:
-                            consume(view, _sock(request))
+                            consume(view, sock_of(request))
                     buffer.release()
                 case pyzcrx.Failed(error=error):
                     raise error
