@@ -223,7 +223,7 @@ def test_an_upstream_that_refuses_resets_the_client() -> None:
         port = server.port
     with Relay(port) as relay:
         for _ in range(3):
-            with relay.connect() as sock:
+            with suppress(ConnectionResetError), relay.connect() as sock:  # it may be that quick
                 assert outcome(sock) == (b"", True)
         stats = relay.stop()
     assert (stats["relay"]["refused"], stats["relay"]["open"]) == (3, 0)
