@@ -185,10 +185,10 @@ def main(
             ended=lines.ended,
         )
         here, bound_port = host_of(listener), listener.getsockname()[1]
-        lines.say(f"listening on {here} port {bound_port} ({how_text(card, queue)})")
-        if resume:
+        if resume:  # before who waits for us to listen reads on
             for each in outputs:
                 lines.say(f"{each.paths[-1]}: goes on at byte {each.begun_at} of the stream")
+        lines.say(f"listening on {here} port {bound_port} ({how_text(card, queue)})")
         figures = _Figures(ifq, session)
         try:
             _serve(session, figures, lines, stop, stats_interval, as_json, Watch(setup))
