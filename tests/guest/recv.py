@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +21,9 @@ from tests.guest.program import Program
 from tests.patience import START_S, until
 
 MIB = 1 << 20
+BLOCK = 4096
+SECTORS = BLOCK // 512
+FIBMAP = 1  # include/uapi/linux/fs.h
 
 
 class Recv:
@@ -89,6 +95,19 @@ def send(sock: socket.socket, data: bytes) -> bool:
         return False
 
 
+def blocks_of(path: Path) -> set[int]:
+    """The blocks of its device that hold it, written if they were not.
+
+    Kernel: ``fs/ext4/inode.c:ext4_bmap()``.
+    """
+    found: set[int] = set()
+    with open(path, "rb") as file:
+        for at in range(-(-path.stat().st_size // BLOCK)):
+            answer = fcntl.ioctl(file, FIBMAP, struct.pack("i", at))
+            found.update(struct.unpack("i", answer))
+    return found - {0}  # a hole
+
+
 class Disk:
     """A file system of *size_mib* on a device of its own, which can be full, or fail.
 
@@ -102,8 +121,9 @@ class Disk:
 
     def __init__(self, folder: Path, size_mib: int) -> None:
         self.folder = folder
+        self._before = 0  # blocks of the file system itself
         self._size_mib = size_mib
-        self._bad = ""
+        self._bad: list[str] = []
         self._settings = self.CONFIG / "nullb" / self.NAME
         self.device = Path("/dev") / self.NAME
         subprocess.run(["modprobe", "null_blk", "nr_devices=0"], check=True)
@@ -119,17 +139,34 @@ class Disk:
     def make(self) -> None:
         """A file system on it."""
         until(self.device.exists, "null_blk makes no device")
-        argv = ["busybox", "mke2fs", "-F", "-b", "4096", str(self.device)]
+        argv = ["busybox", "mke2fs", "-F", "-b", str(BLOCK), str(self.device)]
         subprocess.run(argv, check=True, capture_output=True)
 
-    def fail(self, good_mib: int) -> None:
-        """From now on no block behind *good_mib* can be written: EIO."""
-        self._bad = f"{good_mib * 2048}-{self._size_mib * 2048 - 1}"
-        self._set("badblocks", f"+{self._bad}")
+    def mount(self) -> None:
+        """Below its folder, while it is empty."""
+        subprocess.run(["mount", "-t", "ext4", self.device, self.folder], check=True)
+        self._before = self._size_mib * MIB // BLOCK - os.statvfs(self.folder).f_bfree
+
+    def fail(self, *, but: Path) -> None:
+        """From now on no block can be written that is free now: EIO.
+
+        Those of the file *but*, which is the only one, and those of the file system itself,
+        which lie before all others, can. Where the file's are is up to the kernel, which
+        chooses by the size of each write.
+        """
+        good = sorted({*range(self._before), *blocks_of(but)})
+        ends = [*good, self._size_mib * MIB // BLOCK]
+        for last, following in pairwise(ends):
+            if last + 1 < following:
+                self._bad.append(f"{(last + 1) * SECTORS}-{following * SECTORS - 1}")
+        for bad in self._bad:
+            self._set("badblocks", f"+{bad}")
 
     def repair(self) -> None:
         """All of it can be written."""
-        self._set("badblocks", f"-{self._bad}")
+        for bad in self._bad:
+            self._set("badblocks", f"-{bad}")
+        self._bad.clear()
 
     def fill(self, left_bytes: int) -> None:
         """Leave no more room than that; :meth:`empty` makes it again."""
@@ -159,7 +196,7 @@ def disk(folder: Path, size_mib: int) -> Iterator[Disk]:
     made.folder.mkdir()
     try:
         made.make()
-        subprocess.run(["mount", "-t", "ext4", made.device, made.folder], check=True)
+        made.mount()
         try:
             yield made
         finally:

@@ -145,7 +145,6 @@ def test_room_that_is_not_there_is_told_at_once(tmp_path: Path, there: str, said
 def test_a_disk_that_fails(tmp_path: Path, way: str) -> None:
     data = os.urandom(12 * MIB)
     with disk(tmp_path, 32) as failing:
-        failing.fail(6)
         out = failing.folder / "out"
         with Recv(out, way, "--sync-size", "1M") as recv:
             with recv.connect() as sock:
@@ -153,11 +152,12 @@ def test_a_disk_that_fails(tmp_path: Path, way: str) -> None:
                 until(
                     lambda: out.stat().st_size >= 2 * MIB, "it is not written", patience_s=START_S
                 )
+                failing.fail(but=out)
                 assert not send(sock, data[2 * MIB :])
             [stats] = recv.finish(1)
         assert "EIO: the disk failed" in stats["error"]
         right = stats["synced_bytes"]
-        assert MIB <= right <= 6 * MIB
+        assert MIB <= right <= 2 * MIB
         failing.repair()
         failing.forget()
         assert out.read_bytes() == data[:right]

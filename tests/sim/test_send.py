@@ -136,10 +136,14 @@ def test_buffers_go_back_only_with_the_notification(
     data = os.urandom(16 * MIB)
     if way == "too early":
         hazard(monkeypatch)
-    with losing(sim, 20_000 if trouble == "loss" else 0):
-        back, stats = echoed(data, 2 * MIB, 1 << 16, late=trouble != "loss", zero_copy=True)
-    assert stats.accepted_bytes == len(data)
-    assert stats.bytes_zero_copy > 0
+    # Which frames are lost is chance, and so whether one of them is sent again too late.
+    for _ in range(1 if way == "right" else 16):
+        with losing(sim, 20_000 if trouble == "loss" else 0):
+            back, stats = echoed(data, 2 * MIB, 1 << 16, late=trouble != "loss", zero_copy=True)
+        assert stats.accepted_bytes == len(data)
+        assert stats.bytes_zero_copy > 0
+        if back != data:
+            break
     assert (back == data) == (way == "right")
 
 
@@ -293,6 +297,8 @@ def test_killed_with_bytes_in_flight_the_peer_gets_the_right_ones(sim: Sim) -> N
         sent = 0
         while sent < len(data) and select.select([], [sock], [], 1)[1]:
             sent += sock.send(data[sent : sent + (1 << 16)])
+        # The server can be slower than that, and dead before it sends a byte.
+        assert select.select([sock], [], [], START_S)[0]
         server.kill()
         server.process.close()
         sim.queue_free()
