@@ -27,6 +27,8 @@ ROOT = Path(__file__).parent.parent
 MIB = 1 << 20
 C_FOLDER = "/run/pyzcrx/bench"
 C_RECEIVER = "zcrx-c-receiver"
+SOURCE = "/src"
+"""Where the guest has what of the checkout marks a run (tests/perf/marks.py)."""
 EXAMPLES = ("zcrx", "zcrx-gather")
 """liburing's own, where its package has the source: as it is, and gathering."""
 QUEUE = 1
@@ -129,7 +131,7 @@ class Measured:
 @contextmanager
 def booted(options: Options, folder: Path) -> Iterator[Guest]:
     """A guest with the C receiver, the card and, if instructions count, the plugin."""
-    shares = [Share.of(c_receivers(), C_FOLDER)]
+    shares = [Share.of(c_receivers(), C_FOLDER), Share(ROOT / "tests", f"{SOURCE}/tests")]
     if not options.nodev:
         shares.append(Share.of(module.for_guest(None), module.GUEST_FOLDER))
     plugins: tuple[str, ...] = ()
@@ -170,7 +172,8 @@ def measure(guest: Guest, options: Options, arguments: Sequence[str], folder: Pa
     if guest.run(["test", "-x", example]).returncode == 0:
         argv[1:1] = ["--example", example]
     if not options.no_counting:
-        argv += ["--mark-from", "1"]
+        argv[:0] = ["env", f"PYTHONPATH={SOURCE}"]
+        argv += ["--marks", "tests.perf.marks"]
     if options.touches:
         argv.append("--read")
     done = guest.run(argv, timeout=PATIENCE_S)

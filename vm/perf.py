@@ -21,7 +21,8 @@ from typing import Any
 from vm import bench, external, qemu, starting
 from vm.errors import VmError
 
-RECORDED = Path(__file__).parent.parent / "tests" / "perf" / "recorded.json"
+PERF = Path(__file__).parent.parent / "tests" / "perf"
+RECORDED = PERF / "recorded.json"
 TOLERANCE = 0.40
 TOUCH_TOLERANCE = 0.03
 HERE_TOLERANCE = 0.25
@@ -89,7 +90,7 @@ def touches(measured: bench.Measured) -> dict[str, float]:
 
 
 def here(report: dict[str, Any], what: str = "") -> dict[str, float]:
-    """A buffer's instructions in those of a slice, from ``zcrx-bench per-buffer --json``.
+    """A buffer's instructions in those of a slice, from ``scripts/per-buffer --json``.
 
     And a turn's, where it counted two sizes. *what* says what else was special.
     """
@@ -111,11 +112,11 @@ def here(report: dict[str, Any], what: str = "") -> dict[str, float]:
 
 def _counted(*arguments: str) -> dict[str, Any]:
     counting = ("--rounds", "1", "--instructions", "--json")
-    argv = [sys.executable, "-P", "-m", "pyzcrx.cli.bench", "per-buffer", *arguments, *counting]
+    argv = [sys.executable, "-P", str(PERF / "per_buffer.py"), *arguments, *counting]
     done = external.run(argv, capture_output=True)
     if done.returncode:
         said = (done.stderr.decode().strip() or "no word of it").splitlines()[-1]
-        raise VmError(f"zcrx-bench per-buffer ended with {done.returncode}: {said}")
+        raise VmError(f"per-buffer ended with {done.returncode}: {said}")
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 

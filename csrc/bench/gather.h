@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A wait that gathers as a busy turn of pyzcrx does (pyzcrx/pace.py). */
+/* A wait that gathers as a busy turn of pyzcrx does (pyzcrx/_ring/pace.py). */
 #ifndef PYZCRX_BENCH_GATHER_H
 #define PYZCRX_BENCH_GATHER_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Marks for an emulator that counts instructions, as pyzcrx/bench/marks.py makes
+ * Marks for an emulator that counts instructions, as tests/perf/marks.py makes
  * them: a long no-op with a displacement that no compiler emits. Their numbers are
  * known at run time only, so they are written into a page of code.
  */

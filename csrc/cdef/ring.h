@@ -71,14 +71,6 @@ void pz_ring_free(struct pz_ring *ring);
 size_t pz_ring_bytes(uint32_t sq_entries, uint32_t cq_entries);
 int pz_ring_init(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
 		 uint32_t flags, uint64_t memory, size_t bytes);
-/*
- * Lay a ring out in memory that no kernel knows, for whoever plays the kernel: it
- * writes CQEs and the tail, and a turn drains them.  Entering such a ring fails
- * with EBADF, which a turn that drained something does not tell.  Sizes are
- * powers of two, memory as for pz_ring_init; -EINVAL otherwise.
- */
-int pz_ring_bare(struct pz_ring *ring, uint32_t sq_entries, uint32_t cq_entries,
-		 uint64_t memory, size_t bytes);
 /* A ring that has ended, or was never initialised, answers requests and turns with -EBADF. */
 void pz_ring_exit(struct pz_ring *ring);
 int pz_ring_fd(const struct pz_ring *ring);

@@ -17,9 +17,9 @@ Consume = Callable[[memoryview, socket.socket], object]
 class Gate:
     """Opens once the receiver is ready to receive; the meter runs from then on."""
 
-    def __init__(self, job: ReceiveJob) -> None:
+    def __init__(self, job: ReceiveJob, meter: Meter) -> None:
         self.job = job
-        self.meter = Meter(job.mark)
+        self.meter = meter
         self._listener: socket.socket | None = None
         if not job.fds and not job.program:
             self._listener = endpoint.listen(job.host, job.port, max(128, job.connections))

@@ -42,7 +42,7 @@ class ReceiveJob(_Told):
     fds: list[int] = field(default_factory=list)
     """Descriptors of the connections, inherited; where there are any, nobody listens."""
     mark: int = 0
-    """The number by which an emulator that counts knows this run; 0: no marks."""
+    """The number by which an emulator that counts knows this run; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pyzcrx.bench import marks
-
 CLOCK_TICK_S = 0.01
 _CPU_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq")
 
@@ -34,33 +32,15 @@ def _on_cpu_s() -> float:
         return 0.0
 
 
-def _code() -> list[tuple[int, int, int, str]]:
-    """Where our code lies: start, end, offset in the file, file."""
-    code = []
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        span, access, offset, _, _, *name = line.split(maxsplit=5)
-        if "x" in access:
-            start, end = span.split("-")
-            code.append((int(start, 16), int(end, 16), int(offset, 16), "".join(name)))
-    return code
-
-
 class Meter:
-    """Between :meth:`start` and :meth:`stop`; *mark* is the run's number for an emulator."""
+    """Between :meth:`start` and :meth:`stop`."""
 
-    def __init__(self, mark: int = 0) -> None:
-        self._begin = self._end = None
-        if mark:
-            self._marker = marks.Marker()
-            self._begin = self._marker.prepare(marks.begin(mark))
-            self._end = self._marker.prepare(marks.end(mark))
+    def __init__(self) -> None:
         self._first: dict[str, float] = {}
         self.figures: dict[str, Any] = {}
 
     def payload(self, address: int, size_bytes: int) -> None:
-        """Payload will lie there; only an emulator wants to know."""
-        if self._begin and (tell := self._marker.prepare(marks.payload(address, size_bytes))):
-            tell()
+        """Payload will lie there, which this meter has no use for."""
 
     @staticmethod
     def _now() -> dict[str, float]:
@@ -79,14 +59,9 @@ class Meter:
     def start(self) -> None:
         """The connections are there; payload comes."""
         self._first = self._now()
-        if self._begin:
-            self._begin()
 
     def stop(self, *, size_bytes: int, chunks: int, turns: int, **more: Any) -> None:
         """All has come: *size_bytes* in so many *chunks*, fetched in so many *turns*."""
-        if self._end:
-            self._end()
-            more["maps"] = _code()
         now = self._now()
         self.figures = {
             "bytes": size_bytes,

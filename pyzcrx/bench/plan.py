@@ -53,8 +53,8 @@ class Plan:
     c_receiver: str | None = None
     example: str | None = None
     """liburing's ``examples/zcrx.c``, built."""
-    mark_from: int = 0
-    """The first run's number for an emulator that counts; 0: no marks."""
+    marks: str = ""
+    """The module by which receivers mark their runs, from 1, for an emulator that counts."""
 
     @property
     def connect_to(self) -> str:

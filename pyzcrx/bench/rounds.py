@@ -66,7 +66,7 @@ class Rounds:
         self._plan = plan
         self._traffic = traffic
         self._pinning = pinning
-        self._mark = plan.mark_from
+        self._mark = 1 if plan.marks else 0
 
     def runs(self, names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every receiver once a round; (receiver, figures) as they come."""
@@ -204,7 +204,7 @@ class Rounds:
                 mark=mark,
                 program=_example(plan, name) if name in EXAMPLES else None,
             )
-            return [sys.executable, "-P", "-m", "pyzcrx.bench.receive", job.to_json()]
+            return [sys.executable, "-P", "-m", plan.marks or "pyzcrx.bench.receive", job.to_json()]
         assert plan.c_receiver
         argv = [plan.c_receiver, "-p", str(port), "-a", plan.host, "-c", str(connections)]
         argv += ["-A", str(plan.area_bytes), "-m", str(mark)]

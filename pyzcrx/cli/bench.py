@@ -27,7 +27,6 @@ from pyzcrx.bench.ports import Ports
 from pyzcrx.bench.receivers.catalogue import ALL, COMPARED, EXAMPLES, RECEIVERS, C, gathers
 from pyzcrx.bench.rounds import Rounds, unavailable
 from pyzcrx.bench.send import WAYS
-from pyzcrx.cli import per_buffer
 from pyzcrx.cli.card import CardOptions, card_options, interruptible
 from pyzcrx.cli.common import Group
 from pyzcrx.cli.serve_iperf3 import serve
@@ -39,6 +38,7 @@ from pyzcrx.cli.values import (
     PORT,
     SECONDS,
     SIZE,
+    Name,
     NetNs,
     Number,
     OutputFile,
@@ -161,11 +161,10 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:15} {about}" for name, about i
     help="For the NIC's interrupts.  [default: the second, if there are three]",
 )
 @click.option(
-    "--mark-from",
-    default=0,
-    type=Number(0, 1 << 19),
+    "--marks",
+    type=Name("module", "[a-z_][a-z0-9_.]*", "the name of a module"),
     hidden=True,
-    help="Number the runs for an emulator that counts instructions.",
+    help="The module by which receivers mark their runs for an emulator that counts instructions.",
 )
 @click.option(
     "--serve-iperf3",
@@ -224,7 +223,7 @@ def main(
     receiver_cpu: int | None,
     sender_cpu: int | None,
     napi_cpu: int | None,
-    mark_from: int,
+    marks: str | None,
     serve_iperf3: bool,
     port: int,
     once: bool,
@@ -257,8 +256,8 @@ def main(
             as_json=as_json,
         )
         return
-    if mark_from and queues != 1:
-        raise click.UsageError("--mark-from numbers runs of one process, leave --queues out")
+    if marks and queues != 1:
+        raise click.UsageError("--marks numbers runs of one process, leave --queues out")
     if how == IPERF3 and (queues != 1 or connections > MAX_STREAMS):
         raise click.UsageError(f"iperf3 sends to one port, by at most {MAX_STREAMS} connections")
     if how == IPERF3 and not shutil.which(IPERF3):
@@ -289,7 +288,7 @@ def main(
             echo_rounds=echo_rounds,
             c_receiver=c_receiver or shutil.which("zcrx-c-receiver"),
             example=example or shutil.which("zcrx"),
-            mark_from=mark_from,
+            marks=marks or "",
         )
         pinning = Pinning.choose(receiver_cpu, sender_cpu, napi_cpu, queues)
         if card.interface and not netns:
@@ -392,8 +391,6 @@ def plot_reports(picture: Path, reports: tuple[Path, ...]) -> None:
     """Reports of --json that differ in connections, buffers or queues, as one picture."""
     plot.draw([Report.read(path) for path in reports], picture)
 
-
-main.add_command(per_buffer.command)
 
 if __name__ == "__main__":
     main()

@@ -21,7 +21,6 @@ HARMLESS = frozenset(
         "pz_map_fd",
         "pz_map_nothing",
         "pz_map_zeroes",
-        "pz_ring_bare",
         "pz_ring_bytes",
         "pz_ring_free",
         "pz_ring_new",

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx.bench import card, figures, marks, table
+from pyzcrx.bench import card, figures, table
 from pyzcrx.bench.begin import begin
 from pyzcrx.bench.figures import Report, Spread, percentile, ratio
 from pyzcrx.bench.job import ReceiveJob, SendJob
@@ -32,6 +32,7 @@ from pyzcrx.bench.rounds import Rounds, unavailable
 from pyzcrx.cli.bench import main
 from pyzcrx.cli.card import CardOptions, interruptible
 from pyzcrx.errors import BadArgument, ZcrxError
+from tests.perf import marks
 from tests.unit.reports import report, run
 
 
@@ -254,7 +255,7 @@ def test_queues_of_a_card_that_is_left_alone_follow_the_first() -> None:
         ["--no-setup-nic"],
         ["-i", "eth0", "--no-setup-nic"],
         ["--queues", "2", "--serve-iperf3"],
-        ["--queues", "2", "--mark-from", "1"],
+        ["--queues", "2", "--marks", "x"],
         ["--queues", "0"],
     ],
 )
@@ -436,9 +437,7 @@ def test_marks_run_on_any_machine() -> None:
 
 
 def test_figures_are_json_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    from pyzcrx.bench.meter import Meter
-
-    meter = Meter(mark=1)
+    meter = marks.Marking(1)
     meter.payload(4096, 4096)
     meter.start()
     meter.stop(size_bytes=10, chunks=2, turns=1)
@@ -447,6 +446,20 @@ def test_figures_are_json_of_one_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert (told["bytes"], told["chunks"], told["turns"]) == (10, 2, 1)
     assert told["seconds"] >= 0
     assert told["maps"]
+
+
+def test_a_run_that_is_marked_is_numbered(tmp_path: Path) -> None:
+    (tmp_path / "tests").symlink_to(Path(__file__).parents[1])
+    argv = ["-r", "recv_into-64K", "--rounds", "2", "--size", "64K", "--echo-rounds", "0", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "pyzcrx.cli.bench", *argv, "--marks", "tests.perf.marks"],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        check=True,
+    )
+    runs = json.loads(done.stdout)["runs"]["recv_into-64K"]
+    assert [each["mark"] for each in runs] == [1, 2]
+    assert all(each["maps"] for each in runs)
 
 
 def test_memory_traffic_for_each_byte() -> None:

@@ -16,6 +16,7 @@ from pyzcrx._kernel import endpoint
 from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.iperf3_sender import Iperf3Sender
 from pyzcrx.bench.job import ReceiveJob
+from pyzcrx.bench.meter import Meter
 from pyzcrx.bench.plan import Plan
 from pyzcrx.bench.ports import Ports
 from pyzcrx.cli import listener
@@ -133,7 +134,7 @@ def by_ports(host: str) -> tuple[str, int]:
 
 
 def by_gate(host: str) -> tuple[str, int]:
-    gate = Gate(ReceiveJob("recv_into", host, 0))
+    gate = Gate(ReceiveJob("recv_into", host, 0), Meter())
     assert gate._listener is not None
     with gate._listener as sock:
         return sock.getsockname()[0], sock.family

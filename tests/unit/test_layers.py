@@ -17,9 +17,7 @@ def room(name: str, *layers: list[str]) -> list[list[str]]:
 
 LAYERS = [
     ["cli.bench"],
-    ["cli.serve_iperf3", "cli.per_buffer", "cli.relay", "cli.recv"],
-    ["bench.callgrind"],
-    ["bench.per_buffer"],
+    ["cli.serve_iperf3", "cli.relay", "cli.recv"],
     ["cli.echo", "cli.doctor", "cli.nic", "bench.iperf3_server"],
     ["cli.options"],
     [
@@ -49,7 +47,7 @@ LAYERS = [
     ],
     ["bench.gate"],
     ["bench.meter", "bench.pinning", "bench.ports", "bench.send", "bench.iperf3"],
-    ["bench.job", "bench.marks", "bench.bandwidth", "bench.begin"],
+    ["bench.job", "bench.bandwidth", "bench.begin"],
     ["doctor.trial", "doctor.report", "doctor.shared"],
     [
         "doctor.explain",
@@ -72,7 +70,7 @@ LAYERS = [
     *room("forwarding", ["relay"], ["pair"], ["flow", "connect"], ["outbox", "stats"]),
     ["cli.acceptor", "cli.idle"],
     ["cli.values"],
-    ["cli.common", "testing.model", "testing.replay", "placement"],
+    ["cli.common", "testing.model", "placement"],
     ["testing.rings", "testing.sends"],
     ["testing.requests"],
     ["testing.completions", "testing.pool", "testing.sockets"],

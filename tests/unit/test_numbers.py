@@ -282,7 +282,6 @@ def test_the_public_interface_has_numbers() -> None:
         "Ifq.receive.sock",
         "ModelKernel.takes",
         "Pressure.limit_bytes",
-        "Replay.per_turn",
         "Request.resume.limit",
         "Ring.accept.listener",
         "Ring.batches.timeout",

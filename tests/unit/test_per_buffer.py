@@ -18,12 +18,11 @@ from hypothesis import strategies as st
 import pyzcrx
 from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx._kernel.memory import PAGE, Mapping
-from pyzcrx.bench import callgrind, per_buffer
 from pyzcrx.bench.plan import BenchError
-from pyzcrx.cli.bench import main
-from pyzcrx.testing import Replay
-from pyzcrx.testing.replay import MOST
 from pyzcrx.uapi import OFFSET_MASK
+from tests.perf import bare, callgrind, ways
+from tests.perf.per_buffer import command
+from tests.perf.replay import MOST, Replay
 
 LENGTHS = (PAGE, PAGE, 756)
 
@@ -120,8 +119,8 @@ def test_a_bare_ring_needs_room_and_powers_of_two() -> None:
     size_bytes = lib.pz_ring_bytes(8, 16)
     mapping = Mapping.anonymous(size_bytes)
     for sq, cq, room in (0, 16, size_bytes), (8, 15, size_bytes), (8, 16, size_bytes - 1):
-        assert lib.pz_ring_bare(raw, sq, cq, mapping.address, room) < 0
-    assert lib.pz_ring_bare(raw, 8, 16, mapping.address, size_bytes) == 0
+        assert bare.lay_out(raw, sq, cq, mapping.address, room) < 0
+    assert bare.lay_out(raw, 8, 16, mapping.address, size_bytes) == 0
     assert lib.pz_ring_fd(raw) == -1
     for token in range(100):  # its SQ never fills
         assert lib.pz_prep_recv_zc(raw, 3, 0, 0, token) == 0
@@ -129,7 +128,7 @@ def test_a_bare_ring_needs_room_and_powers_of_two() -> None:
 
 
 @pytest.mark.parametrize("connections", [1, 7])
-@pytest.mark.parametrize("name", per_buffer.WAYS)
+@pytest.mark.parametrize("name", ways.WAYS)
 def test_every_way_receives_all_of_it(name: str, connections: int) -> None:
     calls = 0
 
@@ -139,27 +138,27 @@ def test_every_way_receives_all_of_it(name: str, connections: int) -> None:
         way()
         return calls
 
-    with per_buffer.replay_of(100, LENGTHS, connections) as replay:
-        work = per_buffer.Work.of(replay)
+    with ways.replay_of(100, LENGTHS, connections) as replay:
+        work = ways.Work.of(replay)
         for _ in range(2):
-            assert per_buffer.receive(work, name, measure) == calls
-        expected = 0 if name == per_buffer.UNIT else 2 * replay.size_bytes
+            assert ways.receive(work, name, measure) == calls
+        expected = 0 if name == ways.UNIT else 2 * replay.size_bytes
         assert replay.ifq.total_bytes == expected
         assert replay.ifq.audit().in_buffers == 0
     assert calls == 2
 
 
 def test_a_way_that_stops_early_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(per_buffer.WAYS, "columns", lambda work: work.replay.ring.wait(0).release())
+    monkeypatch.setitem(ways.WAYS, "columns", lambda work: work.replay.ring.wait(0).release())
     with (
-        per_buffer.replay_of(100, LENGTHS) as replay,
+        ways.replay_of(100, LENGTHS) as replay,
         pytest.raises(BenchError, match="columns received"),
     ):
-        per_buffer.receive(per_buffer.Work.of(replay), "columns", per_buffer.time_ns)
+        ways.receive(ways.Work.of(replay), "columns", ways.time_ns)
 
 
 def run(*arguments: str) -> Any:
-    return CliRunner().invoke(main, ["per-buffer", "--rounds", "2", *arguments])
+    return CliRunner().invoke(command, ["--rounds", "2", *arguments])
 
 
 def test_the_command_tells_json() -> None:
@@ -179,8 +178,8 @@ def test_the_command_tells_json() -> None:
     assert told["setup"]["lengths"] == [4096, 756]
     assert list(told["costs"]) == ["16", "256"]
     for costs in told["costs"].values():
-        assert list(costs) == list(per_buffer.WAYS)
-        assert costs[per_buffer.UNIT]["slices"] == 1
+        assert list(costs) == list(ways.WAYS)
+        assert costs[ways.UNIT]["slices"] == 1
         for cost in costs.values():
             assert set(cost) == {"ns", "ns_least", "slices", "slices_of_leasts"}
             assert all(figure > 0 for figure in cost.values())
@@ -189,7 +188,7 @@ def test_the_command_tells_json() -> None:
 def test_the_table_is_readable_at_100_columns() -> None:
     text = run().stdout
     assert max(map(len, text.splitlines())) <= 100
-    for name in per_buffer.WAYS:
+    for name in ways.WAYS:
         assert any(line.startswith(name) for line in text.splitlines())
     [goal] = [line.split()[-1] for line in text.splitlines() if line.startswith("buffers ")]
     assert goal == "6.0"
@@ -271,7 +270,7 @@ def test_instructions_are_each_counted_where_they_ran() -> None:
 
 def test_instructions_as_a_table() -> None:
     counts = callgrind.Counts(Counter({("python3", "f"): 10}), 1, PAGE).as_dict()
-    lines = list(callgrind.table("256", dict.fromkeys(per_buffer.WAYS, counts), per_buffer.GOALS))
+    lines = list(callgrind.table("256", dict.fromkeys(ways.WAYS, counts), ways.GOALS))
     assert max(map(len, lines)) <= 100
     assert lines[3].split()[-2:] == ["goal", "0.1"]
 
@@ -293,11 +292,11 @@ def test_what_valgrind_runs_marks_every_way(tmp_path: Path) -> None:
         "calls = []\n"
         "os.getppid = lambda: calls.append(1)\n"
         "sys.argv = ['x', '256', '[4096]', '1']\n"
-        "runpy.run_module('pyzcrx.bench.callgrind', run_name='__main__')\n"
+        f"runpy.run_path({callgrind.__file__!r}, run_name='__main__')\n"
         "print(len(calls))\n"
     )
     told = subprocess.run(
         [sys.executable, "-P", str(script)], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert json.loads(told[0]) == [MOST - 1, (MOST - 1) * PAGE]
-    assert int(told[1]) == 2 * len(per_buffer.WAYS)
+    assert int(told[1]) == 2 * len(ways.WAYS)

@@ -10,7 +10,7 @@
  *
  *  - Which task runs is seen where the kernel switches stacks: the address that
  *    __switch_to_asm() loads the next stack pointer from lies in the next task_struct.
- *  - The receiver tells when it begins and ends by marks (pyzcrx/bench/marks.py).
+ *  - The receiver tells when it begins and ends by marks (tests/perf/marks.py).
  *  - Interrupts and exceptions begin at known symbols and end with IRETQ; softirqs begin
  *    at handle_softirqs() and end where it returns. Both are kept for each task, since a
  *    task may be switched away inside of one.

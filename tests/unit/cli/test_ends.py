@@ -21,7 +21,6 @@ PRINTING: dict[str, list[str]] = {
     # Arguments with which a command prints, and changes nothing; others only by --help.
     "zcrx-bench": ["-r", "recv_into-64K", "--rounds", "1", "--size", "64K"],
     "zcrx-bench compare": [REPORT, REPORT],
-    "zcrx-bench per-buffer": ["--rounds", "1", "--per-turn", "2"],
     "zcrx-doctor": [],
     "zcrx-nic show": ["lo"],
 }

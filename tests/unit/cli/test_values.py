@@ -165,7 +165,6 @@ BASES: dict[str, list[str]] = {
     "zcrx-bench": ["-i", "nosuch0"],
     "zcrx-bench compare": [],
     "zcrx-bench plot": ["{folder}/x.png"],
-    "zcrx-bench per-buffer": ["--rounds", "1", "--per-turn", "2"],
     "zcrx-doctor": ["-i", "nosuch0"],
     "zcrx-nic": [],
     "zcrx-nic show": ["nosuch0"],

@@ -17,13 +17,15 @@ from _site import public
 import pyzcrx.cli.values as cli_values
 import vm.values
 from tests.pages import PAGES, ROOT, Block, blocks, commands, sources, spans
+from tests.perf import per_buffer
 from tests.shell import ours, parse, words
 
 PROGRAMS = {program: command for program, (_, command) in public.commands().items()}
+PROGRAMS["per-buffer"] = per_buffer.command
 SHELL = [block for block in blocks() if block.language in ("sh", "console")]
 HERE = [block for block in SHELL if block.how.startswith("here ")]
-STARTS = {*PROGRAMS, "python", "scripts/demo", "scripts/test"}
-SCRIPTS = {"demo", "test", "docs", "get-liburing"}
+STARTS = {*PROGRAMS, "python", "scripts/demo", "scripts/test", "scripts/per-buffer"}
+SCRIPTS = {"demo", "test", "docs", "get-liburing", "per-buffer"}
 
 
 OF_A_MACHINE = ("kernel", "folder", "share", "wheel", "device", "plugin")
@@ -85,6 +87,7 @@ def test_the_pages_name_every_command() -> None:
         "python -m vm run -- sh -ec 'true; zcrx-echo --nodew'",
         "python -m vm bench -- --receivers c",
         "true && scripts/test --tier nonesuch",
+        "scripts/per-buffer --round 1",
     ],
 )
 def test_a_wrong_option_is_refused(line: str) -> None:
@@ -103,7 +106,7 @@ def test_commands_in_the_text_take_their_options(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PAGES)))
 def test_options_in_the_text_are_there(path: Path) -> None:
-    options = {option for _, option in public.all_options()}
+    options = {option for name in PROGRAMS for _, option in public.options(name, PROGRAMS[name])}
     named = {
         option
         for span in spans(path)

@@ -143,8 +143,8 @@ def test_what_cannot_be_counted_here_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho zcrx-bench: no valgrind >&2\nexit 1\n")
+    python.write_text("#!/bin/sh\necho per-buffer: no valgrind >&2\nexit 1\n")
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
-    with pytest.raises(VmError, match="ended with 1: zcrx-bench: no valgrind"):
+    with pytest.raises(VmError, match="ended with 1: per-buffer: no valgrind"):
         perf.per_buffer()

@@ -20,9 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyzcrx.bench import per_buffer
-from pyzcrx.bench.per_buffer import WAYS, Work
 from pyzcrx.bench.plan import MIB, BenchError
+
+# At the end of the path: pyzcrx itself comes from where it is installed.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tests.perf import ways
+from tests.perf.ways import WAYS, Work
 
 _MARK = "getppid"
 _WARM = 1
@@ -102,7 +106,7 @@ def program() -> str:
 
 
 def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[str, Counts]:
-    """Every way of :data:`pyzcrx.bench.per_buffer.WAYS`, in turns of so many."""
+    """Every way of :data:`tests.perf.ways.WAYS`, in turns of so many."""
     valgrind = program()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
@@ -115,8 +119,7 @@ def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[s
                     f"--dump-before={_MARK}",
                     sys.executable,
                     "-P",
-                    "-m",
-                    __name__,
+                    __file__,
                     str(per_turn),
                     json.dumps(list(lengths)),
                     str(connections),
@@ -143,13 +146,13 @@ def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[s
 
 
 def table(
-    per_turn: str, ways: dict[str, dict[str, float]], goals: dict[str, float]
+    per_turn: str, counted: dict[str, dict[str, float]], goals: dict[str, float]
 ) -> Iterator[str]:
     """A line a way."""
-    unit = ways[per_buffer.UNIT]["total"]
+    unit = counted[ways.UNIT]["total"]
     yield f"instructions a buffer, in turns of {per_turn}; user space only"
     yield f"{'':17} " + "".join(f"{part:>9}" for part in (*PARTS, "total", "slices", "k/MiB"))
-    for name, counts in ways.items():
+    for name, counts in counted.items():
         yield (
             f"{name:17} "
             + "".join(f"{counts[part]:9.1f}" for part in (*PARTS, "total"))
@@ -173,12 +176,12 @@ def _unmarked(function: Callable[[], None]) -> int:
 
 def _child(per_turn: int, lengths: Sequence[int], connections: int) -> None:
     """What runs under valgrind."""
-    with per_buffer.replay_of(per_turn, lengths, connections) as replay:
+    with ways.replay_of(per_turn, lengths, connections) as replay:
         work = Work.of(replay)
         for name in WAYS:
             for _ in range(_WARM):
-                per_buffer.receive(work, name, _unmarked)
-            per_buffer.receive(work, name, _between_marks)
+                ways.receive(work, name, _unmarked)
+            ways.receive(work, name, _between_marks)
         print(json.dumps([replay.buffers, replay.size_bytes]))
 
 

@@ -1,4 +1,4 @@
-"""``zcrx-bench per-buffer``: what a buffer costs, in slices of a memoryview."""
+"""``scripts/per-buffer``: what a received buffer costs, in slices of a memoryview."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import json
 import platform
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 import pyzcrx
 from pyzcrx._kernel.memory import PAGE
-from pyzcrx.bench import callgrind, per_buffer
 from pyzcrx.bench.plan import BenchError, cpu_model
 from pyzcrx.cli.common import Command
 from pyzcrx.cli.streams import check_output
 from pyzcrx.cli.values import Number, Text
 from pyzcrx.errors import BadArgument
-from pyzcrx.testing.replay import MOST_PER_TURN
+
+# At the end of the path: pyzcrx itself comes from where it is installed.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tests.perf import callgrind, ways
+from tests.perf.replay import MOST_PER_TURN
 
 
 def _lengths(text: str) -> tuple[int, ...]:
@@ -34,7 +39,7 @@ def _lengths(text: str) -> tuple[int, ...]:
     "turns",
     multiple=True,
     type=Number(2, MOST_PER_TURN),
-    default=per_buffer.PER_TURN,
+    default=ways.PER_TURN,
     show_default=True,
     help="Buffers that a turn brings; may be given several times.",
 )
@@ -62,7 +67,7 @@ def _lengths(text: str) -> tuple[int, ...]:
 @click.option(
     "--profile",
     "profiled",
-    type=click.Choice(list(per_buffer.WAYS)),
+    type=click.Choice(list(ways.WAYS)),
     help="With --instructions: where those of this way are.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
@@ -96,15 +101,15 @@ def command(
             "lengths": list(lengths),
             "connections": connections,
         },
-        "goals": per_buffer.GOALS,
+        "goals": ways.GOALS,
         "costs": {},
     }
     with click.progressbar(
-        length=rounds * len(turns), label="zcrx-bench", file=sys.stderr
+        length=rounds * len(turns), label="per-buffer", file=sys.stderr
     ) as progress:
         for n in turns:
             of = min(n, connections)
-            costs = per_buffer.time_all(n, rounds, lengths, of, lambda: progress.update(1))
+            costs = ways.time_all(n, rounds, lengths, of, lambda: progress.update(1))
             report["costs"][str(n)] = {name: cost.as_dict() for name, cost in costs.items()}
     profile: list[str] = []
     if instructions:
@@ -132,7 +137,7 @@ def _text(report: dict[str, Any]) -> list[str]:
         f"{'in slices (median)':^{7 * len(costs)}}   goal",
         f"{'':17} " + "".join(f"{n:>8}" for n in costs) + "  " + "".join(f"{n:>7}" for n in costs),
     ]
-    for name in per_buffer.WAYS:
+    for name in ways.WAYS:
         goal = report["goals"].get(name)
         lines.append(
             f"{name:17} "
@@ -141,6 +146,10 @@ def _text(report: dict[str, Any]) -> list[str]:
             + "".join(f"{each[name]['slices']:7.2f}" for each in costs.values())
             + (f"   {goal}" if goal else "")
         )
-    for n, ways in report.get("instructions", {}).items():
-        lines += ["", *callgrind.table(n, ways, report["goals"])]
-    return [*lines, "", *(f"{name}: {what}" for name, what in per_buffer.described())]
+    for n, counted in report.get("instructions", {}).items():
+        lines += ["", *callgrind.table(n, counted, report["goals"])]
+    return [*lines, "", *(f"{name}: {what}" for name, what in ways.described())]
+
+
+if __name__ == "__main__":
+    command()

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from pyzcrx._receive.events import Data
 from pyzcrx.bench.plan import BenchError
-from pyzcrx.testing.replay import MOST, Replay
 from pyzcrx.uapi import OFFSET_MASK
+from tests.perf.replay import MOST, Replay
 
 PER_TURN = (64, 256, 1024, 4096)
 """Buffers that a turn brings; under load a turn gathers up to 1,024 (:mod:`pyzcrx._ring.pace`)."""

@@ -1,5 +1,8 @@
 """Marks for an emulator that counts instructions: no-ops that carry a number.
 
+In the guest, ``zcrx-bench --marks tests.perf.marks`` has each receiver in Python mark its run;
+the one in C does so itself (``csrc/bench/mark.h``).
+
 A mark is a long ``nop`` whose displacement no compiler emits. On any machine it does
 nothing; ``vm/plugin/count.c`` sees it when it is translated, and knows by it which thread
 receives, from where to where, and where its payload lies.
@@ -10,6 +13,12 @@ from __future__ import annotations
 import ctypes
 import mmap
 import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyzcrx.bench import receive
+from pyzcrx.bench.meter import Meter
 
 _NOP = b"\x0f\x1f\x84\x00"  # nopl disp32(%rax,%rax,1)
 _RET = b"\xc3"
@@ -63,3 +72,44 @@ class Marker:
         self._code[start : start + len(code)] = code
         self._used += len(code)
         return ctypes.CFUNCTYPE(None)(self._at + start)
+
+
+class Marking(Meter):
+    """Marks what it measures as run *number*; with the number 0 it marks nothing."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+        self._marker = Marker()
+        self._begin = self._marker.prepare(begin(number))
+        self._end = self._marker.prepare(end(number))
+
+    def payload(self, address: int, size_bytes: int) -> None:
+        if self._number and (mark := self._marker.prepare(payload(address, size_bytes))):
+            mark()
+
+    def start(self) -> None:
+        super().start()
+        if self._number and self._begin:
+            self._begin()
+
+    def stop(self, *, size_bytes: int, chunks: int, turns: int, **more: Any) -> None:
+        if self._number and self._end:
+            self._end()
+            more["maps"] = _code()
+        super().stop(size_bytes=size_bytes, chunks=chunks, turns=turns, **more)
+
+
+def _code() -> list[tuple[int, int, int, str]]:
+    """Where our code lies: start, end, offset in the file, file."""
+    code = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, access, offset, _, _, *name = line.split(maxsplit=5)
+        if "x" in access:
+            start, stop = span.split("-")
+            code.append((int(start, 16), int(stop, 16), int(offset, 16), "".join(name)))
+    return code
+
+
+if __name__ == "__main__":
+    receive.main(sys.argv[1], lambda job: Marking(job.mark))

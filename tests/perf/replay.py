@@ -1,6 +1,6 @@
 """Ring contents played again, with no kernel behind them.
 
-Unlike :class:`~pyzcrx.testing.ModelKernel`, which stands in for the shim, this writes the
+Unlike ``pyzcrx.testing.ModelKernel``, which stands in for the shim, this writes the
 rings' memory as the kernel does, and everything else is what users run: the shim's drain,
 the loop, the refill queue. That is what a cost can be measured on::
 
@@ -40,6 +40,7 @@ from pyzcrx.ring import Ring
 from pyzcrx.stream import Stream
 from pyzcrx.testing.stand_in import StandIn
 from pyzcrx.uapi import CQ_WORDS, RQ_WORDS, CqeFlag, RegisterFlag
+from tests.perf import bare
 
 MOST = 16384
 """Completions that a fill may have: so many that nothing overflows, is flushed or is pressure."""
@@ -218,7 +219,7 @@ class Replay:
     def _ring_init(
         self, raw: Any, sq: int, cq: int, _flags: int, memory: int, size_bytes: int
     ) -> int:
-        result = int(lib.pz_ring_bare(raw, sq, cq, memory, size_bytes))
+        result = bare.lay_out(raw, sq, cq, memory, size_bytes)
         found = ffi.new("struct pz_cq *")
         lib.pz_ring_cq(raw, found)
         self._cq = _Shared(found.cqes, found.head, found.tail)
