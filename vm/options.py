@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -19,6 +17,7 @@ from vm.config import Config, Share, default_cpus
 from vm.errors import EXIT_NOT_STARTED, VmError
 from vm.guest import Guest
 from vm.kernel import Kernel
+from vm.stop import Stopped, stoppable
 from vm.values import (
     DEVICE,
     KERNEL_NAME,
@@ -68,37 +67,6 @@ def _note_traceback(ctx: click.Context, _param: click.Parameter, given: bool) ->
 TRACEBACK = click.option(
     "--traceback", is_flag=True, callback=_note_traceback, help="Show a traceback for errors."
 )
-
-
-class Stopped(BaseException):
-    """A signal that ends us: everything under way is undone first."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Raise Stopped for the signals that would end us without undoing anything."""
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for each in before:  # once: undoing is not to be interrupted
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
-    before = {
-        number: handler
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if (handler := signal.getsignal(number)) != signal.SIG_IGN  # as nohup has it
-    }
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

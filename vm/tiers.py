@@ -24,7 +24,7 @@ from pathlib import Path
 
 import click
 
-from vm import external, host, module, perf, terminal, wheel
+from vm import external, host, module, perf, stop, terminal, wheel
 from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
@@ -321,6 +321,7 @@ def _guarded(tier: Tier, result: Result, arguments: Sequence[str], kernel: Kerne
         for line in error.details:
             click.echo(f"  | {line}")
         result.trouble = str(error)
+    stop.check()  # no next tier
     return result
 
 

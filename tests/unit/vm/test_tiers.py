@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vm import tiers
+from vm import stop, tiers
 from vm.errors import BuildFailed
+from vm.stop import Stopped, stoppable
 from vm.tiers import Result
 
 JUNIT = """<testsuites><testsuite>
@@ -106,3 +109,36 @@ def test_no_test_chosen_in_a_part_is_no_trouble(tmp_path: Path) -> None:
     result = read(tmp_path, "<testsuites/>", 5)
     assert not result.trouble
     assert not result.ok  # but is no pass either
+
+
+def failing_guest() -> None:
+    """What is undone fails, too: the guest was ended by the same signal."""
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        raise BuildFailed("the guest is lost")
+
+
+class Finalized:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("strikes", [failing_guest, Finalized])
+def test_after_sigterm_no_tier_begins(
+    strikes: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the exception of the signal is lost, too."""
+    begun = []
+
+    def struck(result: Result, _arguments: object, _kernel: object) -> None:
+        begun.append(result.tier)
+        strikes()
+
+    monkeypatch.setattr(tiers, "TIERS", {"unit": struck, "host": struck})
+    with pytest.raises(Stopped) as caught, stoppable():
+        tiers.run_tiers(["unit", "host"], ())
+    assert begun == ["unit"]
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+    stop.check()  # the next one is not stopped
