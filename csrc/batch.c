@@ -228,6 +228,16 @@ static PyObject *quiet_batch(struct core *k, PyTypeObject *type)
 	return NULL;
 }
 
+PyObject *call_more(PyObject *more)
+{
+	PyObject *found;
+
+	Py_INCREF(more);
+	found = PyObject_CallNoArgs(more);
+	Py_DECREF(more);
+	return found;
+}
+
 int nothing_in(PyObject *containers)
 {
 	Py_ssize_t i, n = PyTuple_Size(containers);
@@ -241,7 +251,7 @@ int nothing_in(PyObject *containers)
 static PyObject *batches_next(PyObject *self)
 {
 	struct batches *b = (struct batches *)self;
-	PyObject *found = NULL, *more;
+	PyObject *found = NULL;
 
 	if (!b->more)
 		return NULL;
@@ -249,9 +259,7 @@ static PyObject *batches_next(PyObject *self)
 		found = quiet_batch((struct core *)b->ring, (PyTypeObject *)b->type);
 	if (found || PyErr_Occurred())
 		return found;
-	more = Py_NewRef(b->more);	/* it may come here again, and reach the end */
-	found = PyObject_CallNoArgs(more);
-	Py_DECREF(more);
+	found = call_more(b->more);
 	if (found != Py_None)
 		return found;
 	Py_DECREF(found);

@@ -30,41 +30,6 @@ static int at_ease(const struct core *k)
 	return 1;
 }
 
-/*
- * A quiet turn, whose data is in the inboxes of its requests then, and in the queue as events.
- * 1; 0: Python must go on; -1 with an exception.
- */
-static int quiet_turn(struct core *k, struct queue *q)
-{
-	struct pz_columns *c = turn_columns(k->turn);
-	int done = core_turn(k, -1);
-	PyObject *fresh;
-	Py_ssize_t i, n;
-
-	if (done <= 0)
-		return done;
-	if (!c->n_data) {	/* a second is over, or a signal came */
-		c->fresh = 0;
-		return PyErr_CheckSignals() ? -1 : 1;
-	}
-	if (queue_reserve(q, (Py_ssize_t)c->n_data)) {
-		PyErr_NoMemory();
-		return -1;
-	}
-	fresh = PyList_New(0);
-	if (!fresh)
-		return -1;
-	done = core_lease_runs(k, fresh);
-	n = PyList_Size(fresh);
-	for (i = 0; i < n; i++)
-		queue_put(q, PyList_GetItem(fresh, i));
-	Py_DECREF(fresh);
-	if (done != LEASED)	/* a bad place is met again */
-		return done == NO_PLACE ? 0 : -1;
-	c->fresh = 0;
-	return 1;
-}
-
 /* The bytes of a list of leases alone; -1 if there is anything else. */
 static Py_ssize_t leased_bytes(PyObject *list, char *runs)
 {
@@ -150,7 +115,7 @@ static PyObject *quiet_chunk(struct chunks *f)
 	    !is_empty_list(in->p.pieces) || !is_empty_list(in->p.spent))
 		return NULL;
 	while (done > 0 && is_empty_list(in->incoming)) {
-		done = quiet_turn(k, (struct queue *)f->queue);
+		done = queue_turn((struct queue *)f->queue, k);
 		if (done > 0 && !at_ease(k))
 			return NULL;
 	}
@@ -162,16 +127,14 @@ static PyObject *quiet_chunk(struct chunks *f)
 static PyObject *chunks_next(PyObject *self)
 {
 	struct chunks *f = (struct chunks *)self;
-	PyObject *found, *more;
+	PyObject *found;
 
 	if (!f->more)
 		return NULL;
 	found = quiet_chunk(f);
 	if (found || PyErr_Occurred())
 		return found;
-	more = Py_NewRef(f->more);	/* it may come here again, and reach the end */
-	found = PyObject_CallNoArgs(more);
-	Py_DECREF(more);
+	found = call_more(f->more);
 	if (!found && PyErr_ExceptionMatches(PyExc_StopIteration))
 		Py_CLEAR(f->more);
 	return found;

@@ -38,6 +38,8 @@ int core_is_quiet(const struct core *k);
  * an exception.
  */
 int core_turn(struct core *k, long long timeout_ns);
+/* more(), which is kept alive meanwhile: it may come to the same iterator again, and end it. */
+PyObject *call_more(PyObject *more);
 /* Whether a container has nothing; no exception is set. */
 int is_empty(PyObject *container);
 /* Whose each run of the last turn was is not known for the next one. */

@@ -34,47 +34,54 @@ static PyObject *feed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	return (PyObject *)f;
 }
 
-/*
- * Quiet turns, until one brought something, which is in the queue then.  1: nothing is left to
- * do; 0: Python must go on; -1 with an exception, at which nothing is lost: what has no lease
- * yet stays in the columns.
- */
+int queue_turn(struct queue *q, struct core *k)
+{
+	int done = core_turn(k, -1);
+	struct pz_columns *c;
+	PyObject *fresh;
+	Py_ssize_t i, n;
+
+	if (done <= 0)
+		return done;
+	c = turn_columns(k->turn);
+	if (!c->n_data) {	/* a second is over, or a signal came */
+		c->fresh = 0;
+		return PyErr_CheckSignals() ? -1 : 1;
+	}
+	if (queue_reserve(q, (Py_ssize_t)c->n_data)) {
+		PyErr_NoMemory();
+		return -1;
+	}
+	fresh = PyList_New(0);
+	if (!fresh)
+		return -1;
+	done = core_lease_runs(k, fresh);
+	n = PyList_Size(fresh);
+	for (i = 0; i < n; i++)
+		queue_put(q, PyList_GetItem(fresh, i));
+	Py_DECREF(fresh);
+	if (done != LEASED)	/* a bad place is met again */
+		return done == NO_PLACE ? 0 : -1;
+	c->fresh = 0;
+	return 1;
+}
+
+/* Quiet turns, until one brought something.  As queue_turn(). */
 static int quiet_events(struct core *k, struct queue *q)
 {
-	while (core_turn(k, -1) > 0) {
-		struct pz_columns *c = turn_columns(k->turn);
-		Py_ssize_t i, n;
-		PyObject *fresh;
-		int done;
+	Py_ssize_t i, n;
+	int done;
 
-		if (!c->n_data) {	/* a second is over, or a signal came */
-			c->fresh = 0;
-			if (PyErr_CheckSignals())
-				return -1;
-			continue;
-		}
-		if (queue_reserve(q, (Py_ssize_t)c->n_data)) {
-			PyErr_NoMemory();
-			return -1;
-		}
-		fresh = PyList_New(0);
-		if (!fresh)
-			return -1;
-		done = core_lease_runs(k, fresh);
-		n = PyList_Size(fresh);
-		for (i = 0; i < n; i++)
-			queue_put(q, PyList_GetItem(fresh, i));
-		Py_DECREF(fresh);
-		if (done != LEASED)	/* a bad place is met again */
-			return done == NO_PLACE ? 0 : -1;
-		c->fresh = 0;
-		n = PyList_Size(k->accounts);
-		for (i = 0; i < n; i++)	/* there were copies: their places go back at once */
-			if (((struct account *)PyList_GetItem(k->accounts, i))->count)
-				return 0;
-		return 1;
-	}
-	return PyErr_Occurred() ? -1 : 0;
+	do {
+		done = queue_turn(q, k);
+	} while (done > 0 && !turn_columns(k->turn)->n_data);
+	if (done <= 0)
+		return done;
+	n = PyList_Size(k->accounts);
+	for (i = 0; i < n; i++)	/* there were copies: their places go back at once */
+		if (((struct account *)PyList_GetItem(k->accounts, i))->count)
+			return 0;
+	return 1;
 }
 
 static PyObject *feed_next(PyObject *self)
@@ -84,7 +91,7 @@ static PyObject *feed_next(PyObject *self)
 	int quiet;
 
 	while (f->more) {
-		PyObject *more = f->more, *found;
+		PyObject *found;
 		int go_on;
 
 		if (q->count && queue_is_mine(q))
@@ -95,9 +102,7 @@ static PyObject *feed_next(PyObject *self)
 			return NULL;
 		if (quiet)
 			continue;
-		Py_INCREF(more); /* it may come here again, and reach the end */
-		found = PyObject_CallNoArgs(more);
-		Py_DECREF(more);
+		found = call_more(f->more);
 		if (!found)
 			return NULL;
 		go_on = PyObject_IsTrue(found);

@@ -3,7 +3,7 @@
 #ifndef PYZCRX_QUEUE_H
 #define PYZCRX_QUEUE_H
 
-#include "lease.h"
+#include "core.h"
 
 struct queue {
 	PyObject_HEAD
@@ -18,6 +18,12 @@ int queue_reserve(struct queue *q, Py_ssize_t n);
 void queue_put(struct queue *q, PyObject *item);
 /* The first, of those that there are. */
 PyObject *queue_take(struct queue *q);
+/*
+ * A quiet turn (core_turn), whose data is in the inboxes of its requests then, and in the queue as
+ * events.  1; 0: Python must go on; -1 with an exception, at which nothing is lost: what has no
+ * lease yet stays in the columns.
+ */
+int queue_turn(struct queue *q, struct core *k);
 /* Whether the calling thread is the one that they are for. */
 int queue_is_mine(const struct queue *q);
 
