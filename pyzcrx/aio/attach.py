@@ -29,9 +29,10 @@ class Attached:
     def __init__(self, delivery: Delivery, loop: asyncio.AbstractEventLoop) -> None:
         """Use :func:`attach`."""
         self.loop = loop
+        """What takes the ring's turns."""
         self._delivery = delivery
         self._inboxes = delivery.inboxes
-        self._own = getattr(loop, "turns", None) is delivery
+        self._own = getattr(loop, "_turns", None) is delivery
         """Whether the loop takes the ring's turns anyway, with a selector over it."""
         self._fd = -1 if self._own else delivery.core.fileno()
         self._watching = False
@@ -42,6 +43,7 @@ class Attached:
         self._events: asyncio.Future[None] | None = None
         """Who waits for an event that is no stream's."""
         self.closed = False
+        """Whether the loop takes no more turns of the ring."""
         if not self._own:
             self._inboxes.changed = []
         self._watch()
@@ -68,16 +70,16 @@ class Attached:
         except Exception as error:
             self._fail(error)
         finally:
-            self.wake()
+            self._wake()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """A turn was taken: wake those that it brought something for."""
         changed = self._inboxes.changed
         while changed:
             request = changed[0]
             if request._inbox is not None and request._inbox.notify is not None:
                 request._inbox.notify()
-            self.nudge(request)
+            self._nudge(request)
             if request in self._ends and request.over:
                 self._ends.pop(request)()
             del changed[0]  # last, should a signal handler raise
@@ -103,7 +105,7 @@ class Attached:
 
     # -- waiting ------------------------------------------------------------------
 
-    async def change(self, request: Request) -> None:
+    async def _change(self, request: Request) -> None:
         """Wait until a turn brought something for *request*; one at a time."""
         self._check_open()
         self._watch()
@@ -115,13 +117,13 @@ class Attached:
             if self._readers.get(request) is future:
                 del self._readers[request]
 
-    def nudge(self, request: Request) -> None:
+    def _nudge(self, request: Request) -> None:
         """Have who waits for *request* look again."""
         reader = self._readers.pop(request, None)
         if reader is not None and not reader.done():
             reader.set_result(None)
 
-    def when_over(self, request: Ending, then: Callable[[], None]) -> None:
+    def _when_over(self, request: Ending, then: Callable[[], None]) -> None:
         """Call *then* once *request* is over; at once if it is."""
         if request.over or self.closed:
             then()

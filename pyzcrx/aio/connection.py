@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         except ClosedError:  # the ring was closed before
             self._finish(exc)
         else:
-            self._attached.when_over(reading.request, lambda: self._finish(exc))
+            self._attached._when_over(reading.request, lambda: self._finish(exc))
 
     def _finish(self, exc: Exception | None) -> None:
         """The request is over, and with it our duplicate of the socket: the peer sees the end."""

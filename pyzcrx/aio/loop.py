@@ -109,7 +109,7 @@ class EventLoop(SocketLoop):
         return self._ring_selector.ring
 
     @property
-    def turns(self) -> Delivery:
+    def _turns(self) -> Delivery:
         """What brings the events of the ring that the loop itself turns."""
         return self.ring._delivery
 
@@ -163,7 +163,7 @@ class EventLoop(SocketLoop):
 
     # -- which connections are the ifq's ----------------------------------------
 
-    def receives(self, sock: socket.socket) -> bool:
+    def _receives(self, sock: socket.socket) -> bool:
         """Whether a connection on *sock* is received by zcrx."""
         if not _is_tcp(sock):
             return False
@@ -245,12 +245,12 @@ class EventLoop(SocketLoop):
         """Whether a connection is received by zcrx, and the rule that it has."""
         outgoing = self._pending.take(sock)
         if outgoing is None:
-            return self.receives(sock), None
+            return self._receives(sock), None
         steered = outgoing.steered
         arrives = self._ifq is not None and Arrival(self.ifq, sock).zero_copy
         if arrives or (steered is not None and not outgoing.before):
             return True, steered
-        if not self._steers and self.receives(sock):
+        if not self._steers and self._receives(sock):
             return True, None
         self._release(steered)
         peer = sock.getpeername()
@@ -349,12 +349,12 @@ class EventLoop(SocketLoop):
 
     def _process_events(self, event_list: Any) -> None:
         super()._process_events(event_list)  # type: ignore[misc]
-        delivery = self._ring_selector.delivery
+        delivery = self._ring_selector._delivery
         if delivery is None:
             return
         attached = delivery.attached
         if isinstance(attached, Attached):
-            attached.wake()
+            attached._wake()
         changed = delivery.inboxes.changed
         while changed:
             inbox = changed[0]._inbox

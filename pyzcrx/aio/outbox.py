@@ -123,7 +123,7 @@ class Outbox:
             raise
         self._waits += 1
         self._nbytes += nbytes
-        self._attached.when_over(send, self.notify)
+        self._attached._when_over(send, self.notify)
 
     def end(self, end: Callable[[], None]) -> None:
         """Have *end* write the end behind what was written."""

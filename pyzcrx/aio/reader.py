@@ -170,7 +170,7 @@ class StreamReader:
                 if failure is not None:
                     raise failure
                 reading.go_on()
-                await self._attached.change(reading.request)
+                await self._attached._change(reading.request)
         finally:
             self._waits = False
 
@@ -179,7 +179,7 @@ class StreamReader:
         self._closed = True
         self._failure = self._failure or failure
         self._chunks.spill()  # nobody may read it
-        self._attached.nudge(self._reading.request)
+        self._attached._nudge(self._reading.request)
 
     def __repr__(self) -> str:
         return f"<StreamReader {self._reading.request}>"

@@ -84,7 +84,7 @@ class RingSelector(selectors._BaseSelectorImpl):
         super().__init__()
         self._make = make
         self._ring: Ring | None = None
-        self.delivery: Delivery | None = None
+        self._delivery: Delivery | None = None
         """The ring's, while there is one. Requests whose inbox got something are in its
         ``inboxes.changed``; who notifies one removes it there."""
         self._thread: Thread | None = None
@@ -116,14 +116,14 @@ class RingSelector(selectors._BaseSelectorImpl):
                 raise WrongThread("an event loop that has an ifq runs in one thread only")
             self._close_ring()
         self._ring = self._make()
-        self.delivery = self._ring._delivery
-        self.delivery.inboxes.changed = []
+        self._delivery = self._ring._delivery
+        self._delivery.inboxes.changed = []
         self._thread = current_thread()
         self._to_arm.update(dict.fromkeys(self.get_map() or ()))
 
     def _close_ring(self) -> None:
         ring, self._ring = self._ring, None
-        self.delivery = None
+        self._delivery = None
         self._polls.clear()
         self._done.clear()
         if ring is not None and self._thread is current_thread():
@@ -200,8 +200,8 @@ class RingSelector(selectors._BaseSelectorImpl):
         ring = self.ring
         for fd in list(self._to_arm):
             self._arm(ring, fd)
-        assert self.delivery is not None
-        if self._done or self.delivery.inboxes.changed:
+        assert self._delivery is not None
+        if self._done or self._delivery.inboxes.changed:
             wait_ns = 0
         elif timeout is None:
             wait_ns = _FOR_LONG_NS
@@ -226,8 +226,8 @@ class RingSelector(selectors._BaseSelectorImpl):
         self._to_arm.pop(fd, None)
 
     def _turn(self, wait_ns: int) -> None:
-        if self.delivery is not None:
-            self.delivery.collect(wait_ns)
+        if self._delivery is not None:
+            self._delivery.collect(wait_ns)
 
     def _finish(self, poll: _Poll) -> tuple[selectors.SelectorKey, int] | None:
         if not poll.wanted or self._polls.get(poll.fd) is not poll:

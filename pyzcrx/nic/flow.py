@@ -27,8 +27,8 @@ _SIDE = re.compile(
 class Flow:
     """What a steering rule matches. None, or port 0: any.
 
-    dst is this machine's side, src the peer's. Raises BadArgument for what
-    cannot be: a port beyond 65535, an address of the other protocol.
+    protocol: ``tcp4`` or ``tcp6``. dst, dst_port: this machine's side. src, src_port: the peer's.
+    Raises BadArgument for what cannot be: a port beyond 65535, an address of the other protocol.
     """
 
     protocol: Protocol = "tcp4"

@@ -73,7 +73,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in their order, for the queues chosen. Nothing is changed by having one."""
+    """``steps``, in order, for ``queues`` of ``interface`` (``ifindex``); ``warnings`` of them."""
 
     interface: str
     ifindex: int

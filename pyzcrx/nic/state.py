@@ -43,7 +43,12 @@ class Channels:
 
 @dataclass(frozen=True, slots=True)
 class Rings:
-    """``ethtool -g``. None: the driver does not say, or has no such setting."""
+    """``ethtool -g``. None: the driver does not say, or has no such setting.
+
+    rx, tx: entries of each ring. rx_max, tx_max: the most that the NIC takes. rx_buf_len: bytes of
+    a receive buffer. hds_thresh: payload of more bytes than that is split from its header;
+    hds_thresh_max: the most that can be set.
+    """
 
     rx: int | None
     rx_max: int | None
@@ -58,7 +63,12 @@ class Rings:
 
 @dataclass(frozen=True, slots=True)
 class Rss:
-    """An RSS context, ``ethtool -x``; 0 is the NIC's default one."""
+    """An RSS context, ``ethtool -x``.
+
+    context: its number; 0 is the NIC's default one. table: the queue of each entry. key: the hash
+    key, in hex. hash_function, input_transform: as the kernel numbers them (``ETH_RSS_HASH_*``,
+    ``RXH_XFRM_*``).
+    """
 
     context: int
     table: tuple[int, ...]
@@ -75,7 +85,10 @@ class Rss:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An ntuple rule, ``ethtool -n``."""
+    """An ntuple rule, ``ethtool -n``.
+
+    location: its place in the table. context: the RSS context that spreads its packets; None: none.
+    """
 
     location: int
     queue: int | None
@@ -89,7 +102,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A queue lent to another net device, such as netkit's."""
+    """A queue lent to another net device, such as netkit's.
+
+    ifindex, queue: the queue of that device. netns_id: its network namespace, as ours numbers it;
+    None: ours.
+    """
 
     ifindex: int
     queue: int
@@ -98,7 +115,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A receive queue and who holds it."""
+    """A receive queue and who holds it.
+
+    index: its number. napi_id: the NAPI instance that serves it; None: none does. io_uring: whether
+    zcrx is bound to it. xsk: whether an AF_XDP socket is. lease: to whom it is lent, if it is.
+    """
 
     index: int
     napi_id: int | None
@@ -126,7 +147,13 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Napi:
-    """A NAPI instance and its settings."""
+    """A NAPI instance and its settings.
+
+    id: its number. irq: its interrupt's number, and pid: its thread's; None: it has none.
+    defer_hard_irqs: polls that find nothing before interrupts are on again. gro_flush_timeout_ns:
+    how long it waits before such a poll. irq_suspend_timeout_ns: how long interrupts stay off at
+    most while a program polls.
+    """
 
     id: int
     irq: int | None
@@ -140,7 +167,10 @@ class Napi:
 
 @dataclass(frozen=True, slots=True)
 class Irq:
-    """An interrupt of the NIC."""
+    """An interrupt of the NIC.
+
+    number, name: as in /proc/interrupts.
+    """
 
     number: int
     name: str
@@ -152,7 +182,15 @@ class Irq:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Everything of a NIC that zcrx depends on. None: the NIC or kernel has no such thing."""
+    """Everything of a NIC that zcrx depends on. None: the NIC or kernel has no such thing.
+
+    interface, ifindex: its name and index. up: whether it is set up, carrier: whether its link is.
+    mtu: bytes of a packet. addresses: of IPv4 and IPv6. driver, firmware, bus: ``ethtool -i``.
+    numa_node: the node that it is attached to. xdp_features: ``NETDEV_XDP_ACT_*``, as a mask.
+    channels, rings, features: ``ethtool -l``, ``-g`` and ``-k``. private_flags: those of
+    ``ethtool --show-priv-flags``. rss: its RSS contexts. rules: its ntuple rules. queues: those
+    that receive. napis, irqs: what serves them.
+    """
 
     interface: str
     ifindex: int

@@ -47,6 +47,7 @@ class ModelKernel:
         self.cq_entries = integer("cq_entries", cq_entries, 1, 1 << 20)
         self.takes = integer("takes", takes, 0, 1 << 20)
         self.flushes = 0
+        """How many flushes of a refill queue it was asked for."""
         self._pool = Pool()
         self._before: list[Pool] = []
         self._sockets: dict[int | None, ModelSocket | ModelListener] = {}

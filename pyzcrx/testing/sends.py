@@ -70,7 +70,7 @@ class Send(Request):
         return self._done if self._done == self._size_bytes else None
 
     def _put(self, parts: _Parts) -> None:
-        self._sock.accept(_Copy(_read(parts)))
+        self._sock._accept(_Copy(_read(parts)))
 
 
 class _InPlace:
@@ -95,7 +95,7 @@ class SendZeroCopy(Send):
         self._accepted = False
 
     def _put(self, parts: _Parts) -> None:
-        self._sock.accept(_InPlace(self, parts))
+        self._sock._accept(_InPlace(self, parts))
         self.out += 1
 
     def go_on(self, cq: Completions) -> bool:

@@ -35,6 +35,7 @@ class _Socket:
         """An errno that the next request meets, once what came before was dealt with."""
 
     def fileno(self) -> int:
+        """The descriptor's number."""
         return self._descriptor.number
 
     def close(self) -> None:
@@ -60,7 +61,9 @@ class ModelSocket(_Socket):
         """Use :meth:`ModelKernel.socket`."""
         super().__init__(changed)
         self.segments: deque[bytes] = deque()
+        """What arrived and was not received yet."""
         self.ended = False
+        """Whether the peer's FIN arrived."""
         self.sent = bytearray()
         """What was sent to the peer."""
         self.room_bytes: int | None = None
@@ -86,7 +89,7 @@ class ModelSocket(_Socket):
             self.segments.append(bytes(data))
             self._changed()
 
-    def accept(self, way: Way) -> None:
+    def _accept(self, way: Way) -> None:
         """*way* is on its way to the peer, behind what already is."""
         self._unacknowledged.append(way)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import pyzcrx
-from pyzcrx import errors, nic, types
+from pyzcrx import aio, errors, nic, testing, types
 
 CAUGHT = {
     "AreaExhausted",
@@ -146,14 +146,55 @@ SHOWN = {
         "at_end close fileno read read1 readable readall readexactly readinto readline readlines "
         "readuntil statistics timeout write"
     ),
+    "aio.Attached": "close closed events loop",
+    "aio.EventLoop": (
+        "close create_connection ifq ring sock_accept sock_connect sock_recv sock_recv_into "
+        "sock_recvfrom sock_recvfrom_into"
+    ),
+    "aio.LeaseProtocol": "chunk_received data_received",
+    "aio.RingSelector": "close get_map modify register ring select unregister",
+    "aio.StreamReader": (
+        "at_eof exception read readexactly readinto readline readuntil statistics zero_copy"
+    ),
+    "aio.StreamWriter": "close is_closing start_tls write write_eof writelines zero_copy",
+    "nic.Flow": "dst dst_port ethtool matches overlaps parse protocol src src_port version",
+    "nic.Irq": "cpus effective_cpus name number",
+    "nic.Lease": "ifindex netns_id queue",
+    "nic.Napi": "defer_hard_irqs gro_flush_timeout_ns id irq irq_suspend_timeout_ns pid threaded",
+    "nic.Plan": "commands ifindex interface queues steps warnings",
+    "nic.Queue": "dmabuf holder index io_uring lease napi_id rx_buf_len xsk",
+    "nic.Rings": "hds_thresh hds_thresh_max rx rx_buf_len rx_max tcp_data_split tx tx_max",
+    "nic.Rss": "context fields hash_function input_transform is_default key table",
+    "nic.Rule": "context flow location queue spec",
+    "nic.State": (
+        "addresses bus carrier channels driver features firmware from_json ifindex interface "
+        "irq_of irqs more_queues mtu napi_of napis netns numa_node private_flags queue queues "
+        "rings rss rule_slots rules rx_queues to_json unread up xdp_features xdp_program"
+    ),
+    "nic.Steered": "close flow",
+    "nic.Wanted": "area_bytes flows force in_turn irq_cpus napi queue queues rx_ring",
+    "testing.ModelKernel": (
+        "breaches cq_entries flushes free listen niovs out socket takes user_refs"
+    ),
+    "testing.ModelListener": "backlog close connect error fileno",
+    "testing.ModelSocket": (
+        "acknowledge acknowledges close ended error fileno finish local rcvbuf_bytes reset "
+        "room_bytes segments send sent unread_after_end zero_copy_error"
+    ),
 }
 """What the objects that users get show, beside what their bases outside the package do."""
 CLASSES = {
-    name: found
-    for module in (pyzcrx, types)
+    prefix + name: found
+    for prefix, module in (
+        ("", pyzcrx),
+        ("", types),
+        ("aio.", aio),
+        ("nic.", nic),
+        ("testing.", testing),
+    )
     for name in module.__all__
     if inspect.isclass(found := getattr(module, name)) and not issubclass(found, BaseException)
-} | {"nic.Reader": nic.Reader, "nic.Setup": nic.Setup}
+}
 
 
 def described(kind: type) -> dict[str, str]:
