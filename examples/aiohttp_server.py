@@ -25,14 +25,15 @@ async def upload(request: web.Request) -> web.Response:
 
 
 async def report(_: web.Application) -> None:
-    print(json.dumps(loop.ifq.stats().as_dict()))
+    print(json.dumps(ifq.stats().as_dict()))
 
 
 app = web.Application()
 app.router.add_put("/{name}", upload)
 app.on_shutdown.append(report)
-listener = socket.create_server(("0.0.0.0", int(sys.argv[1])))
-print("listening on port", listener.getsockname()[1], file=sys.stderr, flush=True)
 place = {"interface": sys.argv[2], "rx_queue": int(sys.argv[3])} if len(sys.argv) > 2 else {}
 loop = aio.EventLoop(**place)  # type: ignore[arg-type]
+ifq = loop.ifq  # registered before the first client connects
+listener = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+print("listening on port", listener.getsockname()[1], file=sys.stderr, flush=True)
 web.run_app(app, sock=listener, loop=loop, print=None)

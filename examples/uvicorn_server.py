@@ -31,9 +31,10 @@ async def app(_scope, receive, send):  # type: ignore[no-untyped-def]
 config = uvicorn.Config(app, loop="none", lifespan="off", log_level="warning")
 place = {"interface": sys.argv[2], "rx_queue": int(sys.argv[3])} if len(sys.argv) > 2 else {}
 with asyncio.Runner(loop_factory=aio.loop_factory(**place)) as runner:
+    ifq = runner.get_loop().ifq  # type: ignore[attr-defined]  # before the first client connects
     listener = socket.create_server(("0.0.0.0", int(sys.argv[1])))
     print("listening on port", listener.getsockname()[1], file=sys.stderr, flush=True)
     try:
         runner.run(uvicorn.Server(config).serve(sockets=[listener]))
     except KeyboardInterrupt:
-        print(json.dumps(runner.get_loop().ifq.stats().as_dict()))  # type: ignore[attr-defined]
+        print(json.dumps(ifq.stats().as_dict()))
