@@ -10,7 +10,7 @@ static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	(void)kwargs;
 	if (!k)
 		return NULL;
-	ring_forget(&k->ring);
+	k->shared = shared_new(sizeof(*k->ring));
 	k->roster = roster_new();
 	k->accounts = PyList_New(0);
 	k->unrest = PyList_New(0);
@@ -19,11 +19,13 @@ static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	k->posted = PyList_New(0);
 	k->functions = PyDict_New();
 	k->owner = thread_number();
-	if (!k->roster || !k->accounts || !k->unrest || !k->operations ||
+	if (!k->shared || !k->roster || !k->accounts || !k->unrest || !k->operations ||
 	    !k->receivers || !k->posted || !k->functions) {
 		Py_DECREF((PyObject *)k);
 		return NULL;
 	}
+	k->ring = shared_memory(k->shared);
+	ring_forget(k->ring);
 	return (PyObject *)k;
 }
 
@@ -74,6 +76,7 @@ static void core_dealloc(PyObject *self)
 		roster_clear(k->roster);
 		roster_put(k->roster);
 	}
+	Py_CLEAR(k->shared);
 	Py_CLEAR(k->turn);
 	Py_CLEAR(k->accounts);
 	Py_CLEAR(k->unrest);
@@ -260,6 +263,7 @@ static PyMethodDef core_methods[] = {
 	{#name, type, offsetof(struct core, name), flags, doc}
 
 static PyMemberDef core_members[] = {
+	FIELD(shared, T_OBJECT_EX, READONLY, "its struct pz_ring, for the shim"),
 	FIELD(accounts, T_OBJECT, READONLY, "the Accounts, by slot of the ifq"),
 	FIELD(unrest, T_OBJECT, READONLY, "containers: no turn is quiet while one has something"),
 	{"_operations", T_OBJECT, offsetof(struct core, operations), READONLY, NULL},
@@ -270,12 +274,6 @@ static PyMemberDef core_members[] = {
 	FIELD(quiet, T_BOOL, 0, "whether turns may be taken, and batches released, in one call"),
 	{NULL, 0, 0, 0, NULL},
 };
-
-static PyObject *core_address(PyObject *self, void *unused)
-{
-	(void)unused;
-	return PyLong_FromVoidPtr(&((struct core *)self)->ring);
-}
 
 static PyObject *core_receivers(PyObject *self, void *unused)
 {
@@ -288,7 +286,6 @@ static PyObject *core_receivers(PyObject *self, void *unused)
 static PyGetSetDef core_getset[] = {
 	{"receivers", core_receivers, NULL, "whose each run of the last turn is", NULL},
 	{"owned", core_owned, NULL, "whether the calling thread made it", NULL},
-	{"address", core_address, NULL, "of its struct pz_ring, for the shim", NULL},
 	{NULL, NULL, NULL, NULL, NULL},
 };
 

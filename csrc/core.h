@@ -9,7 +9,8 @@
 
 struct core {
 	PyObject_HEAD
-	struct pz_ring ring;
+	PyObject *shared;	/* the Shared that ring lies in */
+	struct pz_ring *ring;
 	struct roster *roster;	/* the requests that the kernel holds, by slot */
 	PyObject *turn;		/* Turn, or NULL before there is one */
 	PyObject *accounts;	/* list of Account, by slot of the ifq */

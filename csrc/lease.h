@@ -92,11 +92,11 @@ struct lease {
 };
 
 extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
-		   progress_spec, receiver_spec, descriptor_spec, refill_ring_spec, turn_spec,
+		   progress_spec, receiver_spec, descriptor_spec, shared_spec, refill_ring_spec, turn_spec,
 		   pace_spec, core_spec, batch_spec, batches_spec, runs_spec, run_lease_spec,
 		   pieces_spec, inbox_spec, chunk_feed_spec, iovec_spec;
 extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
-		    *progress_type, *receiver_type, *descriptor_type, *refill_ring_type,
+		    *progress_type, *receiver_type, *descriptor_type, *shared_type, *refill_ring_type,
 		    *turn_type, *pace_type, *core_type, *batch_type, *run_lease_type,
 		    *pieces_type, *inbox_type;
 
@@ -137,6 +137,9 @@ void run_lease_let_go(PyObject *self);
 /* expand() */
 PyObject *run_leases_expand(PyObject *module, PyObject *list);
 
+/* A Shared of zeroes; NULL with an exception. */
+PyObject *shared_new(size_t size);
+void *shared_memory(PyObject *shared);
 struct pz_rq *refill_ring_rq(PyObject *refill_ring);
 struct pz_columns *turn_columns(PyObject *turn);
 /* The reference goes back. -1 without memory to note it; no exception is set. */

@@ -5,7 +5,8 @@
 #include "shim.h"
 
 PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
-	     *progress_type, *receiver_type, *descriptor_type, *refill_ring_type, *turn_type,
+	     *progress_type, *receiver_type, *descriptor_type, *shared_type, *refill_ring_type,
+	     *turn_type,
 	     *pace_type, *core_type, *batch_type, *run_lease_type, *pieces_type,
 	     *inbox_type;
 
@@ -33,7 +34,8 @@ static int add_types(PyObject *m)
 	progress_type = queue_type ? add_type(m, "Progress", &progress_spec, NULL) : NULL;
 	receiver_type = progress_type ? add_type(m, "Receiver", &receiver_spec, NULL) : NULL;
 	descriptor_type = receiver_type ? add_type(m, "Descriptor", &descriptor_spec, NULL) : NULL;
-	refill_ring_type = descriptor_type ? add_type(m, "RefillRing", &refill_ring_spec, NULL) :
+	shared_type = descriptor_type ? add_type(m, "Shared", &shared_spec, NULL) : NULL;
+	refill_ring_type = shared_type ? add_type(m, "RefillRing", &refill_ring_spec, NULL) :
 					     NULL;
 	turn_type = refill_ring_type ? add_type(m, "Turn", &turn_spec, NULL) : NULL;
 	pace_type = turn_type ? add_type(m, "Pace", &pace_spec, NULL) : NULL;

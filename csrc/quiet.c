@@ -87,7 +87,7 @@ static int enter(struct core *k, long long timeout_ns, uint32_t enough, uint32_t
 
 	if (function == k->direct) {
 		Py_BEGIN_ALLOW_THREADS
-		n = pz_ring_turn(&k->ring, timeout_ns, enough, gather_us, c);
+		n = pz_ring_turn(k->ring, timeout_ns, enough, gather_us, c);
 		Py_END_ALLOW_THREADS
 		return n;
 	}

@@ -1,15 +1,79 @@
 // SPDX-License-Identifier: MIT
 /*
- * Shared: the two structures that this module and the shim both work on, each in memory that
- * lives as long as it does.  Python passes them on as objects: an address that somebody made
- * up reaches neither.
+ * What this module and the shim both work on.  Memory passes between the two as a buffer, in both
+ * directions: an address that somebody made up reaches neither, and what one of them has is kept
+ * for the other.
  *
- *   RefillRing  struct pz_rq, in a Span
- *   Turn        struct pz_columns, with its columns
+ *   Shared      memory of ours, for the shim
+ *   RefillRing  struct pz_rq, in a Span, which is over memory of the shim
+ *   Turn        struct pz_columns, with its columns, in a Shared
+ *
+ * A Core has struct pz_ring in a Shared.
  */
 #include "lease.h"
 
 #include "shim.h"
+
+/* ---- Shared ----------------------------------------------------------- */
+
+struct shared {
+	PyObject_HEAD
+	void *memory;
+	Py_ssize_t size;
+};
+
+PyObject *shared_new(size_t size)
+{
+	allocfunc alloc = (allocfunc)PyType_GetSlot(shared_type, Py_tp_alloc);
+	struct shared *s = (struct shared *)alloc(shared_type, 0);
+
+	if (!s)
+		return NULL;
+	s->memory = PyMem_Calloc(1, size);
+	if (!s->memory) {
+		Py_DECREF((PyObject *)s);
+		return PyErr_NoMemory();
+	}
+	s->size = (Py_ssize_t)size;
+	return (PyObject *)s;
+}
+
+void *shared_memory(PyObject *self)
+{
+	return ((struct shared *)self)->memory;
+}
+
+static void shared_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	PyMem_Free(((struct shared *)self)->memory);
+	release(self);
+	Py_DECREF(type);
+}
+
+/* There are pointers in it, which are nobody's to write. */
+static int shared_getbuffer(PyObject *self, Py_buffer *view, int flags)
+{
+	struct shared *s = (struct shared *)self;
+
+	return PyBuffer_FillInfo(view, self, s->memory, s->size, 1, flags);
+}
+
+static PyType_Slot shared_slots[] = {
+	{Py_tp_doc, "Memory that the shim works on, too: a buffer that Python cannot write."},
+	{Py_tp_dealloc, shared_dealloc},
+	{Py_bf_getbuffer, shared_getbuffer},
+	{0, NULL},
+};
+
+PyType_Spec shared_spec = {
+	.name = "pyzcrx._lease.Shared",
+	.basicsize = sizeof(struct shared),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = shared_slots,
+};
 
 /* ---- RefillRing ------------------------------------------------------- */
 
@@ -145,7 +209,8 @@ PyType_Spec refill_ring_spec = {
 
 struct turn {
 	PyObject_HEAD
-	struct pz_columns *columns;	/* the columns follow it */
+	PyObject *shared;
+	struct pz_columns *columns;	/* in there; the columns follow it */
 	Py_ssize_t size;
 };
 
@@ -181,12 +246,12 @@ static PyObject *turn_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 		return NULL;
 	/* Nine columns of at most a word each. */
 	size = sizeof(*c) + 9 * 8 * (n + 1);
-	c = PyMem_Calloc(1, size);
-	if (!c) {
+	t->shared = shared_new(size);
+	if (!t->shared) {
 		Py_DECREF((PyObject *)t);
-		return PyErr_NoMemory();
+		return NULL;
 	}
-	t->columns = c;
+	c = t->columns = shared_memory(t->shared);
 	t->size = size;
 	at = (char *)(c + 1);
 	c->capacity = n;
@@ -207,7 +272,7 @@ static void turn_dealloc(PyObject *self)
 	PyTypeObject *type = Py_TYPE(self);
 	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
-	PyMem_Free(((struct turn *)self)->columns);
+	Py_CLEAR(((struct turn *)self)->shared);
 	release(self);
 	Py_DECREF(type);
 }
@@ -221,15 +286,10 @@ static int turn_getbuffer(PyObject *self, Py_buffer *view, int flags)
 				 t->size - (Py_ssize_t)offsetof(struct pz_columns, n_data), 0, flags);
 }
 
-static PyObject *turn_address(PyObject *self, void *unused)
-{
-	(void)unused;
-	return PyLong_FromVoidPtr(((struct turn *)self)->columns);
-}
-
-static PyGetSetDef turn_getset[] = {
-	{"address", turn_address, NULL, "of its struct pz_columns, for the shim", NULL},
-	{NULL, NULL, NULL, NULL, NULL},
+static PyMemberDef turn_members[] = {
+	{"shared", T_OBJECT_EX, offsetof(struct turn, shared), READONLY,
+	 "its struct pz_columns, for the shim"},
+	{NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot turn_slots[] = {
@@ -238,7 +298,7 @@ static PyType_Slot turn_slots[] = {
 		    "pz_columns. As a buffer: its counts, then its columns."},
 	{Py_tp_new, turn_new},
 	{Py_tp_dealloc, turn_dealloc},
-	{Py_tp_getset, turn_getset},
+	{Py_tp_members, turn_members},
 	{Py_bf_getbuffer, turn_getbuffer},
 	{0, NULL},
 };

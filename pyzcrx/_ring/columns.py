@@ -38,7 +38,7 @@ class Columns:
         self.capacity = capacity
         self.turn = Turn(capacity)
         """The memory, as what counts and gives back knows it."""
-        self.raw = ffi.cast("struct pz_columns *", self.turn.address)
+        self.raw = ffi.from_buffer("struct pz_columns *", self.turn.shared)
         """The same, as the shim knows it."""
         self.tokens = self._column("token", "Q")
         self.offs = self._column("off", "Q")

@@ -68,7 +68,7 @@ class RingCore(Core):
         self.debug = debug
         sq_entries, cq_entries = checked_entries(sq_entries, cq_entries)
         gather_us = integer("gather_us", gather_us, 0, MAX_GATHER_US)
-        self.raw = ffi.cast("struct pz_ring *", self.address)
+        self.raw = ffi.from_buffer("struct pz_ring *", self.shared)
         self._mapping = set_up(self.raw, sq_entries, cq_entries)
         self._state = None
         self.cq = CompletionQueue(self.raw, self._mapping)

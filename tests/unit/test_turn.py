@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx._kernel.memory import PAGE, Mapping
-from pyzcrx._lease import Account, Core, Data, Receiver
+from pyzcrx._lease import Account, Core, Data, Receiver, Shared, Turn
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.refill import RefillQueue, region_bytes
 from pyzcrx._receive.protocol import ReceiveProtocol
@@ -28,7 +29,7 @@ class Turned(Core):
 
     def __init__(self, ifqs: int = 1) -> None:
         self.columns = Columns(64)
-        raw = ffi.cast("struct pz_ring *", self.address)
+        raw = ffi.from_buffer("struct pz_ring *", self.shared)
         pace = Pace(1000, 64)
         self.use(self.columns.turn, pace, {}, None, raw, self.columns.raw)
         self.accounts.extend(Account() for _ in range(ifqs))
@@ -53,6 +54,24 @@ class Turned(Core):
                 raw.n_data += 1
             raw.n_runs += 1
             raw.run_start[raw.n_runs] = raw.n_data
+
+
+@pytest.mark.parametrize("make", [Turned, lambda: Turn(64)])
+def test_what_the_shim_has_is_kept_and_not_for_python_to_write(make: Callable[[], Any]) -> None:
+    owner = make()
+    shared = owner.shared
+    view = memoryview(shared)
+    before = bytes(view)
+    assert view.readonly
+    assert any(before)
+    raw = ffi.from_buffer("char *", shared)
+    del owner, shared, view
+    gc.collect()
+    assert ffi.buffer(raw, len(before))[:] == before
+    with pytest.raises(BufferError):
+        ffi.from_buffer("char[]", make().shared, require_writable=True)
+    with pytest.raises(TypeError):
+        Shared()
 
 
 def queue_of(account: Account, entries: int) -> RefillQueue:
