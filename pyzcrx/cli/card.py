@@ -151,7 +151,7 @@ def card_options(command: Callable[..., None]) -> Callable[..., None]:
         help="The NIC is set up already: leave it alone. Needs --queue.",
     )
     @click.option(
-        "--force", is_flag=True, help="Steer the port to us although others listen on it."
+        "--force", is_flag=True, help="Steer the port here even if other programs listen on it."
     )
     @functools.wraps(command)
     def wrapped(

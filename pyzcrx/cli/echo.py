@@ -100,14 +100,14 @@ from pyzcrx.privilege import User
     type=SIZE,
     default="256K",
     show_default=True,
-    help="Bytes of a connection that may wait to be echoed; then it is not read on.",
+    help="Bytes of a connection that may wait to be echoed; beyond that it is not read.",
 )
 @max_connections_option(MAX_CONNECTIONS)
 @click.option(
     "--idle-timeout",
     type=SECONDS,
     metavar="SECONDS",
-    help="Reset a connection that neither sent nor took anything for so long.",
+    help="Reset a connection that neither sends nor takes anything for that many seconds.",
 )
 @user_option
 @placement_options

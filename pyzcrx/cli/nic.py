@@ -80,7 +80,7 @@ def _pid(text: str) -> int:
     type=Number(1, 1024),
     default=1,
     show_default=True,
-    help="Share the flows among so many queues.",
+    help="Share the flows among that many queues.",
 )
 @click.option("--rx-ring", type=Number(1, MOST_U32), help="Entries of the rx rings.")
 @click.option(
@@ -104,9 +104,9 @@ def _pid(text: str) -> int:
     type=Text("pid", _pid),
     help="The program that the flows are for, if it listens already.",
 )
-@click.option("--force", is_flag=True, help="Take other sockets' data too, if the flows do.")
+@click.option("--force", is_flag=True, help="Accept flows that catch the data of other sockets.")
 @click.option(
-    "-n", "--dry-run", is_flag=True, help="Change nothing; print the equal ethtool lines."
+    "-n", "--dry-run", is_flag=True, help="Change nothing; print the equivalent ethtool commands."
 )
 @AS_JSON
 def setup(
@@ -157,7 +157,7 @@ def setup(
 
 @main.command()
 @click.argument("interface", type=INTERFACE, required=False)
-@click.option("--stale", is_flag=True, help="Only what programs left that died.")
+@click.option("--stale", is_flag=True, help="Only what dead programs left.")
 @AS_JSON
 def restore(interface: str | None, stale: bool, as_json: bool) -> None:
     """Put back what 'zcrx-nic setup' and programs that died left on INTERFACE, or on all.

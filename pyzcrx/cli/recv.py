@@ -64,7 +64,7 @@ SIGNALLED = 128
     "--split-size",
     "split_bytes",
     type=SIZE,
-    help="Go on in another file after so many bytes: FILE.000, FILE.001 and so on.",
+    help="Go on in another file after that many bytes: FILE.000, FILE.001 and so on.",
 )
 @click.option(
     "--direct/--no-direct",
@@ -76,12 +76,12 @@ SIGNALLED = 128
     "--preallocate",
     "reserve_bytes",
     type=SIZE,
-    help="Set so much of the disk aside for each file first.",
+    help="Reserve that much of the disk for each file first.",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on behind what the files have. The sender must begin there.",
+    help="Continue after what the files have. The sender must begin there.",
 )
 @click.option(
     "--sync-size",
@@ -89,7 +89,7 @@ SIGNALLED = 128
     type=SIZE,
     default=f"{SYNC_BYTES >> 20}M",
     show_default=True,
-    help="Have a file on disk each time so many bytes came: what a failing disk can cost.",
+    help="Sync each file whenever that many bytes came: what a failing disk can cost.",
 )
 @figures_options
 @area_option

@@ -55,7 +55,7 @@ from pyzcrx.privilege import User
     type=SIZE,
     default=f"{BACKLOG_BYTES >> 10}K",
     show_default=True,
-    help="Bytes that may wait in each direction; then the sender is not read on.",
+    help="Bytes that may wait in each direction; beyond that the sender is not read.",
 )
 @max_connections_option(MAX_CONNECTIONS)
 @click.option(
@@ -70,7 +70,7 @@ from pyzcrx.privilege import User
     "--idle-timeout",
     type=SECONDS,
     metavar="SECONDS",
-    help="Reset a connection that forwards nothing for so long.",
+    help="Reset a connection that forwards nothing for that many seconds.",
 )
 @user_option
 @placement_options

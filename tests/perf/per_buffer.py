@@ -56,19 +56,19 @@ def _lengths(text: str) -> tuple[int, ...]:
     default=1,
     show_default=True,
     type=Number(1, MOST_PER_TURN),
-    help="That the buffers come from in turn: so many, or as many as a turn brings buffers.",
+    help="Connections that the buffers come from, in turn; at most as many as a turn has buffers.",
 )
 @click.option("--rounds", default=25, show_default=True, type=Number(1, 10000))
 @click.option(
     "--instructions",
     is_flag=True,
-    help="Count instructions too, by valgrind: those are repeatable.",
+    help="Count instructions too, by valgrind; they are repeatable.",
 )
 @click.option(
     "--profile",
     "profiled",
     type=click.Choice(list(ways.WAYS)),
-    help="With --instructions: where those of this way are.",
+    help="With --instructions: the functions that take most of this way's.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 def command(
