@@ -35,10 +35,10 @@ from pyzcrx.cli.values import (
     BUFFER_SIZE,
     CPU,
     HOST,
+    MODULE,
     PORT,
     SECONDS,
     SIZE,
-    Name,
     NetNs,
     Number,
     OutputFile,
@@ -162,7 +162,7 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:15} {about}" for name, about i
 )
 @click.option(
     "--marks",
-    type=Name("module", "[a-z_][a-z0-9_.]*", "the name of a module"),
+    type=MODULE,
     hidden=True,
     help="The module by which receivers mark their runs for an emulator that counts instructions.",
 )

@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +152,19 @@ def _host_and_port(text: str) -> tuple[str, int]:
 
 
 ADDRESS = Text("host:port", _host_and_port)
+
+
+def _module(text: str) -> str:
+    try:
+        found = all(map(str.isidentifier, text.split("."))) and find_spec(text) is not None
+    except ImportError:  # its package is no package
+        found = False
+    if not found:
+        raise BadArgument(f"{text!r} is no module that can be imported; see PYTHONPATH")
+    return text
+
+
+MODULE = Text("module", _module)
 
 
 class NetNs(Name):

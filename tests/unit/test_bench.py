@@ -255,7 +255,7 @@ def test_queues_of_a_card_that_is_left_alone_follow_the_first() -> None:
         ["--no-setup-nic"],
         ["-i", "eth0", "--no-setup-nic"],
         ["--queues", "2", "--serve-iperf3"],
-        ["--queues", "2", "--marks", "x"],
+        ["--queues", "2", "--marks", "json"],
         ["--queues", "0"],
     ],
 )

@@ -130,6 +130,7 @@ TYPES: dict[str, Meant] = {
             "setting",
             "pid",
             "bytes",
+            "module",
             "wheel",
             "device",
             "plugin",
