@@ -33,6 +33,7 @@ from pyzcrx.cli.options import (
 from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.server import MAX_CONNECTIONS, Server
 from pyzcrx.cli.stop import Stop
+from pyzcrx.cli.turns import serve
 from pyzcrx.cli.user import user_option, worker_of
 from pyzcrx.cli.values import BUFFER_SIZE, SECONDS, SIZE, Number
 from pyzcrx.placement import Mode, Tally
@@ -100,7 +101,7 @@ from pyzcrx.privilege import User
     type=SIZE,
     default="256K",
     show_default=True,
-    help="Bytes of a connection that may wait to be echoed; beyond that it is not read.",
+    help="Bytes of a connection that may wait to be echoed; then it is not read on.",
 )
 @max_connections_option(MAX_CONNECTIONS)
 @click.option(
@@ -198,7 +199,14 @@ def main(
         how = how_text(card, queue)
         click.echo(f"zcrx-echo: listening on {address} port {bound_port} ({how})", err=True)
         figures = _Figures(ring, ifq, tally)
-        _serve(server, figures, stop, stats_interval, as_json, Watch(setup))
+        serve(
+            server.turn,
+            stop,
+            Watch(setup),
+            done=lambda: server.done,
+            interval=stats_interval,
+            show=lambda: figures.show(as_json),
+        )
         stop.ignore()
         ifq.audit()
         ring.close()
@@ -224,24 +232,6 @@ class _Figures:
             click.echo(stats_json(stats, sent=self._ring.send_stats().as_dict(), **more))
         else:
             click.echo(f"zcrx-echo: {stats_text(stats)}", err=True)
-
-
-def _serve(
-    server: Server,
-    figures: _Figures,
-    stop: Stop,
-    interval: float | None,
-    as_json: bool,
-    watch: Watch,
-) -> None:
-    """Until asked to stop, or done."""
-    due = time.monotonic() + (interval or 0)
-    while not (stop.asked or server.done):
-        server.turn(watch.left(max(0.0, due - time.monotonic()) if interval else None))
-        watch.look()
-        if interval and time.monotonic() >= due:
-            due += interval
-            figures.show(as_json)
 
 
 if __name__ == "__main__":

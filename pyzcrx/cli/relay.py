@@ -27,6 +27,7 @@ from pyzcrx.cli.options import (
 )
 from pyzcrx.cli.placement import check_cpu, place, placement_options
 from pyzcrx.cli.stop import Stop
+from pyzcrx.cli.turns import serve
 from pyzcrx.cli.user import user_option, worker_of
 from pyzcrx.cli.values import ADDRESS, BUFFER_SIZE, SECONDS, SIZE
 from pyzcrx.forwarding.relay import BACKLOG_BYTES, CONNECT_TIMEOUT_S, MAX_CONNECTIONS, Relay
@@ -55,7 +56,7 @@ from pyzcrx.privilege import User
     type=SIZE,
     default=f"{BACKLOG_BYTES >> 10}K",
     show_default=True,
-    help="Bytes that may wait in each direction; beyond that the sender is not read.",
+    help="Bytes that may wait in each direction; then the sender is not read on.",
 )
 @max_connections_option(MAX_CONNECTIONS)
 @click.option(
@@ -152,7 +153,13 @@ def main(
         how = how_text(card, queue)
         click.echo(f"zcrx-relay: listening on {here} port {bound_port} ({how})", err=True)
         figures = _Figures(ifq, relay, tally)
-        _serve(relay, figures, stop, stats_interval, as_json, Watch(setup))
+        serve(
+            relay.turn,
+            stop,
+            Watch(setup),
+            interval=stats_interval,
+            show=lambda: figures.show(as_json),
+        )
         stop.ignore()
         relay.stop()
         ifq.audit()
@@ -187,24 +194,6 @@ class _Figures:
                 f"{size_text(sent.bytes_zero_copy)} sent without a copy"
             )
             click.echo(f"zcrx-relay: {text}", err=True)
-
-
-def _serve(
-    relay: Relay,
-    figures: _Figures,
-    stop: Stop,
-    interval: float | None,
-    as_json: bool,
-    watch: Watch,
-) -> None:
-    """Until asked to stop."""
-    due = time.monotonic() + (interval or 0)
-    while not stop.asked:
-        relay.turn(watch.left(max(0.0, due - time.monotonic()) if interval else None))
-        watch.look()
-        if interval and time.monotonic() >= due:
-            due += interval
-            figures.show(as_json)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import click
 import pyzcrx
 from pyzcrx._kernel.endpoint import host_of
 from pyzcrx.bench.iperf3_server import Iperf3Server, TestResult
+from pyzcrx.cli import turns
 from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import size_text, stats_json, stats_text
 from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
@@ -69,10 +70,12 @@ def serve(
         how = f"{interface} queue {queue}" if interface else "NODEV: the kernel copies"
         click.echo(f"zcrx-bench: listening on {address} port {bound_port} ({how})", err=True)
         began = time.monotonic()
-        watch = Watch(setup)
-        while not stop.asked and not (once and server.tests and server.idle):
-            server.turn(watch.left())
-            watch.look()
+        turns.serve(
+            server.turn,
+            stop,
+            Watch(setup),
+            done=lambda: bool(once and server.tests and server.idle),
+        )
         stop.ignore()
         server.stop()
         stats = ifq.stats()

@@ -19,7 +19,7 @@ LAYERS = [
     ["cli.bench"],
     ["cli.serve_iperf3", "cli.relay", "cli.recv"],
     ["cli.echo", "cli.doctor", "cli.nic", "bench.iperf3_server"],
-    ["cli.options"],
+    ["cli.options", "cli.turns"],
     [
         "cli.server",
         "cli.user",
