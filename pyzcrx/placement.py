@@ -29,7 +29,10 @@ Mode = Literal["same", "other"]
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """Where a socket's last packet was processed. None: none came, or not by a NIC."""
+    """Where a socket's last packet was processed. None: none came, or not by a NIC.
+
+    cpu: on which CPU. napi_id: by which NAPI instance.
+    """
 
     cpu: int | None
     napi_id: int | None

@@ -24,7 +24,10 @@ from pyzcrx.errors import BadArgument, KernelError, UsageError
 
 @dataclass(frozen=True)
 class User:
-    """Whom to become."""
+    """The user to become.
+
+    uid, gid: the numbers of the user and of the group.
+    """
 
     uid: int
     gid: int

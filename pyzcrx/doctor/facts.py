@@ -116,7 +116,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the program that is to run wants."""
+    """What the program that is to run wants.
+
+    queue: the rx queue. flow: what is to arrive there. area_bytes: the memory for it.
+    """
 
     queue: int | None = None
     flow: Flow | None = None
@@ -127,7 +130,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All of it. ``card`` None: no interface was named."""
+    """All of it. ``card`` None: no interface was named.
+
+    kernel, privilege, memory, machine: what this machine has. wanted: what the program needs.
+    """
 
     kernel: Kernel
     privilege: Privilege

@@ -9,7 +9,11 @@ from typing import Any
 
 
 class Severity(Enum):
-    """From well to ill; UNKNOWN is what could not be seen."""
+    """How bad a finding is.
+
+    OK: as it should be. NOTE: worth knowing. UNKNOWN: it could not be seen. WARNING: zcrx works,
+    but not as well as it could.
+    """
 
     OK = "ok"
     NOTE = "note"
@@ -24,7 +28,7 @@ class Fix:
     """A change that ``--fix`` may make.
 
     key, value: of :mod:`pyzcrx.nic.settings`, or ``rule``, or ``sysctl:NAME``.
-    command: the equal command line.
+    command: the equivalent command line.
     """
 
     key: str
@@ -36,8 +40,9 @@ class Fix:
 class Finding:
     """One thing that was looked at.
 
-    id: what, as SUBJECT.THING, stable. what: one line. why: why it matters.
-    hint: what to do, most often a command.
+    id: what, as SUBJECT.THING, stable. severity: how bad it is. what: one line. why: why it
+    matters. hint: what to do, most often a command. fix: the change that ``--fix`` can make; None:
+    it can make none.
     """
 
     id: str

@@ -11,11 +11,12 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import pyzcrx
-from pyzcrx import aio, errors, nic, testing, types
+from pyzcrx import aio, doctor, errors, nic, placement, privilege, supervisor, testing, types
 
 CAUGHT = {
     "AreaExhausted",
@@ -181,8 +182,27 @@ SHOWN = {
         "acknowledge acknowledges close ended error fileno finish local rcvbuf_bytes reset "
         "room_bytes segments send sent unread_after_end zero_copy_error"
     ),
+    "doctor.Facts": "card drivers kernel machine memory privilege queue queue_state wanted",
+    "doctor.Finding": "as_dict fix hint id severity what why",
+    "doctor.Fix": "command key value",
+    "doctor.Severity": "NOTE OK PROBLEM UNKNOWN WARNING",
+    "doctor.Wanted": "area_bytes flow queue rx_buf_len",
+    "placement.Incoming": "cpu napi_id",
+    "placement.Tally": "as_dict busy_poll_us note",
+    "privilege.User": "gid parse uid",
+    "supervisor.Worker": "drop",
 }
 """What the objects that users get show, beside what their bases outside the package do."""
+
+
+def is_public(module: ModuleType, name: str) -> bool:
+    """Of a module that has no list: what it defines itself."""
+    listed = getattr(module, "__all__", None)
+    if listed is not None:
+        return name in listed
+    return not name.startswith("_") and getattr(module, name).__module__ == module.__name__
+
+
 CLASSES = {
     prefix + name: found
     for prefix, module in (
@@ -191,9 +211,13 @@ CLASSES = {
         ("aio.", aio),
         ("nic.", nic),
         ("testing.", testing),
+        ("doctor.", doctor),
+        ("placement.", placement),
+        ("privilege.", privilege),
+        ("supervisor.", supervisor),
     )
-    for name in module.__all__
-    if inspect.isclass(found := getattr(module, name)) and not issubclass(found, BaseException)
+    for name, found in vars(module).items()
+    if inspect.isclass(found) and not issubclass(found, BaseException) and is_public(module, name)
 }
 
 
