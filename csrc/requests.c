@@ -166,3 +166,10 @@ int pz_unread(int fd)
 
 	return ioctl(fd, SIOCINQ, &unread) ? -errno : unread;
 }
+
+int pz_recv_plain(int fd, void *to, uint32_t most_bytes)
+{
+	ssize_t n = recv(fd, to, most_bytes, MSG_DONTWAIT);
+
+	return n < 0 ? -errno : (int)n;
+}

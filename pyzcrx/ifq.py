@@ -208,8 +208,8 @@ class Ifq:
         request = core.new_request(sock, None, None)
         reading = Reading(self._delivery.inboxes, request, room, core.rx_buf_len, most_bytes)
         if core.unread is None:
-            inboxes = self._delivery.inboxes
-            core.unread = lambda: inboxes.make_way(core, core.area.size_bytes)
+            delivery = self._delivery
+            core.unread = lambda: delivery.make_way(core, core.area.size_bytes)
         if not core.nodev:  # else what lies in the socket does not lie in the area
             request._bound(room // 2)
         core.put_off(request)
@@ -235,7 +235,7 @@ class Ifq:
     @property
     def total_bytes(self) -> int:
         """Bytes ever received."""
-        return self._core.account.bytes
+        return self._core.total_bytes
 
     @property
     def notifications(self) -> dict[EventType, int]:

@@ -40,3 +40,6 @@ int pz_rcvbuf_restore(int fd, const struct pz_rcvbuf *rcvbuf);
 int pz_cookie(int fd, uint64_t *cookie);
 /* Bytes in the socket that were not received (SIOCINQ), or -errno. */
 int pz_unread(int fd);
+/* Bytes at the front of the socket that lie in the kernel's own memory, into to, where there are
+ * some now: how many, 0 at the end, or -errno (-EFAULT: they lie in the area). */
+int pz_recv_plain(int fd, void *to, uint32_t most_bytes);

@@ -83,7 +83,9 @@ class IfqCore:
         self.account.crowded_above = self._half
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self.account.act_at = self.flush_at or self.rq_entries + 1
-        self.waiting = Waiting(ring, self.account)
+        # Without a NIC sockets hold nothing of the area.
+        self.waiting = Waiting(ring, self.account, (lambda: False) if self.nodev else self.make_way)
+        self.plain_bytes = 0
         self.unread: Callable[[], bool] | None = None
         """Receives what streams that nobody reads have in their sockets; None: no streams."""
         self._closed = False
@@ -160,7 +162,7 @@ class IfqCore:
         self.relief.area_added()
 
     def make_way(self) -> bool:
-        """The area is full of what is in sockets: receive what lies there for streams."""
+        """The area is full of what lies in sockets: receive what of it is for streams."""
         return self.unread is not None and self.unread()
 
     # -- receiving ----------------------------------------------------------
@@ -307,13 +309,18 @@ class IfqCore:
 
     # -- figures and the end ------------------------------------------------------
 
+    @property
+    def total_bytes(self) -> int:
+        """See :attr:`pyzcrx.Ifq.total_bytes`."""
+        return self.account.bytes + self.plain_bytes
+
     def stats(self) -> ReceiverStats:
         """The figures so far."""
         account, counts = self.account, self.notices.counts
         oldest = account.oldest(1)
         held_ns = time.monotonic_ns() - oldest[0].since_ns if oldest else 0
         stats = ReceiverStats(
-            bytes=account.bytes,
+            bytes=self.total_bytes,
             buffers=account.taken,
             connections=self._stats.connections,
             rearms=self._stats.rearms,
@@ -327,9 +334,9 @@ class IfqCore:
             counted = self.queue.copied_bytes
             stats.bytes_zero_copy = None
             if counted is not None:
-                stats.bytes_copied = counted + account.copied_bytes
+                stats.bytes_copied = counted + account.copied_bytes + self.plain_bytes
             else:
-                stats.bytes_copied = account.copied_bytes or None
+                stats.bytes_copied = account.copied_bytes + self.plain_bytes or None
         return stats
 
     def check_usable(self) -> None:

@@ -65,7 +65,10 @@ class Relieved(Holding, Protocol):
         """Give the kernel one area more."""
 
     def make_way(self) -> bool:
-        """Receive what lies in sockets for streams that nobody reads. Whether there were any."""
+        """Free what bytes take that no stream has read, in sockets and out of them.
+
+        Gives whether there were any.
+        """
 
 
 class Relief:
@@ -296,20 +299,20 @@ class Relief:
         """The NIC found no buffer: see whether it ever will.
 
         A segment that waits in its socket keeps its buffer. With all of the area in such
-        nothing can arrive. Those of streams that are not read are received and copied out.
-        Those that wait for the segment before theirs stay until TCP gives the connections up:
-        only more memory helps.
+        nothing can arrive. Those of streams that are not read are received and copied out,
+        and with them what streams hold unread. Segments that wait for the one before theirs
+        stay until TCP gives the connections up: only more memory helps.
         """
         account, now = self._ifq.account, self._ifq.ring.columns.now_ns
-        if account.taken != self._stuck_taken or account.leased > account.most:
+        if account.taken != self._stuck_taken:
             self._stuck_taken, self._stuck_since_ns = account.taken, now
             self._stuck_notices = 0
         self._stuck_notices += 1
         if self._stuck_notices < _STUCK_NOTICES or now - self._stuck_since_ns < _STUCK_NS:
             return
         self._stuck_since_ns, self._stuck_notices = now, 0
-        if self._ifq.make_way():
-            return
+        if self._ifq.make_way() or account.leased > account.most:
+            return  # what the consumer holds is settle()'s to relieve
         if not (self._can_grow and self._grow()) and not self.warned:
             self.warned = True
             warn(

@@ -37,6 +37,7 @@ class Chunks(Pieces, Inbox):
         "ended",
         "failure",
         "gathered_bytes",
+        "most_bytes",
         "notify",
         "spilled_bytes",
     )
@@ -49,6 +50,8 @@ class Chunks(Pieces, Inbox):
         self.most_buffers = 1 << 62
         self.at_once_bytes = MOST_BYTES
         """The limit with which the request is resumed."""
+        self.most_bytes: int | None = None
+        """It is received no further; None: to its end."""
         self.notify: Callable[[], None] | None = None
         """What an event loop calls after a turn that brought something."""
         self.abandoned = False
@@ -67,9 +70,25 @@ class Chunks(Pieces, Inbox):
 
     # -- in -------------------------------------------------------------------
 
+    def limit(self, received_bytes: int) -> int:
+        """With which limit the request, which brought *received_bytes*, is resumed; 0: not."""
+        if self.most_bytes is None:
+            return self.at_once_bytes
+        return min(self.at_once_bytes, self.most_bytes - received_bytes)
+
     def feed(self, arrived: Incoming) -> None:
         """The next that the connection brought."""
         self.incoming += (arrived,)
+
+    def put(self, data: bytes) -> None:
+        """The next bytes, which were received without the area."""
+        self.spill()
+        piece = memoryview(data)
+        # No call from here on.
+        self._pieces += [piece]
+        self._nbytes += len(data)
+        self.spilled_bytes += len(data)
+        self._separator = b""
 
     def _absorb(self) -> None:
         """Take over what came in."""

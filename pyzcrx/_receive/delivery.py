@@ -172,6 +172,16 @@ class Delivery:
             if ifq.account.count:
                 ifq.give_back()
 
+    def make_way(self, ifq: Attachment, area_bytes: int) -> bool:
+        """Before a turn: see :meth:`Inboxes.make_way`.
+
+        Not after one that was interrupted: what that brought comes first.
+        """
+        core = self.core
+        if self._fresh or core.posted or core.columns.counts[FRESH]:
+            return False
+        return self.inboxes.make_way(ifq, area_bytes)
+
     def _fill_inboxes(self) -> None:
         core, inboxes = self.core, self.inboxes
         inboxes.sort(core.posted, self._fresh)

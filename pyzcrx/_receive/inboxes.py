@@ -13,7 +13,7 @@ from contextlib import suppress
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.events import Event, Limit
-from pyzcrx._receive.request import Attachment, Request
+from pyzcrx._receive.request import Attachment, Request, State
 from pyzcrx.errors import ZcrxError
 
 
@@ -104,26 +104,43 @@ class Inboxes:
                 request._inbox.spill()
 
     def make_way(self, ifq: Attachment, area_bytes: int) -> bool:
-        """All of the area lies in sockets: receive what no stream of *ifq* has asked for.
+        """Nothing arrives, as no buffer is free: receive what no stream of *ifq* has asked for.
 
-        It is copied out, and those sockets hold little from now on: otherwise the stream that
-        is read would wait for ever for bytes that find no buffer. Gives whether there were any.
+        It is copied out, as is all that streams hold unread, and those sockets hold little from
+        now on: otherwise the stream that is read would wait for ever for bytes that find no
+        buffer. So it would if bytes that came before the queue was bound, and are to be copied
+        into the area, have all of it behind them: they are received without it. Gives whether
+        there was anything to free.
         """
-        asleep = [
-            request
-            for request in list(self._requests)
-            if request._ifq is ifq and request._over is Limit and not request._stopping
-        ]
+        ours = [request for request in list(self._requests) if request._ifq is ifq]
+        asleep = [each for each in ours if each._over is Limit and not each._stopping]
+        held = ifq.account.leased
         for request in asleep:
             inbox = request._inbox
+            limit = 0 if inbox is None else inbox.limit(request.received)
+            if inbox is None or not limit:
+                continue
             # A socket that its user closed is the reader's to report.
             with suppress(ZcrxError):
-                request.resume(None if inbox is None else inbox.at_once_bytes)
+                request.resume(limit)
                 request._bound(max(PAGE, area_bytes // (8 * len(asleep))))
-            if inbox is not None:
-                inbox.limited = False
-                inbox.spill()
-        return bool(asleep)
+            inbox.limited = False
+        self.spill(ifq)
+        plain = [self._take_plain(each) for each in ours if each._state is State.STARVED]
+        return bool(asleep) or any(plain) or ifq.account.leased < held
+
+    def _take_plain(self, request: Request) -> bool:
+        """Receive without the area what lies at the front of its socket in the kernel's memory."""
+        inbox = request._inbox
+        data = b"" if inbox is None else request._take_plain(inbox.at_once_bytes)
+        if inbox is None or not data:
+            return False
+        inbox.put(data)
+        request._protocol.data(len(data))
+        request._ifq.plain_bytes += len(data)
+        if self.changed is not None:
+            self.changed += (request,)
+        return True
 
     def close(self) -> None:
         """The ring has gone: nobody will read on."""

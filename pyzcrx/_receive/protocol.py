@@ -87,9 +87,12 @@ class ReceiveProtocol(Progress):
 
     def _again(self, step: Step) -> Step:
         """*step*, unless the limit was reached all the same."""
-        if self.limit is not None and self.received >= self.limit:
-            return Step.LIMIT
-        return step
+        return Step.LIMIT if self.reached else step
+
+    @property
+    def reached(self) -> bool:
+        """Whether all was received that the limit allows."""
+        return self.limit is not None and self.received >= self.limit
 
     @staticmethod
     def confirm(unread_bytes: int) -> bool:

@@ -13,7 +13,7 @@ from pyzcrx._receive.request import Request
 class Reading:
     """A request and its Chunks. Owner thread of the ring only."""
 
-    __slots__ = ("_inboxes", "_most_bytes", "chunks", "request")
+    __slots__ = ("_inboxes", "chunks", "request")
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Reading:
         self.chunks.most_buffers = max(1, room_bytes // rx_buf_len)
         self.chunks.limited = True
         self.chunks.at_once_bytes = max(1, room_bytes // 2)
-        self._most_bytes = most_bytes
+        self.chunks.most_bytes = most_bytes
         self._inboxes = inboxes
         account = request._ifq.account
         account.crowded_above = min(account.crowded_above, self.chunks.most_buffers)
@@ -47,10 +47,7 @@ class Reading:
             chunks.spill()  # one call wants more than the reader may hold
         # Once more, after an interruption: it may be under way.
         if request.over:
-            limit = chunks.at_once_bytes
-            if self._most_bytes is not None:
-                limit = min(limit, self._most_bytes - request._protocol.received)
-            request.resume(limit)
+            request.resume(chunks.limit(request.received))
         chunks.limited = False
 
     def end(self) -> None:

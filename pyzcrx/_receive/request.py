@@ -26,6 +26,9 @@ _MOST_RCVBUF = 1 << 30
 _NARROW_BYTES = 128 << 10
 """As SO_RCVBUF counts: a few segments of any size, whatever memory they lie in."""
 
+_PLAIN_BYTES = 64 << 10
+"""Of one plain receive."""
+
 
 def checked_limit(limit: int | None) -> int | None:
     """A number of bytes that a request may be limited to."""
@@ -49,6 +52,8 @@ class Attachment(Protocol):
     queue: InterfaceQueue
     account: Account
     gone: KernelError | None
+    plain_bytes: int
+    """Received without the area, as it had no free buffer to copy into."""
     face: Any
     """The :class:`pyzcrx.Ifq` that users hold."""
 
@@ -237,11 +242,32 @@ class Request(Receiver):
                 held.close()
         self._unbounded = None
 
+    def _take_plain(self, most_bytes: int) -> bytes:
+        """Bytes at the front of its socket that lie in the kernel's own memory, none of the area.
+
+        While it is not armed, and once all that it brought is delivered.
+        """
+        protocol = self._protocol
+        if protocol.limit is not None:
+            most_bytes = min(most_bytes, protocol.limit - protocol.received)
+        memory = bytearray(min(most_bytes, _PLAIN_BYTES))
+        data = bytearray()
+        while len(data) < most_bytes:
+            size = min(len(memory), most_bytes - len(data))
+            taken = lib.pz_recv_plain(self._held.number, ffi.from_buffer(memory), size)
+            if taken <= 0:
+                break  # the end, and errors, are the next completion's to report
+            data += memory[:taken]
+        return bytes(data)
+
     def _arm(self) -> None:
-        """Hand it to the kernel."""
+        """Hand it to the kernel; one that reached its limit without it ends."""
         ifq, ring = self._ifq, self._ifq.ring
         ring.check_usable()
         self._pause_at = None
+        if self._protocol.reached:
+            ring.post(self._end(Step.LIMIT, 0))
+            return
         result = lib.pz_prep_recv_zc(
             ring.raw, self._held.number, ifq.zcrx_id, self._protocol.arm(), self.token
         )

@@ -38,8 +38,12 @@ class Waiting:
     a request leaves its queue last.
     """
 
-    def __init__(self, ring: RingCore, account: Account) -> None:
+    def __init__(
+        self, ring: RingCore, account: Account, make_way: Callable[[], bool] = lambda: False
+    ) -> None:
+        """make_way: frees what streams have not read, and gives whether there was anything."""
         self._ring = ring
+        self._make_way = make_way
         self._account = account
         self._queues: dict[State, deque[Request]] = {
             state: deque() for state in (State.STARVED, State.POSTPONED, State.PAUSED)
@@ -148,7 +152,8 @@ class Waiting:
         if taken != self._taken_seen:
             self._taken_seen, self._hopes = taken, 0
         if self._hopes >= FRUITLESS_FLUSHES:
-            self.fail(State.STARVED)
+            if not self._make_way():
+                self.fail(State.STARVED)
             return
         self._hopes += 1
         self.starved[0]._arm()
@@ -166,7 +171,8 @@ class Waiting:
             self.fail(State.PAUSED)
         if self._given_since():
             return
-        if alone or time.monotonic_ns() - self._given_ns > _HOPELESS_NS:
+        hopeless = alone or time.monotonic_ns() - self._given_ns > _HOPELESS_NS
+        if hopeless and not self._make_way():
             self.fail(State.STARVED)
 
     def _given_since(self) -> bool:

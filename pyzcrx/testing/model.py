@@ -289,6 +289,12 @@ class ModelKernel:
     def _pz_rcvbuf_restore(self, fd: int, rcvbuf: Any) -> int:
         return self._pz_rcvbuf_narrow(fd, rcvbuf.bytes)
 
+    def _pz_recv_plain(self, fd: int, to: Any, most_bytes: int) -> int:
+        sock = self._connection(fd)
+        if sock is None:
+            return -errno.EBADF
+        return sock._take(ffi.buffer(to, most_bytes))
+
     def _pz_unread(self, fd: int) -> int:
         sock = self._connection(fd)
         return -errno.EBADF if sock is None else sock.unread_after_end

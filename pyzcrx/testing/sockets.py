@@ -7,7 +7,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from pyzcrx._lease import Descriptor
 from pyzcrx.errors import BadArgument
@@ -88,6 +88,18 @@ class ModelSocket(_Socket):
         if data:
             self.segments.append(bytes(data))
             self._changed()
+
+    def _take(self, into: Any) -> int:
+        """A plain receive of what arrived, as much as *into* has room for. Gives how much."""
+        taken = 0
+        while self.segments and taken < len(into):
+            segment = self.segments.popleft()
+            part = segment[: len(into) - taken]
+            into[taken : taken + len(part)] = part
+            taken += len(part)
+            if len(part) < len(segment):
+                self.segments.appendleft(segment[len(part) :])
+        return taken or (0 if self.ended else -errno.EAGAIN)
 
     def _accept(self, way: Way) -> None:
         """*way* is on its way to the peer, behind what already is."""

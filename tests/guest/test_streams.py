@@ -22,7 +22,7 @@ import pyzcrx
 from pyzcrx import errors
 from pyzcrx._kernel._ffi import lib
 from pyzcrx.types import Stream
-from tests.guest.card import CARD, Gve
+from tests.guest.card import CARD
 from tests.guest.echo import send_all
 from tests.guest.test_receive import MIB, connected, ifq_of, sending
 from tests.leaks import nothing_leaks
@@ -183,9 +183,6 @@ def test_a_reader_that_does_not_read_stops_its_peer_and_nobody_else() -> None:
 
 def test_sixty_four_streams_on_one_ring() -> None:
     data = [os.urandom(512 << 10) for _ in range(64)]
-    # A frame of 1,448 bytes takes a whole buffer. On gve the area must hold all of them: a full
-    # one stayed stuck there, for a reason that is not known (docs/reference/gve.md).
-    area = 4 * AREA if isinstance(CARD, Gve) else AREA
     with ExitStack() as stack:
         pairs = [stack.enter_context(connected()) for _ in data]
         threads = [
@@ -194,7 +191,7 @@ def test_sixty_four_streams_on_one_ring() -> None:
         ]
         for thread in threads:
             thread.start()
-        _, ifq = stack.enter_context(ifq_of(area))
+        _, ifq = stack.enter_context(ifq_of(AREA))
         streams = [stack.enter_context(ifq.stream(sock)) for _, sock in pairs]
         received = [bytearray() for _ in data]
         while not all(stream.at_end for stream in streams):
@@ -204,9 +201,6 @@ def test_sixty_four_streams_on_one_ring() -> None:
         assert [bytes(each) for each in received] == data
 
 
-@pytest.mark.skipif(
-    isinstance(CARD, Gve), reason="expected: a full area stays stuck on gve (gve.md)"
-)
 def test_what_lies_in_sockets_of_unread_streams_does_not_stop_the_one_that_is_read() -> None:
     """Their segments took all of the area: none is left for the bytes that are waited for."""
     area = 4 * MIB
@@ -224,6 +218,26 @@ def test_what_lies_in_sockets_of_unread_streams_does_not_stop_the_one_that_is_re
         assert stream.read() == wanted
         for other, expected in zip(streams, unread, strict=True):
             assert other.read() == expected
+
+
+def test_bytes_from_before_the_binding_find_no_buffer_and_stop_no_stream() -> None:
+    """They are to be copied into the area, all of which lies behind them in the sockets."""
+    data = [os.urandom(144 << 10) for _ in range(48)]
+    early = 16 << 10
+    with ExitStack() as stack:
+        pairs = [stack.enter_context(connected()) for _ in data]
+        socks = [sock for _, sock in pairs]
+        for (client, _), each in zip(pairs, data, strict=True):
+            client.sendall(each[:early])
+        until(lambda: all(lib.pz_unread(sock.fileno()) == early for sock in socks), "nothing comes")
+        _, ifq = stack.enter_context(ifq_of(4 * MIB))
+        streams = [stack.enter_context(ifq.stream(sock, timeout=START_S)) for sock in socks]
+        for (client, _), each in zip(pairs, data, strict=True):
+            stack.enter_context(sending(client, each[early:]))
+        until(lambda: resting(socks), "the peers go on")
+        for stream, expected in zip(streams, data, strict=True):
+            assert stream.read() == expected
+        assert ifq.total_bytes == sum(map(len, data))
 
 
 def resting(socks: Sequence[socket.socket]) -> bool:
