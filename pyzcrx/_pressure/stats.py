@@ -14,8 +14,9 @@ class ReceiverStats:
     bytes_zero_copy: int | None = 0
     """Payload that the CPU did not copy; None where the kernel cannot tell."""
     bytes_copied: int | None = 0
-    """Payload that the kernel copied into the area, or pressure out of it. On a NIC a
-    lower bound: the kernel does not count payload that came in a packet's linear part."""
+    """Payload that the kernel copied into the area, or pressure out of it, or that was received
+    without it. On a NIC a lower bound: the kernel does not count payload that came in a packet's
+    linear part."""
     buffers: int = 0
     """References to buffers handed out, one a completion."""
     connections: int = 0

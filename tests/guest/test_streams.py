@@ -204,7 +204,8 @@ def test_sixty_four_streams_on_one_ring() -> None:
 def test_what_lies_in_sockets_of_unread_streams_does_not_stop_the_one_that_is_read() -> None:
     """Their segments took all of the area: none is left for the bytes that are waited for."""
     area = 4 * MIB
-    unread, wanted = [os.urandom(MIB) for _ in range(24)], os.urandom(MIB)
+    # Each is more than its socket may hold.
+    unread, wanted = [os.urandom(MIB // 4) for _ in range(24)], os.urandom(MIB)
     with ExitStack() as stack:
         pairs = [stack.enter_context(connected()) for _ in (*unread, wanted)]
         _, ifq = stack.enter_context(ifq_of(area))
