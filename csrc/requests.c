@@ -167,9 +167,16 @@ int pz_unread(int fd)
 	return ioctl(fd, SIOCINQ, &unread) ? -errno : unread;
 }
 
-int pz_recv_plain(int fd, void *to, uint32_t most_bytes)
+int pz_recv_plain(int fd, struct pz_plain *plain, uint32_t most_bytes)
 {
-	ssize_t n = recv(fd, to, most_bytes, MSG_DONTWAIT);
+	size_t most = most_bytes < sizeof(plain->data) ? most_bytes : sizeof(plain->data);
 
-	return n < 0 ? -errno : (int)n;
+	if (!plain->bytes) {
+		ssize_t n = recv(fd, plain->data, most, MSG_DONTWAIT);
+
+		if (n < 0)
+			return -errno;
+		plain->bytes = n;
+	}
+	return plain->bytes;
 }

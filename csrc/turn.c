@@ -51,7 +51,7 @@ static PyMethodDef progress_methods[] = {
 };
 
 static PyMemberDef progress_members[] = {
-	{"received", T_ULONGLONG, offsetof(struct progress, received), READONLY,
+	{"received", T_ULONGLONG, offsetof(struct progress, received), 0,
 	 "bytes ever received"},
 	{"this_arm", T_ULONGLONG, offsetof(struct progress, this_arm), 0,
 	 "bytes received since it was armed last"},

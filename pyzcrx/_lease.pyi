@@ -163,8 +163,7 @@ class Turn:
     def shared(self) -> Shared: ...
 
 class Progress:
-    @property
-    def received(self) -> int: ...
+    received: int
     this_arm: int
     fruitless: int
     def data(self, size_bytes: int, /) -> None: ...

@@ -40,6 +40,11 @@ int pz_rcvbuf_restore(int fd, const struct pz_rcvbuf *rcvbuf);
 int pz_cookie(int fd, uint64_t *cookie);
 /* Bytes in the socket that were not received (SIOCINQ), or -errno. */
 int pz_unread(int fd);
-/* Bytes at the front of the socket that lie in the kernel's own memory, into to, where there are
- * some now: how many, 0 at the end, or -errno (-EFAULT: they lie in the area). */
-int pz_recv_plain(int fd, void *to, uint32_t most_bytes);
+struct pz_plain {
+	uint32_t bytes;		/* that were received, and nobody has yet */
+	char data[65536];
+};
+/* Bytes at the front of the socket that lie in the kernel's own memory, where there are some now:
+ * how many, 0 at the end, or -errno (-EFAULT: they lie in the area).  Receives nothing more while
+ * plain has some, so it may be called again after an interruption. */
+int pz_recv_plain(int fd, struct pz_plain *plain, uint32_t most_bytes);

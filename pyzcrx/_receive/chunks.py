@@ -80,16 +80,6 @@ class Chunks(Pieces, Inbox):
         """The next that the connection brought."""
         self.incoming += (arrived,)
 
-    def put(self, data: bytes) -> None:
-        """The next bytes, which were received without the area."""
-        self.spill()
-        piece = memoryview(data)
-        # No call from here on.
-        self._pieces += [piece]
-        self._nbytes += len(data)
-        self.spilled_bytes += len(data)
-        self._separator = b""
-
     def _absorb(self) -> None:
         """Take over what came in."""
         if self._spent:

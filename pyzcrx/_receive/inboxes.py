@@ -132,12 +132,8 @@ class Inboxes:
     def _take_plain(self, request: Request) -> bool:
         """Receive without the area what lies at the front of its socket in the kernel's memory."""
         inbox = request._inbox
-        data = b"" if inbox is None else request._take_plain(inbox.at_once_bytes)
-        if inbox is None or not data:
+        if inbox is None or not request._take_plain(inbox):
             return False
-        inbox.put(data)
-        request._protocol.data(len(data))
-        request._ifq.plain_bytes += len(data)
         if self.changed is not None:
             self.changed += (request,)
         return True

@@ -15,6 +15,7 @@ from pyzcrx._lease import Account, Descriptor, Receiver
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._receive.chunks import Chunks
+from pyzcrx._receive.pieces import Piece
 from pyzcrx._receive.protocol import ReceiveProtocol, Step
 from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.outcomes import End, Failed, Limit
@@ -23,11 +24,10 @@ from pyzcrx.errors import BadArgument, KernelError, UrgentDataLost, ZcrxError
 _RCVBUF_LOCK = 2
 """SOCK_RCVBUF_LOCK: its owner set it, and TCP does not."""
 _MOST_RCVBUF = 1 << 30
+_PLAIN_BYTES = 1 << 16
+"""Of one plain receive: a struct pz_plain has no more."""
 _NARROW_BYTES = 128 << 10
 """As SO_RCVBUF counts: a few segments of any size, whatever memory they lie in."""
-
-_PLAIN_BYTES = 64 << 10
-"""Of one plain receive."""
 
 
 def checked_limit(limit: int | None) -> int | None:
@@ -99,6 +99,7 @@ class Request(Receiver):
         "_inbox",
         "_over",
         "_pause_at",
+        "_plain",
         "_rcvbuf",
         "_state",
         "_stopping",
@@ -132,6 +133,7 @@ class Request(Receiver):
         self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
         self._drained_at = 0
         self._unbounded: Any = None  # struct pz_rcvbuf, as it was before bound()
+        self._plain: Any = None  # struct pz_plain, while bytes are received without the area
 
     @property
     def ifq(self) -> Any:
@@ -242,29 +244,50 @@ class Request(Receiver):
                 held.close()
         self._unbounded = None
 
-    def _take_plain(self, most_bytes: int) -> bytes:
-        """Bytes at the front of its socket that lie in the kernel's own memory, none of the area.
+    def _take_plain(self, inbox: Chunks) -> int:
+        """Receive what lies at the front of its socket in the kernel's own memory.
 
-        While it is not armed, and once all that it brought is delivered.
+        None of the area is taken. While it is not armed, and once all that it brought is in the
+        inbox. Gives how many bytes.
         """
-        protocol = self._protocol
+        protocol, before = self._protocol, self._protocol.received
+        most_bytes = before + inbox.at_once_bytes
         if protocol.limit is not None:
-            most_bytes = min(most_bytes, protocol.limit - protocol.received)
-        memory = bytearray(min(most_bytes, _PLAIN_BYTES))
-        data = bytearray()
-        while len(data) < most_bytes:
-            size = min(len(memory), most_bytes - len(data))
-            taken = lib.pz_recv_plain(self._held.number, ffi.from_buffer(memory), size)
-            if taken <= 0:
+            most_bytes = min(most_bytes, protocol.limit)
+        if self._plain is None:
+            self._plain = ffi.new("struct pz_plain *")
+        while protocol.received < most_bytes:
+            left = min(_PLAIN_BYTES, most_bytes - protocol.received)
+            if lib.pz_recv_plain(self._held.number, self._plain, left) <= 0:
                 break  # the end, and errors, are the next completion's to report
-            data += memory[:taken]
-        return bytes(data)
+            self._hand_plain()
+        self._plain = None
+        return protocol.received - before
+
+    def _hand_plain(self) -> None:
+        """What was received plainly goes to the inbox, also what an interruption left."""
+        plain, inbox = self._plain, self._inbox
+        if plain is None or not plain.bytes or inbox is None:
+            return
+        inbox.spill()
+        pieces: list[Piece] = [memoryview(ffi.buffer(plain.data, plain.bytes)[:])]
+        protocol, ifq, n = self._protocol, self._ifq, plain.bytes
+        # No call from here on.
+        inbox._pieces += pieces
+        inbox._nbytes += n
+        inbox.spilled_bytes += n
+        inbox._separator = b""
+        protocol.received += n
+        protocol.fruitless = 0
+        ifq.plain_bytes += n
+        plain.bytes = 0
 
     def _arm(self) -> None:
         """Hand it to the kernel; one that reached its limit without it ends."""
         ifq, ring = self._ifq, self._ifq.ring
         ring.check_usable()
         self._pause_at = None
+        self._hand_plain()
         if self._protocol.reached:
             ring.post(self._end(Step.LIMIT, 0))
             return
@@ -329,6 +352,7 @@ class Request(Receiver):
 
     def _let_go(self) -> None:
         """The socket is the user's alone again."""
+        self._hand_plain()
         self._state = State.OVER
         self._widen()
         self._held.close()

@@ -143,7 +143,7 @@ class Waiting:
         that brings nothing to anybody, nothing will come.
         """
         taken = self._account.taken
-        if self._ring.columns.overflow or self.postponed:
+        if self._ring.columns.overflow or self.postponed or self._ring.posted:
             return  # what is out waits there, or goes to who could not use it yet
         now_ns = time.monotonic_ns()
         if now_ns - self._hoped_ns < SHORT_NS:

@@ -289,11 +289,16 @@ class ModelKernel:
     def _pz_rcvbuf_restore(self, fd: int, rcvbuf: Any) -> int:
         return self._pz_rcvbuf_narrow(fd, rcvbuf.bytes)
 
-    def _pz_recv_plain(self, fd: int, to: Any, most_bytes: int) -> int:
+    def _pz_recv_plain(self, fd: int, plain: Any, most_bytes: int) -> int:
         sock = self._connection(fd)
         if sock is None:
             return -errno.EBADF
-        return sock._take(ffi.buffer(to, most_bytes))
+        if not plain.bytes:
+            taken = sock._take(memoryview(ffi.buffer(plain.data))[:most_bytes])
+            if taken < 0:
+                return taken
+            plain.bytes = taken
+        return int(plain.bytes)
 
     def _pz_unread(self, fd: int) -> int:
         sock = self._connection(fd)

@@ -6,6 +6,8 @@ import pytest
 
 import pyzcrx
 from pyzcrx._kernel.memory import PAGE
+from pyzcrx._receive.protocol import FRUITLESS_FLUSHES
+from pyzcrx._receive.request import Request
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import receiving, settled
 
@@ -135,4 +137,71 @@ def test_a_request_that_no_stream_reads_still_fails_where_no_buffer_is_free() ->
         assert isinstance(event, pyzcrx.Failed)
         assert isinstance(event.error, pyzcrx.AreaExhausted)
         kernel.free[:] = behind
+        settled(kernel, ring, ifq)
+
+
+def test_the_end_of_another_request_in_the_same_turn_is_no_reason_to_give_up() -> None:
+    """Until its event is delivered, nothing is received for streams."""
+    kernel = ModelKernel()
+    with receiving(kernel, pages=4) as (ring, ifq):
+        waiting = ifq._core.waiting
+        waiting._make_way = ifq._core.make_way
+        behind, kernel.free[:] = kernel.free[:], []
+        one, other = kernel.socket(), kernel.socket()
+        for sock in (one, other):
+            sock.send(b"f" * PAGE)
+        with ifq.stream(one.fileno(), timeout=5) as stream:
+            cancelled = ifq.receive(other.fileno())
+            stream._reading.go_on()
+            requests = (stream._request, cancelled)
+            while any(each._protocol.fruitless < FRUITLESS_FLUSHES for each in requests):
+                ring._delivery.collect(0)
+            waiting._hopes, waiting._hoped_ns = FRUITLESS_FLUSHES, 0
+            waiting._taken_seen = ifq._core.account.taken
+            cancelled.cancel()
+            assert stream.read(PAGE) == b"f" * PAGE
+        (event,) = ring.events(timeout=0)
+        assert isinstance(event, pyzcrx.Failed)
+        assert isinstance(event.error, pyzcrx.errors.Cancelled)
+        kernel.free[:] = behind
+        settled(kernel, ring, ifq)
+
+
+class _Interrupt(BaseException):
+    pass
+
+
+def test_an_interruption_loses_no_byte_that_was_received_without_the_area(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal handler raises right after the bytes have left their socket."""
+    data = b"".join(bytes([n]) * PAGE for n in range(40))
+    kernel = ModelKernel()
+    with receiving(kernel, pages=4) as (ring, ifq):
+        ifq._core.waiting._make_way = ifq._core.make_way
+        behind, kernel.free[:] = kernel.free[:], []
+        sock = kernel.socket()
+        sock.send(data)
+        with ifq.stream(sock.fileno(), timeout=5) as stream:
+            request = stream._request
+            struck: list[int] = []
+            hand = type(request)._hand_plain
+
+            def strike(self: Request) -> None:
+                if self._plain is not None and self._plain.bytes and len(struck) < 3:
+                    struck.append(self._plain.bytes)
+                    raise _Interrupt
+                hand(self)
+
+            monkeypatch.setattr(type(request), "_hand_plain", strike)
+            for _ in range(2):
+                with pytest.raises(_Interrupt):
+                    stream.read(PAGE)
+            # A buffer comes back meanwhile: what comes by it is behind what was received.
+            kernel.free[:] = behind
+            sock.finish()
+            with pytest.raises(_Interrupt):
+                stream.read()
+            assert stream.read() == data
+        assert ifq.total_bytes == ifq.stats().bytes == len(data)
         settled(kernel, ring, ifq)
