@@ -9,7 +9,6 @@ import click
 
 import pyzcrx
 from pyzcrx._kernel.endpoint import host_of
-from pyzcrx._kernel.memory import PAGE
 from pyzcrx._pressure.policy import POLICIES, Policy
 from pyzcrx._queue.area import HugePages
 from pyzcrx._queue.registration import RqMemory
@@ -36,6 +35,7 @@ from pyzcrx.cli.stop import Stop
 from pyzcrx.cli.turns import serve
 from pyzcrx.cli.user import user_option, worker_of
 from pyzcrx.cli.values import BUFFER_SIZE, SECONDS, SIZE, Number
+from pyzcrx.forwarding.backlog import Backlog
 from pyzcrx.placement import Mode, Tally
 from pyzcrx.privilege import User
 
@@ -99,9 +99,9 @@ from pyzcrx.privilege import User
     "--max-backlog",
     "backlog_bytes",
     type=SIZE,
-    default="256K",
-    show_default=True,
-    help="Bytes of a connection that may wait to be echoed; then it is not read on.",
+    default=None,
+    help="Bytes of a connection that may wait to be echoed; then it is not read on.  "
+    "[default: a 16th of the area, less where many share it, 256K to 1M]",
 )
 @max_connections_option(MAX_CONNECTIONS)
 @click.option(
@@ -132,7 +132,7 @@ def main(
     pressure: Policy,
     pressure_limit: int | None,
     rcvbuf_bytes: int | None,
-    backlog_bytes: int,
+    backlog_bytes: int | None,
     max_connections: int,
     idle_timeout: float | None,
     user: User | None,
@@ -188,8 +188,7 @@ def main(
             once=once,
             ending=tally.note,
             told=lambda line: click.echo(f"zcrx-echo: {line}", err=True),
-            # A connection must not take the area from all others.
-            backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 4)),
+            backlog=Backlog(area_bytes, backlog_bytes),
             rcvbuf_bytes=rcvbuf_bytes,
             zero_copy=ZERO_COPY[zero_copy],
             max_connections=max_connections,

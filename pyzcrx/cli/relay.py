@@ -9,7 +9,6 @@ import click
 
 import pyzcrx
 from pyzcrx._kernel.endpoint import host_of
-from pyzcrx._kernel.memory import PAGE
 from pyzcrx.cli.card import CardOptions, Watch
 from pyzcrx.cli.common import Command, size_text, stats_json
 from pyzcrx.cli.listener import QUEUE_TIMEOUT_S, listen
@@ -30,7 +29,7 @@ from pyzcrx.cli.stop import Stop
 from pyzcrx.cli.turns import serve
 from pyzcrx.cli.user import user_option, worker_of
 from pyzcrx.cli.values import ADDRESS, BUFFER_SIZE, SECONDS, SIZE
-from pyzcrx.forwarding.relay import BACKLOG_BYTES, CONNECT_TIMEOUT_S, MAX_CONNECTIONS, Relay
+from pyzcrx.forwarding.relay import CONNECT_TIMEOUT_S, MAX_CONNECTIONS, Relay
 from pyzcrx.placement import Mode, Tally
 from pyzcrx.privilege import User
 
@@ -54,9 +53,9 @@ from pyzcrx.privilege import User
     "--max-backlog",
     "backlog_bytes",
     type=SIZE,
-    default=f"{BACKLOG_BYTES >> 10}K",
-    show_default=True,
-    help="Bytes that may wait in each direction; then the sender is not read on.",
+    default=None,
+    help="Bytes that may wait in each direction; then the sender is not read on.  "
+    "[default: a 32nd of the area, less where many share it, 256K to 1M]",
 )
 @max_connections_option(MAX_CONNECTIONS)
 @click.option(
@@ -88,7 +87,7 @@ def main(
     area_bytes: int,
     rx_buf_len: int | None,
     rcvbuf_bytes: int | None,
-    backlog_bytes: int,
+    backlog_bytes: int | None,
     max_connections: int,
     connect_timeout: float,
     idle_timeout: float | None,
@@ -141,8 +140,7 @@ def main(
             listener,
             address,
             zero_copy=ZERO_COPY[zero_copy],
-            # A connection must not take the area from all others.
-            backlog_bytes=min(backlog_bytes, max(PAGE, area_bytes // 8)),
+            backlog_bytes=backlog_bytes,
             rcvbuf_bytes=rcvbuf_bytes,
             max_connections=max_connections,
             connect_timeout=connect_timeout,

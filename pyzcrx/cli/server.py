@@ -18,6 +18,7 @@ from pyzcrx._send.send import Send
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, shut
 from pyzcrx.cli.idle import Idle
 from pyzcrx.errors import AreaHeld, KernelError, ZcrxError
+from pyzcrx.forwarding.backlog import Backlog
 from pyzcrx.forwarding.outbox import Outbox
 from pyzcrx.ifq import Ifq
 from pyzcrx.ring import Ring
@@ -55,7 +56,7 @@ class Connection:
 class Server:
     """Accepts on *listener* and echoes, or with *discard* only receives.
 
-    backlog_bytes: what one connection may have received and not been sent back;
+    backlog: what one connection may have received and not been sent back;
     it is not read further until its peer takes some, so that TCP slows it down
     and the area stays for the others. rcvbuf_bytes: SO_RCVBUF of the connections, which
     bounds what one that is not read holds of the area; None: the kernel's choice.
@@ -77,7 +78,7 @@ class Server:
         *,
         discard: bool = False,
         once: bool = False,
-        backlog_bytes: int = 1 << 18,
+        backlog: Backlog,
         rcvbuf_bytes: int | None = None,
         zero_copy: bool | None = None,
         ending: Callable[[int], None] = lambda _fd: None,
@@ -93,7 +94,7 @@ class Server:
         self._ifq = ifq
         self._discard = discard
         self._once = once
-        self._backlog_bytes = backlog_bytes
+        self._backlog = backlog
         self._zero_copy = zero_copy
         self._ending = ending
         self._told = told
@@ -175,7 +176,7 @@ class Server:
         if not self._acceptor.admit(fd, len(self._connections)):
             return
         connection = Connection(fd, self._ifq.rx_buf_len)
-        limit = None if self._discard else self._backlog_bytes
+        limit = None if self._discard else self._backlog.share_bytes(len(self._connections) + 1)
         try:
             connection.request = self._ifq.receive(fd, limit=limit, context=connection)
         except KernelError as error:
@@ -216,11 +217,13 @@ class Server:
     def _go_on(self, c: Connection) -> None:
         """Send and receive what can be. Raises KernelError where the ring takes no request."""
         c.outbox.send(self._ring, c.fd, self._zero_copy, c)
-        if c.paused and c.outbox.unsent_bytes <= self._backlog_bytes // 2:
-            assert c.request is not None
-            c.request.resume(self._backlog_bytes)
-            c.paused = False
-            c.receiving = True
+        if c.paused:
+            share_bytes = self._backlog.share_bytes(len(self._connections))
+            if c.outbox.unsent_bytes <= share_bytes // 2:
+                assert c.request is not None
+                c.request.resume(share_bytes)
+                c.paused = False
+                c.receiving = True
 
     def _sent(self, send: Send, size_bytes: int) -> None:
         connection = self._connection(send)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 
 from pyzcrx._receive.batch import Run
@@ -16,8 +17,9 @@ from pyzcrx.ring import Ring
 class Flow:
     """What one socket brings goes out by another, in order.
 
-    At most *backlog_bytes* wait here; then the source is not read until the sink takes some,
-    so that TCP slows its peer down. The sockets are its owner's.
+    At most as many bytes wait here as *backlog_bytes* gives, each time that the source is read
+    on; then it is not read until the sink takes some, so that TCP slows its peer down. The
+    sockets are its owner's.
     """
 
     def __init__(
@@ -26,7 +28,7 @@ class Flow:
         ifq: Ifq,
         source: socket.socket,
         sink: socket.socket,
-        backlog_bytes: int,
+        backlog_bytes: Callable[[], int],
         zero_copy: bool | None,
         owner: object,
     ) -> None:
@@ -44,7 +46,7 @@ class Flow:
         """Bytes that were accepted for the sink."""
         self.finished = False
         """Whether all was forwarded, the end of the stream as well."""
-        self._request = ifq.receive(source, limit=backlog_bytes, context=self)
+        self._request = ifq.receive(source, limit=backlog_bytes(), context=self)
 
     # -- what happens -----------------------------------------------------------
 
@@ -70,10 +72,11 @@ class Flow:
             self.finished = True
             with suppress(OSError):  # its peer has reset it: the other direction will tell
                 self._sink.shutdown(socket.SHUT_WR)
-        waits = self._receiving or self._ended
-        if not waits and outbox.unsent_bytes <= self._backlog_bytes // 2:
-            self._request.resume(self._backlog_bytes)
-            self._receiving = True
+        if not (self._receiving or self._ended):
+            backlog_bytes = self._backlog_bytes()
+            if outbox.unsent_bytes <= backlog_bytes // 2:
+                self._request.resume(backlog_bytes)
+                self._receiving = True
 
     # -- the end ----------------------------------------------------------------
 

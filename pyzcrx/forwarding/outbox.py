@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
+from itertools import islice
 
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.batch import Run
@@ -61,10 +62,14 @@ class Outbox:
         """
         if self.sending is not None or not self._queue:
             return
-        pieces = [self._queue[i] for i in range(min(len(self._queue), _SEND_BUFFERS))]
+        queue = self._queue
+        pieces = tuple(queue if len(queue) <= _SEND_BUFFERS else islice(queue, _SEND_BUFFERS))
         self.sending = ring.send(sock, pieces, zero_copy=zero_copy, context=context)
-        for _ in pieces:
-            self._queue.popleft()
+        if len(pieces) == len(queue):
+            queue.clear()
+        else:
+            for _ in pieces:
+                queue.popleft()
 
     def sent(self, send: Send, size_bytes: int) -> None:
         """*send* was accepted, or has failed with *size_bytes* accepted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 
 from pyzcrx._kernel._ffi import lib
 from pyzcrx.forwarding.connect import Connect
@@ -22,7 +23,9 @@ class Pair:
         self.broken = False
         """Whether it ends by a reset."""
 
-    def begin(self, ring: Ring, ifq: Ifq, backlog_bytes: int, zero_copy: bool | None) -> None:
+    def begin(
+        self, ring: Ring, ifq: Ifq, backlog_bytes: Callable[[], int], zero_copy: bool | None
+    ) -> None:
         """Forward both ways. Raises KernelError."""
         there, here = self.accepted, self.connect.sock
         self.flows = (Flow(ring, ifq, there, here, backlog_bytes, zero_copy, self),)

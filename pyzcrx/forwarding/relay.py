@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from pyzcrx._common.checked import integer, seconds
+from pyzcrx._common.checked import integer, optional, seconds
 from pyzcrx._kernel.endpoint import Endpoint, resolve
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
@@ -18,6 +18,7 @@ from pyzcrx._send.send import Send
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, make_room
 from pyzcrx.cli.idle import Idle
 from pyzcrx.errors import AreaHeld, BadArgument, KernelError, ZcrxError
+from pyzcrx.forwarding.backlog import Backlog
 from pyzcrx.forwarding.connect import Connect
 from pyzcrx.forwarding.flow import Flow
 from pyzcrx.forwarding.pair import Pair
@@ -25,7 +26,6 @@ from pyzcrx.forwarding.stats import RelayStats
 from pyzcrx.ifq import Ifq
 from pyzcrx.ring import Ring
 
-BACKLOG_BYTES = 1 << 18
 MAX_CONNECTIONS = 10_000
 CONNECT_TIMEOUT_S = 10.0
 _STOP_TIMEOUT_S = 5.0
@@ -46,7 +46,7 @@ class Relay:
         address: tuple[str, int],
         *,
         zero_copy: bool | None = None,
-        backlog_bytes: int = BACKLOG_BYTES,
+        backlog_bytes: int | None = None,
         rcvbuf_bytes: int | None = None,
         max_connections: int = MAX_CONNECTIONS,
         connect_timeout: float = CONNECT_TIMEOUT_S,
@@ -62,7 +62,8 @@ class Relay:
         self._ifq = ifq
         self._endpoints = _resolved(address)
         self._zero_copy = zero_copy
-        self._backlog_bytes = integer("backlog_bytes", backlog_bytes, 1, 1 << 31)
+        given_bytes = optional("backlog_bytes", backlog_bytes, 1, 1 << 31)
+        self._backlog = Backlog(ifq.area.size_bytes, given_bytes, directions=2)
         if rcvbuf_bytes is not None:
             rcvbuf_bytes = integer("rcvbuf_bytes", rcvbuf_bytes, 1, 1 << 30)
             _narrow(listener, rcvbuf_bytes)
@@ -216,7 +217,7 @@ class Relay:
                 self._next_endpoint(pair, error)
                 continue
             try:
-                pair.begin(self._ring, self._ifq, self._backlog_bytes, self._zero_copy)
+                pair.begin(self._ring, self._ifq, self._share_bytes, self._zero_copy)
                 self._idle.touch(pair)
             except KernelError as failure:
                 self._fail(pair, failure)
@@ -232,6 +233,9 @@ class Relay:
             self._connect(pair.accepted, which)
         else:
             self._refuse(pair.accepted, error)
+
+    def _share_bytes(self) -> int:
+        return self._backlog.share_bytes(len(self._pairs))
 
     # -- ends -------------------------------------------------------------------
 
@@ -332,7 +336,7 @@ def relay(
     *,
     until: Callable[[], bool] | None = None,
     zero_copy: bool | None = None,
-    backlog_bytes: int = BACKLOG_BYTES,
+    backlog_bytes: int | None = None,
     rcvbuf_bytes: int | None = None,
     max_connections: int = MAX_CONNECTIONS,
     connect_timeout: float = CONNECT_TIMEOUT_S,
@@ -348,9 +352,10 @@ def relay(
 
     ring, ifq: where both sides are received. listener: a listening socket, yours to close.
     address: host and port; the addresses of a name are tried in turn. backlog_bytes: what may
-    wait in each direction; then TCP slows the sender down. rcvbuf_bytes: SO_RCVBUF of all
-    sockets, which bounds what one that is not read holds of the area; None: the kernel's
-    choice. max_connections: more are refused. connect_timeout: seconds for each address.
+    wait in each direction, at most an eighth of the area; then TCP slows the sender down. None:
+    a 32nd, less where more than four connections share it, 256 KiB to 1 MiB. rcvbuf_bytes:
+    SO_RCVBUF of all sockets, which bounds what one that is not read holds of the area; None: the
+    kernel's choice. max_connections: more are refused. connect_timeout: seconds for each address.
     idle_timeout: a connection that forwards nothing for so many seconds is reset; None: it
     may stay.
 

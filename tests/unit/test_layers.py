@@ -67,7 +67,7 @@ LAYERS = [
     ["doctor.facts", "doctor.finding"],
     ["types"],
     ["record.session"],
-    *room("forwarding", ["relay"], ["pair"], ["flow", "connect"], ["outbox", "stats"]),
+    *room("forwarding", ["relay"], ["pair"], ["flow", "connect"], ["backlog", "outbox", "stats"]),
     ["cli.acceptor", "cli.idle"],
     ["cli.values"],
     ["cli.common", "testing.model", "placement"],

@@ -16,6 +16,7 @@ from pyzcrx._pressure.holders import Held
 from pyzcrx.cli.acceptor import RETRY_S
 from pyzcrx.cli.server import Server
 from pyzcrx.errors import ZcrxError
+from pyzcrx.forwarding.backlog import Backlog
 from tests.unit.mishaps import every_error, kernel_errors
 from tests.unit.plain import PlainIfq, PlainRing
 
@@ -33,7 +34,7 @@ class Bench:
             cast("pyzcrx.Ifq", self.ifq),
             ring.listener,
             told=self.told.append,
-            backlog_bytes=BACKLOG_BYTES,
+            backlog=Backlog(1 << 30, BACKLOG_BYTES),
             max_connections=most,
             idle_timeout_s=IDLE_S,
             clock=ring.clock,

@@ -1,4 +1,4 @@
-"""pyzcrx as an echo server: what came goes back out of the area, copied or not."""
+"""pyzcrx as a server that sends on: what came goes out of the area, copied or not."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import pyzcrx
 from pyzcrx._send.send import Send
 from pyzcrx.bench.gate import Gate
 from pyzcrx.bench.receivers.zcrx import finish, registered
+from pyzcrx.forwarding.backlog import Backlog
 from pyzcrx.forwarding.flow import Flow
-
-LEAST_BACKLOG_BYTES, MOST_BACKLOG_BYTES = 1 << 18, 1 << 20
-"""A 64th of the area, but not less (zcrx-echo without an option), nor more."""
 
 
 def _flow(of: pyzcrx.Request | Send) -> Flow:
@@ -19,12 +17,19 @@ def _flow(of: pyzcrx.Request | Send) -> Flow:
     return of.context
 
 
-def _echo(gate: Gate, zero_copy: bool | None) -> None:
+def _forward(gate: Gate, zero_copy: bool | None, *, relay: bool = False) -> None:
+    """Send back; *relay*: by the other half of the connections, each of which has a partner."""
     turns = 0
-    backlog_bytes = min(max(gate.job.area_bytes // 64, LEAST_BACKLOG_BYTES), MOST_BACKLOG_BYTES)
+    backlog = Backlog(gate.job.area_bytes, None, directions=2 if relay else 1)
     with registered(gate) as (ring, ifq):
         streams = gate.open()
-        flows = [Flow(ring, ifq, s, s, backlog_bytes, zero_copy, None) for s in streams]
+        half = len(streams) // 2 if relay else 0
+        sinks = [*streams[half:], *streams[:half]]
+        share_bytes = partial(backlog.share_bytes, half or len(streams))
+        flows = [
+            Flow(ring, ifq, source, sink, share_bytes, zero_copy, None)
+            for source, sink in zip(streams, sinks, strict=True)
+        ]
         while not all(flow.finished and flow.idle for flow in flows):
             turns += 1
             batch = ring.wait()
@@ -48,6 +53,8 @@ def _echo(gate: Gate, zero_copy: bool | None) -> None:
             stream.close()
 
 
-by_rule = partial(_echo, zero_copy=None)
-copied = partial(_echo, zero_copy=False)
-zero_copy = partial(_echo, zero_copy=True)
+by_rule = partial(_forward, zero_copy=None)
+copied = partial(_forward, zero_copy=False)
+zero_copy = partial(_forward, zero_copy=True)
+relay_copied = partial(_forward, zero_copy=False, relay=True)
+relay_zero_copy = partial(_forward, zero_copy=True, relay=True)
