@@ -58,5 +58,9 @@ class SendJob(_Told):
     """``sendfile``, ``zerocopy`` (MSG_ZEROCOPY) or ``send``."""
     back: bool = False
     """The receiver sends every byte back."""
+    relay: bool = False
+    """By a second connection, which there is for each."""
+    check: bool = False
+    """Compare what comes back with what was sent."""
     echo_rounds: int = 0
     echo_bytes: int = 1024

@@ -19,7 +19,7 @@ from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning
 from pyzcrx.bench.plan import BenchError, Plan, SenderFailed
-from pyzcrx.bench.receivers.catalogue import EXAMPLES, C, echoes, gathers, missing
+from pyzcrx.bench.receivers.catalogue import EXAMPLES, C, echoes, gathers, missing, relays
 
 TIMEOUT_S = 300.0
 
@@ -35,6 +35,8 @@ def unavailable(plan: Plan) -> dict[str, str]:
             why = _no_example(plan, name)
         if echoes(name) and plan.how == IPERF3:
             why = "iperf3 does not read what comes back"
+        if relays(name) and plan.echo_rounds:
+            why = "a round trip takes one connection, and a relay two"
         if why:
             found[name] = why
     return found
@@ -187,6 +189,8 @@ class Rounds:
         plan = self._plan
         queue, port = plan.queues[number], plan.ports[number]
         connections = 1 if echo else plan.connections
+        if relays(name):
+            connections *= 2
         if name not in C:
             job = ReceiveJob(
                 name,
@@ -224,6 +228,8 @@ class Rounds:
             size_bytes=plan.size_bytes,
             how=plan.how,
             back=echoes(name),
+            relay=relays(name),
+            check=plan.read,
             echo_rounds=plan.echo_rounds if echo else 0,
         )
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []

@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import time
+import zlib
 from collections.abc import Callable
 
 from pyzcrx.bench.job import SendJob
@@ -20,21 +21,18 @@ MSG_ZEROCOPY = 0x4000000
 Push = Callable[[socket.socket, int], int]
 
 
-def _sendfile() -> Push:
+def _sendfile(piece: memoryview) -> Push:
     """From a file in memory: its pages go out as they are."""
     file = os.memfd_create("payload")
-    os.write(file, os.urandom(PIECE_BYTES))
-    return lambda sock, n: os.sendfile(sock.fileno(), file, 0, min(n, PIECE_BYTES))
+    os.write(file, piece)
+    return lambda sock, n: os.sendfile(sock.fileno(), file, 0, min(n, len(piece)))
 
 
-def _send() -> Push:
-    piece = memoryview(os.urandom(PIECE_BYTES))
+def _send(piece: memoryview) -> Push:
     return lambda sock, n: sock.send(piece[:n])
 
 
-def _zerocopy() -> Push:
-    piece = memoryview(os.urandom(PIECE_BYTES))
-
+def _zerocopy(piece: memoryview) -> Push:
     def push(sock: socket.socket, n: int) -> int:
         try:
             return sock.send(piece[:n], MSG_ZEROCOPY)
@@ -56,44 +54,56 @@ def _forget_notifications(sock: socket.socket) -> None:
         pass
 
 
-WAYS: dict[str, Callable[[], Push]] = {
+WAYS: dict[str, Callable[[memoryview], Push]] = {
     "sendfile": _sendfile,
     "send": _send,
     "zerocopy": _zerocopy,
 }
+"""Each sends the beginning of a piece, and gives how much."""
 
 
 def _connect(job: SendJob) -> list[socket.socket]:
     return [
         socket.create_connection((job.host, port))
-        for _ in range(job.connections)
+        for _ in range(job.connections * (1 + job.relay))
         for port in job.ports
     ]
 
 
 def send(job: SendJob) -> dict[str, float]:
     """*size_bytes* over all connections, in turns; then the ends."""
-    push = WAYS[job.how]()
+    piece = memoryview(os.urandom(PIECE_BYTES))
+    push = WAYS[job.how](piece)
     streams = _connect(job)
-    share, rest = divmod(job.size_bytes, len(streams))
-    left = {s.fileno(): share + (i < rest) for i, s in enumerate(streams)}
+    sources = streams[: len(streams) // (1 + job.relay)]
+    sinks = streams[-len(sources) :]
+    share, rest = divmod(job.size_bytes, len(sources))
+    left = {s.fileno(): share + (i < rest) for i, s in enumerate(sources)}
     by_fd = {s.fileno(): s for s in streams}
     poll = select.epoll()
     for stream in streams:
         stream.setblocking(False)
         if job.how == "zerocopy":
             stream.setsockopt(socket.SOL_SOCKET, SO_ZEROCOPY, 1)
-        poll.register(stream, select.EPOLLOUT | (select.EPOLLIN if job.back else 0))
-    back = dict(left) if job.back else {}
+    back = dict(zip((s.fileno() for s in sinks), left.values(), strict=True)) if job.back else {}
+    for fd, stream in by_fd.items():
+        poll.register(fd, (fd in left and select.EPOLLOUT) | (fd in back and select.EPOLLIN))
+        if fd not in left:
+            stream.shutdown(socket.SHUT_WR)
+    sent, returned = Sums(job.check), Sums(job.check)
     while left or back:
         for fd, events in poll.poll():
             stream = by_fd[fd]
             if events & select.EPOLLERR:
                 _forget_notifications(stream)
             if fd in back and events & select.EPOLLIN:
-                back[fd] -= _read_back(stream)
+                n = _read_back(stream)
+                returned.add(fd, _SCRATCH[:n])
+                back[fd] -= n
             if fd in left and events & select.EPOLLOUT:
-                left[fd] -= push(stream, left[fd])
+                n = push(stream, left[fd])
+                sent.add(fd, piece[:n])
+                left[fd] -= n
                 if not left[fd]:
                     del left[fd]
                     stream.shutdown(socket.SHUT_WR)
@@ -106,8 +116,29 @@ def send(job: SendJob) -> dict[str, float]:
         stream.setblocking(True)
         if stream.recv(1) and job.back:
             sys.exit("send: more came back than was sent")
+    same = [sent.of(s) for s in sources] == [returned.of(s) for s in sinks]
+    for stream in streams:
         stream.close()
+    if job.back and not same:
+        sys.exit("send: what came back is not what was sent")
     return {}
+
+
+class Sums:
+    """Check sums by descriptor, if *wanted*."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._sums: dict[int, int] = {}
+
+    def add(self, fd: int, data: memoryview) -> None:
+        """*data* comes next."""
+        if self._wanted:
+            self._sums[fd] = zlib.crc32(data, self._sums.get(fd, 0))
+
+    def of(self, stream: socket.socket) -> int:
+        """That of all of it so far."""
+        return self._sums.get(stream.fileno(), 0)
 
 
 def _read_back(stream: socket.socket) -> int:

@@ -48,16 +48,18 @@ def test_every_python_receiver_gets_every_byte() -> None:
 
 
 def test_echoes_bring_every_byte_back() -> None:
-    names = ("echo", "echo-copied", "echo-zero-copy")
+    names = ("echo", "echo-copied", "echo-zero-copy", "relay-copied", "relay-zero-copy")
     chosen = [option for name in names for option in ("-r", name)]
-    done = bench("--json", *QUICK, "--connections", "3", *chosen)
+    done = bench("--json", *QUICK, "--connections", "3", "--read", *chosen)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     copied = {name: run["copied"] for name, [run] in report["runs"].items()}
     assert copied.keys() == set(names)
     if CARD.zero_copy:
         assert copied["echo-zero-copy"] < 0.01
+        assert copied["relay-zero-copy"] < 0.01
         assert copied["echo-copied"] >= 1
+        assert copied["relay-copied"] >= 1
     CARD.queue_free()
 
 

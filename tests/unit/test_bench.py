@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from pyzcrx.bench.plan import MIB, BenchError, Plan
 from pyzcrx.bench.ports import Ports
 from pyzcrx.bench.receivers.catalogue import ALL, COMPARED, EXAMPLES, REFERENCE, echoes, gathers
 from pyzcrx.bench.rounds import Rounds, unavailable
+from pyzcrx.bench.send import send
 from pyzcrx.cli.bench import main
 from pyzcrx.cli.card import CardOptions, interruptible
 from pyzcrx.errors import BadArgument, ZcrxError
@@ -365,10 +368,68 @@ def test_what_an_echo_copies_counts_as_well() -> None:
 
 
 def test_echoes_run_only_where_they_are_named() -> None:
-    assert [name for name in ALL if echoes(name)] == ["echo", "echo-copied", "echo-zero-copy"]
+    ways = ("echo", "echo-copied", "echo-zero-copy", "relay-copied", "relay-zero-copy")
+    assert tuple(name for name in ALL if echoes(name)) == ways
     assert set(COMPARED) == {name for name in ALL if not echoes(name)}
     plan = dataclasses.replace(PLAN, receivers=("echo",), how="iperf3")
     assert "comes back" in unavailable(plan)["echo"]
+
+
+def test_a_relay_has_no_round_trips() -> None:
+    plan = dataclasses.replace(PLAN, receivers=("echo", "relay-copied"), echo_rounds=5)
+    assert [*unavailable(plan)] == ["relay-copied"]
+
+
+class Returning(threading.Thread):
+    """Sends back what comes, each connection's by the one that is *partner* further on."""
+
+    def __init__(self, connections: int, partner: int, spoil: bool) -> None:
+        super().__init__(daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._connections, self._partner, self._spoil = connections, partner, spoil
+        self.start()
+
+    def run(self) -> None:
+        with self._listener, ExitStack() as stack:
+            socks = [
+                stack.enter_context(self._listener.accept()[0]) for _ in range(self._connections)
+            ]
+            with ThreadPoolExecutor(len(socks)) as pool:
+                list(pool.map(self._one, socks, socks[self._partner :] + socks[: self._partner]))
+
+    def _one(self, source: socket.socket, sink: socket.socket) -> None:
+        while data := bytearray(source.recv(1 << 16)):
+            if self._spoil:
+                data[-1] ^= 1
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("relay", [False, True])
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("spoil", [False, True])
+@pytest.mark.parametrize("how", ["sendfile", "send"])
+def test_the_sender_compares_what_comes_back(
+    relay: bool, check: bool, spoil: bool, how: str
+) -> None:
+    server = Returning(3 * (1 + relay), 3 * relay, spoil)
+    job = SendJob(
+        "127.0.0.1",
+        [server.port],
+        connections=3,
+        size_bytes=(5 << 20) + 1,
+        how=how,
+        back=True,
+        relay=relay,
+        check=check,
+    )
+    if check and spoil:
+        with pytest.raises(SystemExit, match="not what was sent"):
+            send(job)
+    else:
+        assert send(job) == {}
+    server.join()
 
 
 def test_a_receiver_that_cannot_run_has_a_reason() -> None:

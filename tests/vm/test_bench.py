@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.long import rounds
 from vm import bench
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,41 @@ def test_copies_are_seen(measured: bench.Measured) -> None:
     assert bench.touched(run, counts, "copy_written_bytes") == pytest.approx(1, abs=0.1)
     [(run, counts)] = measured.counted("c")
     assert bench.touched(run, counts, "memcpy_written_bytes") == pytest.approx(1, abs=0.1)
+
+
+@pytest.fixture(scope="module")
+def forwarded() -> bench.Measured:
+    """On the simulated NIC; the sender compares what comes back."""
+    names = ("echo-copied", "echo-zero-copy", "relay-copied", "relay-zero-copy")
+    chosen = [option for name in names for option in ("-r", name)]
+    size = f"{rounds(8, 256)}M"
+    told = bench_json(
+        "--touches",
+        "--pack",
+        "--",
+        *chosen,
+        *("--rx-buf-len", "32K", "--rounds", "1", "--size", size),
+    )
+    counts = {int(run): count for run, count in told["counts"].items()}
+    return bench.Measured(told["report"], counts, {})
+
+
+@pytest.mark.parametrize("way", ["echo", "relay"])
+def test_what_is_sent_on_without_a_copy_is_not_touched(forwarded: bench.Measured, way: str) -> None:
+    """By user code, by the kernel's copying functions, by memcpy(); nor by what the NIC counts.
+
+    Headers are copied in either way: a few bytes of a hundred.
+    """
+    for name, copies in (f"{way}-zero-copy", 0), (f"{way}-copied", 1):
+        [(run, counts)] = forwarded.counted(name)
+        assert run["bytes"] == rounds(8, 256) << 20
+        assert bench.touched(run, counts, *bench.TOUCHES["read"]) < 0.001, name
+        copied = bench.touched(run, counts, *bench.TOUCHES["copied to"])
+        assert copied == pytest.approx(copies, abs=0.06), name
+        assert run["copied"] == pytest.approx(copies, abs=0.001), name
+        # In, and out.
+        dma = bench.touched(run, counts, *bench.TOUCHES["card's DMA"])
+        assert dma == pytest.approx(2, abs=0.1), name
 
 
 def test_the_tables(measured: bench.Measured) -> None:

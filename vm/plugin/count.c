@@ -17,8 +17,9 @@
  *  - A string instruction counts once; its repetitions are counted as "steps".
  *
  * With touches=on the bytes that are read or written are counted too: by user code
- * within the payload's range, by the kernel's copying functions, by memcpy() elsewhere
- * (which is how the card model's DMA shows). symbols has a line "KIND START END" for each
+ * within the payload's range, by the kernel's copying functions, by memcpy() elsewhere.
+ * A memcpy() that a module calls is the card model's DMA, whoever's task it is in: the
+ * receiver's own may be the one that sends. symbols has a line "KIND START END" for each
  * function of interest, out gets a line of JSON for each run.
  */
 #include <pthread.h>
@@ -35,6 +36,7 @@
 #define MARK_SHIFT	20
 #define MARK_MASK	((1u << MARK_SHIFT) - 1)
 #define KERNEL		(1ULL << 63)
+#define MODULES		0xffffffffa0000000ULL	/* the kernel itself lies below */
 
 enum mark { MARK_BEGIN = 1, MARK_END, MARK_DIGITS, MARK_RANGE };
 enum kind { IRQ, EXCEPTION, SOFTIRQ, SWITCH, COPY, MEMCPY, KINDS };
@@ -56,6 +58,7 @@ struct counts {
 	uint64_t read_bytes, written_bytes;	/* of payload, by user code */
 	uint64_t copy_read_bytes, copy_written_bytes;
 	uint64_t memcpy_read_bytes, memcpy_written_bytes;
+	uint64_t dma_bytes;	/* by memcpy() of a module */
 };
 
 struct task {
@@ -73,6 +76,7 @@ struct vcpu {
 	uint64_t last;		/* address of the block before */
 	uint64_t other;		/* instructions of other tasks, while one receives */
 	uint64_t other_memcpy_bytes;
+	bool dma;		/* the memcpy() that runs was called by a module */
 	uint64_t digits[4];
 	uint64_t switches;
 	uint64_t pad[8];
@@ -84,6 +88,7 @@ struct block {
 	uint32_t n;
 	int8_t enters;		/* a kind, or -1 */
 	bool repeats;		/* nothing but a repeated string instruction */
+	bool copies;		/* memcpy() begins here, or goes on in a variant of it */
 	uint64_t runs[CONTEXTS];
 	struct block *next;
 };
@@ -155,6 +160,8 @@ static void block_runs(unsigned int vcpu, void *data)
 	uint64_t last = v->last;
 
 	v->last = b->vaddr;
+	if (b->copies && symbol_at(last, false) != MEMCPY)
+		v->dma = last >= MODULES;
 	/* A task that ended inside an interrupt leaves its task_struct to another. */
 	if (!(b->vaddr & KERNEL))
 		t->depth = t->soft_at = 0;
@@ -235,6 +242,8 @@ static void kernel_copies(unsigned int vcpu, meminfo info, uint64_t vaddr, void 
 		return;
 	if (!t->receives)
 		vcpus[vcpu].other_memcpy_bytes += store && is_memcpy ? n : 0;
+	else if (is_memcpy && vcpus[vcpu].dma)
+		t->counts->dma_bytes += store ? n : 0;
 	else if (is_memcpy)
 		*(store ? &t->counts->memcpy_written_bytes : &t->counts->memcpy_read_bytes) += n;
 	else
@@ -289,6 +298,7 @@ static void end(struct task *t, uint32_t number)
 	pthread_mutex_lock(&lock);
 	t->receives = false;
 	receiving--;
+	dma = k->dma_bytes;
 	for (i = 0; i < VCPUS; i++) {
 		other += vcpus[i].other;
 		dma += vcpus[i].other_memcpy_bytes;
@@ -407,6 +417,7 @@ static void translated(plugin_id id, struct qemu_plugin_tb *tb)
 	b->vaddr = qemu_plugin_tb_vaddr(tb);
 	b->n = n;
 	kind = b->vaddr & KERNEL ? symbol_at(b->vaddr, true) : -1;
+	b->copies = touches && kind == MEMCPY;
 	b->enters = kind == IRQ || kind == EXCEPTION || kind == SOFTIRQ ? kind : -1;
 	b->repeats = n == 1 &&
 		     repeats(qemu_plugin_insn_data(first), qemu_plugin_insn_size(first));

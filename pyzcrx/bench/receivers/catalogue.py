@@ -26,6 +26,8 @@ class Receiver:
 
     echoes: bool = False
     """Whether it sends every byte back; the sender reads them."""
+    relays: bool = False
+    """Whether they go back by a second connection, which the sender makes for each."""
 
     @property
     def run(self) -> Callable[[Gate], None]:
@@ -49,6 +51,22 @@ RECEIVERS = {
     ),
     "echo-zero-copy": Receiver(
         "echo.zero_copy", "the same, sent without", zcrx=True, copies=None, echoes=True
+    ),
+    "relay-copied": Receiver(
+        "echo.relay_copied",
+        "pyzcrx, a relay, sent by copy",
+        zcrx=True,
+        copies=None,
+        echoes=True,
+        relays=True,
+    ),
+    "relay-zero-copy": Receiver(
+        "echo.relay_zero_copy",
+        "the same, sent without",
+        zcrx=True,
+        copies=None,
+        echoes=True,
+        relays=True,
     ),
     "recv_into-64K": Receiver("sockets.recv_into_64k", "socket.recv_into, 64 KiB"),
     "recv_into-1M": Receiver("sockets.recv_into_1m", "socket.recv_into, 1 MiB"),
@@ -82,6 +100,11 @@ EXAMPLES = {"liburing-gather": "zcrx-gather", "liburing": "zcrx"}
 def echoes(name: str) -> bool:
     """Whether it sends back what it receives."""
     return name in RECEIVERS and RECEIVERS[name].echoes
+
+
+def relays(name: str) -> bool:
+    """Whether that goes by a second connection."""
+    return name in RECEIVERS and RECEIVERS[name].relays
 
 
 ALL = (*C, *RECEIVERS)
