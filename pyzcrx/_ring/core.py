@@ -108,7 +108,8 @@ class RingCore(Core):
 
     def check_usable(self) -> None:
         """Raise unless the calling thread may use the ring now."""
-        self.check_open()
+        if self._state is not None:
+            self.check_open()
         if not self.owned:
             raise WrongThread("the ring belongs to the thread that made it; make one ring a thread")
 
@@ -163,10 +164,12 @@ class RingCore(Core):
 
     def submit(self, operation: Operation, token: int, result: int, name: str) -> None:
         """*operation* was prepared under *token*, with *result* from the shim."""
-        check(result, name)
+        if result < 0:
+            check(result, name)
         self.set_armed(operation, True)
         self._operations[token] = operation
-        self._submit_now()
+        if self._readiness is not None:
+            self._submit_now()
 
     def operation(self, token: int) -> Operation | None:
         return self._operations.get(token)
@@ -310,11 +313,12 @@ class RingCore(Core):
     def _process(self) -> None:
         """What was drained, from wherever an interrupted turn got to."""
         columns = self.columns
+        n_other = columns.n_other
         self.pace.brought(columns.n_data, columns.n_bytes)
         # Data first: a request's last completion may be of the same turn.
         if not self.count():
             raise CorruptRing("a completion carries data for a request that does not exist")
-        while self.others_done < columns.n_other:
+        while self.others_done < n_other:
             self._complete(*columns.other(self.others_done))
 
     def _complete(self, token: int, res: int, flags: int) -> None:
