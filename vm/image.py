@@ -16,6 +16,8 @@ PACKAGES = (
     "tiny-initramfs",  # the kernel wants some initramfs maker; ours is vm.boot
     "busybox-static",
     "kmod",
+    "e2fsprogs",  # what recordings are made on
+    "xfsprogs",
     "procps",
     "strace",
     "iproute2",
@@ -50,6 +52,7 @@ UNWANTED = (
     "/usr/lib/modules/*/kernel/drivers/net/wireless/*",
     "/usr/lib/modules/*/kernel/drivers/staging/*",
     "/usr/lib/modules/*/kernel/sound/*",
+    "/usr/lib/*/libicu*",  # 38 MB for xfs_scrub alone
 )
 TOOLS = ("mke2fs", "debugfs")
 SPACE = bootstrap.Space(tree_bytes=2 << 30, result_bytes=1 << 30)

@@ -23,6 +23,10 @@ KVM = ("-accel", "kvm", "-cpu", "host")
 # TCG runs byte by byte: the difference is 0.5 to 10 seconds at a program's first run.
 TCG = ("-accel", "tcg,thread=multi", "-cpu", "max,-erms,-fsrm")
 
+WRITES = "if=virtio,snapshot=on,cache=unsafe"
+SPARE = "8G"
+"""Of /dev/vdb, an empty disk for tests; what is written there lies in a snapshot too."""
+
 COMMAND_LINE = {
     "console=ttyS0": "the log we read",
     "loglevel=5": "a quiet boot that shows every warning; vm/inside/init raises it to 7",
@@ -104,7 +108,8 @@ def command(
     argv = [
         *base(kernel, wiring, kvm=kvm, append=config.append, program=program),
         *("-m", str(config.memory_mib), "-smp", str(config.cpus)),
-        *("-drive", f"file={_quoted(disk)},format=raw,if=virtio,snapshot=on,cache=unsafe"),
+        *("-drive", f"file={_quoted(disk)},format=raw,{WRITES}"),
+        *("-drive", f"file.driver=null-co,file.read-zeroes=on,file.size={SPARE},{WRITES}"),
         *("-chardev", f"socket,id=agent,fd={wiring.channel}"),
         *("-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=agent,name={PORT}"),
         *("-object", "rng-random,id=rng,filename=/dev/urandom"),

@@ -42,9 +42,11 @@ def test_plain() -> None:
 
 
 def test_the_image_stays_as_it_is() -> None:
-    (drive,) = values(command(Config()), "-drive")
-    assert "snapshot=on" in drive
-    assert "file=/c/root,,1.ext4," in drive  # commas doubled
+    root, spare = values(command(Config()), "-drive")
+    assert "snapshot=on" in root
+    assert "file=/c/root,,1.ext4," in root  # commas doubled
+    assert "driver=null-co" in spare
+    assert "snapshot=on" in spare
 
 
 def test_the_fds_are_handed_over() -> None:
