@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from pyzcrx._receive.batch import Batch
@@ -12,6 +13,8 @@ from pyzcrx.errors import ZcrxError
 from pyzcrx.record.series import FileSeries
 
 SYNC_BYTES = 256 << 20
+WRITERS = 32
+"""Files that are written beside each other at most."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,10 @@ class Recorded:
 class Recorder:
     """Writes what a ring receives, in the thread that owns the ring.
 
-    A slow disk holds up the turns, so TCP slows the peers down. A file that fails ends its own
-    request alone.
+    Of several files that a turn brought bytes for, those that wait for a disk (direct writes,
+    syncs) are written beside each other, by threads, which :meth:`close` ends. The turn ends with
+    the last of them: a slow disk holds up the turns, so TCP slows the peers down, and the area
+    never holds more than what one turn brought. A file that fails ends its own request alone.
 
     sync_bytes: each file is synced whenever that many bytes of it are not on disk: so much
     is lost at most where a disk fails. cancel: how to end a request.
@@ -43,6 +48,7 @@ class Recorder:
         self._cancel = cancel
         self._files: dict[Request, FileSeries] = {}
         self._failures: dict[Request, ZcrxError] = {}
+        self._writers = ThreadPoolExecutor(WRITERS, "zcrx-recv")  # which begins none yet
 
     def __len__(self) -> int:
         """Recordings under way."""
@@ -62,21 +68,37 @@ class Recorder:
             request = run.request
             if request not in self._files or request in self._failures:
                 continue
+            append = self._files[request].append
             try:
-                for i in range(run.start, run.stop):
-                    self._files[request].append(batch.view(request, i))
+                for chunk in run.views():
+                    append(chunk)
             except ZcrxError as error:
                 self._fail(request, error)
             written.add(request)
-        for request in written - self._failures.keys():
-            file = self._files[request]
+        self._flush(written - self._failures.keys())
+        batch.release()
+
+    def _flush(self, requests: Collection[Request]) -> None:
+        """Have their files written, and synced where that is due."""
+        waiting: dict[Request, Future[None]] = {}
+        try:
+            for request in requests:
+                file = self._files[request]
+                due = file.position - file.synced_bytes >= self._sync_bytes
+                if len(requests) > 1 and (due or file.direct):
+                    waiting[request] = self._writers.submit(_write, file, due=due)
+                    continue
+                try:
+                    _write(file, due=due)
+                except ZcrxError as error:
+                    self._fail(request, error)
+        finally:
+            wait(waiting.values())  # whatever happens: the batch is theirs, and the files
+        for request, written in waiting.items():
             try:
-                file.flush()
-                if file.position - file.synced_bytes >= self._sync_bytes:
-                    file.sync()
+                written.result()
             except ZcrxError as error:
                 self._fail(request, error)
-        batch.release()
 
     def _fail(self, request: Request, error: ZcrxError) -> None:
         self._failures[request] = error
@@ -103,3 +125,13 @@ class Recorder:
                 failure = unfinished
         file.close()
         return Recorded(request, file, failure or error)
+
+    def close(self) -> None:
+        """End the threads that write. Idempotent."""
+        self._writers.shutdown()
+
+
+def _write(file: FileSeries, *, due: bool) -> None:
+    file.flush()
+    if due:
+        file.sync()

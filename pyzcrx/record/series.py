@@ -41,7 +41,8 @@ class FileSeries:
         self.paths: list[Path] = []
         """The files, in order; those before it was resumed included."""
         self._split_bytes = split_bytes
-        self._direct = direct
+        self.direct = direct
+        """Whether it is written past the page cache."""
         self._reserve_bytes = reserve_bytes
         self._before_bytes = self._copied_bytes = 0  # of the parts before the current one
         if split_bytes is not None:
@@ -80,10 +81,10 @@ class FileSeries:
         reserve_bytes = self._reserve_bytes
         if split_bytes is not None:
             reserve_bytes = min(reserve_bytes, split_bytes)
-        if resume and self._direct:
+        if resume and self.direct:
             with suppress(OSError):  # opening it meets the same
                 os.truncate(path, path.stat().st_size // PAGE * PAGE)
-        file = RecordFile(path, direct=self._direct, reserve_bytes=reserve_bytes, resume=resume)
+        file = RecordFile(path, direct=self.direct, reserve_bytes=reserve_bytes, resume=resume)
         self.paths.append(path)
         return file
 

@@ -157,6 +157,7 @@ class Session:
         """Have all that was received on disk, and close everything. After the ring's close."""
         for recorded in self._recorder.abandon(_unfinished()):
             self._finish(recorded)
+        self._recorder.close()
         while self._waiting:
             output = self._waiting.popleft()
             output.remove_if_unused()

@@ -6,6 +6,9 @@ import errno
 import os
 import random
 import resource
+import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,16 +36,24 @@ def sending(kernel: ModelKernel, data: bytes) -> ModelSocket:
 
 
 def record(
-    kernel: ModelKernel, folder: Path, streams: list[bytes], sync_bytes: int = SYNC_BYTES
+    kernel: ModelKernel,
+    folder: Path,
+    streams: list[bytes],
+    sync_bytes: int = SYNC_BYTES,
+    series: Callable[[Path], FileSeries] = FileSeries,
 ) -> list[Recorded]:
     """Each stream to a file that its number names; the kernel's buffers are all back at the end."""
     done = []
-    with kernel, pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(1 << 18) as area:
+    with (
+        kernel,
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(1 << 18) as area,
+        closing(Recorder(sync_bytes)) as recorder,
+    ):
         ifq = ring.register_ifq(area, rq_entries=64)
-        recorder = Recorder(sync_bytes)
         for i, data in enumerate(streams):
             request = ifq.receive(sending(kernel, data).fileno())
-            recorder.begin(request, FileSeries(folder / str(i)))
+            recorder.begin(request, series(folder / str(i)))
         while len(recorder):
             batch = ring.wait(1)
             recorder.take(batch)
@@ -78,6 +89,47 @@ def test_a_file_that_fails_ends_its_own_stream_alone(tmp_path: Path) -> None:
         assert os.path.getsize(each.file.path) == each.file.synced_bytes
 
 
+class Meeting(FileSeries):
+    """Its first write, or sync, waits for those of all others; *broken*, it fails then."""
+
+    def __init__(self, path: Path, meets: threading.Barrier, at: str, *, broken: bool) -> None:
+        super().__init__(path)
+        self.direct = at == "flush"
+        self._at = at
+        self._meets: threading.Barrier | None = meets
+        self._broken = broken
+
+    def _meet(self, at: str) -> None:
+        if at == self._at and self._meets is not None:
+            self._meets.wait(60)
+            self._meets = None
+            if self._broken:
+                raise RecordFailed(errno.EIO, "write")
+
+    def flush(self) -> None:
+        self._meet("flush")
+        super().flush()
+
+    def sync(self) -> int:
+        self._meet("sync")
+        return super().sync()
+
+
+@pytest.mark.parametrize("at", ["flush", "sync"])
+def test_files_that_wait_for_a_disk_wait_beside_each_other(tmp_path: Path, at: str) -> None:
+    streams = [stream(i, 1000) for i in range(STREAMS)]
+    meets = threading.Barrier(STREAMS)  # broken, and with it the test, if one waits alone
+
+    def series(path: Path) -> Meeting:
+        return Meeting(path, meets, at, broken=path.name == "3")
+
+    done = record(ModelKernel(), tmp_path, streams, sync_bytes=1, series=series)
+    assert [each.error is None for each in done] == [i != 3 for i in range(STREAMS)]
+    for i, (each, data) in enumerate(zip(done, streams, strict=True)):
+        if i != 3:
+            assert each.file.path.read_bytes() == data
+
+
 def test_what_came_is_on_disk_every_so_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,10 +151,14 @@ def test_what_came_is_on_disk_every_so_often(
 
 
 def test_what_is_abandoned_is_on_disk_as_far_as_it_came(tmp_path: Path) -> None:
-    with ModelKernel() as kernel, pyzcrx.Ring() as ring, pyzcrx.Area.anonymous(1 << 18) as area:
+    with (
+        ModelKernel() as kernel,
+        pyzcrx.Ring() as ring,
+        pyzcrx.Area.anonymous(1 << 18) as area,
+        closing(Recorder()) as recorder,
+    ):
         ifq = ring.register_ifq(area, rq_entries=64)
         sock = kernel.socket()
-        recorder = Recorder()
         request = ifq.receive(sock.fileno())
         recorder.begin(request, FileSeries(tmp_path / "out"))
         sock.send(b"x" * 5000)
