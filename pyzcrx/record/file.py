@@ -18,6 +18,7 @@ MOST_PIECES = 1024
 """Pieces of one vectored write. Kernel: ``UIO_MAXIOV``."""
 GATHER_BYTES = 1 << 20
 """Room for bytes that direct I/O cannot take from where they lie."""
+_ADDRESS = ffi.typeof("uintptr_t")
 
 _CAUSES = {
     errno.ENOSPC: ("the file system is full", "make room and resume"),
@@ -28,6 +29,10 @@ _CAUSES = {
         "record without preallocation, or to ext4 or XFS",
     ),
     errno.EIO: ("the disk failed", "see dmesg, repair it and resume"),
+    errno.EROFS: (
+        "the file system is read-only; while it is recorded to, because the disk failed",
+        "see dmesg, repair it and resume",
+    ),
 }
 
 
@@ -140,14 +145,23 @@ class RecordFile:
         if self._alignment is ANY:
             self._add(chunk)
         else:
-            address = int(ffi.cast("uintptr_t", ffi.from_buffer(chunk)))
-            head, body, _tail = split(self._position, address, len(chunk), self._alignment)
-            self._copy(chunk[:head])
-            if body:
-                self._queue_gathered()
-                self._add(chunk[head : head + body])
-            self._copy(chunk[head + body :])
+            self._append_direct(chunk)
         self._position += len(chunk)
+
+    def _append_direct(self, chunk: memoryview) -> None:
+        memory, block = self._alignment
+        address = int(ffi.cast(_ADDRESS, ffi.from_buffer(chunk)))
+        if chunk and not (address % memory or self._position % block or len(chunk) % block):
+            if self._queued != self._used:
+                self._queue_gathered()
+            self._pieces.append(chunk)  # what split() says, too, in 2.5 times the time
+            return
+        head, body, _tail = split(self._position, address, len(chunk), self._alignment)
+        self._copy(chunk[:head])
+        if body:
+            self._queue_gathered()
+            self._add(chunk[head : head + body])
+        self._copy(chunk[head + body :])
 
     def _add(self, piece: memoryview) -> None:
         if piece:

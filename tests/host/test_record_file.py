@@ -123,8 +123,12 @@ def test_a_full_disk_leaves_a_right_prefix_and_resume_completes_it(
     assert path.read_bytes() == AREA[: sum(ODD)]
 
 
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [(errno.EIO, "the disk failed"), (errno.EROFS, "because the disk failed")],
+)
 def test_what_no_sync_vouches_for_is_not_claimed(
-    tmp_path: Path, direct: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, direct: bool, monkeypatch: pytest.MonkeyPatch, number: int, cause: str
 ) -> None:
     path = tmp_path / "out"
     file = RecordFile(path, direct=direct)
@@ -133,10 +137,10 @@ def test_what_no_sync_vouches_for_is_not_claimed(
     file.append(AREA[8192:20_480])
 
     def broken(_fd: int) -> None:
-        raise OSError(errno.EIO, "broken")
+        raise OSError(number, "broken")
 
     monkeypatch.setattr(os, "fdatasync", broken)
-    with pytest.raises(RecordFailed, match="the disk failed; its first 8192 bytes") as caught:
+    with pytest.raises(RecordFailed, match=f"{cause}; its first 8192 bytes") as caught:
         file.sync()
     assert caught.value.right_bytes == file.synced_bytes == 8192
     assert path.read_bytes() == AREA[:8192]
