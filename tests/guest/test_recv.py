@@ -15,11 +15,27 @@ from pathlib import Path
 import pytest
 
 from tests.guest.card import CARD, Pair
+from tests.guest.disk import MIB, small_disk
 from tests.guest.program import run
-from tests.guest.recv import MIB, Recv, disk, send
+from tests.guest.recv import Recv, go_on, kept, send, send_each
 from tests.patience import START_S, until
 
 WAYS = pytest.mark.parametrize("way", ["--direct", "--no-direct"])
+SEVERAL = ("-j", "3", "--split-size", "1M")
+
+
+def streams_of(shape: tuple[str, ...]) -> int:
+    return 3 if "-j" in shape else 1
+
+
+def whole_pages(size: int, way: str) -> int:
+    """Where a recording of so many bytes goes on."""
+    return size // 4096 * 4096 if way == "--direct" else size
+
+
+def size_of(out: Path) -> int:
+    """Of all files of a recording."""
+    return sum(path.stat().st_size for path in out.parent.glob(f"{out.name}*"))
 
 
 @pytest.fixture
@@ -35,6 +51,21 @@ def digest(data: bytes) -> str:
 
 def digest_of(*paths: str | Path) -> str:
     return digest(b"".join(Path(path).read_bytes() for path in paths))
+
+
+def two_mib_on_disk(out: Path, socks: list[socket.socket], streams: list[bytes]) -> None:
+    """Of each stream; one at least is synced, where the recorder does so each MiB.
+
+    One by one: a turn of the recorder may bring both, and then it has them written before synced.
+    """
+    for sent in (0, MIB):
+        for sock, data in zip(socks, streams, strict=True):
+            sock.sendall(data[sent : sent + MIB])
+        until(
+            lambda: size_of(out) >= (sent + MIB) * len(streams),  # noqa: B023
+            "it is not written",
+            patience_s=START_S,
+        )
 
 
 @WAYS
@@ -53,24 +84,27 @@ def test_a_stream_is_recorded(out: Path, way: str, more: tuple[str, ...]) -> Non
 
 
 @WAYS
-def test_killed_and_resumed(out: Path, way: str) -> None:
-    data = os.urandom(8 * MIB)
-    with Recv(out, way) as recv, recv.connect() as sock:
-        sock.sendall(data[: 4 * MIB])
-        until(lambda: out.stat().st_size >= MIB, "nothing is written", patience_s=START_S)
+@pytest.mark.parametrize("shape", [(), SEVERAL], ids=str)
+def test_killed_and_resumed(out: Path, way: str, shape: tuple[str, ...]) -> None:
+    streams = [os.urandom(6 * MIB + 1000) for _ in range(streams_of(shape))]
+    with Recv(out, way, *shape) as recv:
+        socks = [recv.connect() for _ in streams]
+        with ThreadPoolExecutor(len(socks)) as pool:
+            list(pool.map(lambda sock, data: sock.sendall(data[: 3 * MIB]), socks, streams))
+        until(
+            lambda: size_of(out) >= 2 * MIB * len(streams),
+            "it is not written",
+            patience_s=START_S,
+        )
         recv.process.kill()
         recv.process.wait(START_S)
-    kept = out.stat().st_size
-    assert out.read_bytes() == data[:kept]
-    CARD.queue_free()
-    with Recv(out, way, "--resume") as recv:
-        begins = int(recv.line("goes on at byte").split(" byte ")[1].split()[0])
-        assert kept - 4096 < begins <= kept
-        with recv.connect() as sock:
-            assert send(sock, data[begins:])
-        [stats] = recv.finish()
-    assert stats["begun_at"] == begins
-    assert digest_of(out) == digest(data)
+    for sock in socks:
+        sock.close()
+    before = kept(out, len(streams))
+    assert all(data.startswith(each) for data, each in zip(streams, before, strict=True))
+    found = go_on(out, (way, *shape), streams)
+    assert [stats["begun_at"] for stats in found] == [whole_pages(len(d), way) for d in before]
+    assert [digest_of(*stats["files"]) for stats in found] == [digest(data) for data in streams]
 
 
 def test_ended_by_a_signal(out: Path) -> None:
@@ -98,30 +132,33 @@ def test_a_peer_that_resets_is_not_whole(out: Path) -> None:
 
 
 @WAYS
-def test_a_full_file_system(tmp_path: Path, way: str) -> None:
-    data = os.urandom(6 * MIB)
-    with disk(tmp_path, 12) as small:
-        small.fill(2 * MIB)
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("ext4", ()), ("ext4", SEVERAL), ("xfs", ()), ("xfs", SEVERAL)], ids=str
+)
+def test_a_full_file_system(tmp_path: Path, way: str, kind: str, shape: tuple[str, ...]) -> None:
+    streams = [os.urandom(5 * MIB + 1000) for _ in range(streams_of(shape))]
+    room = 4 * MIB * len(streams) - MIB
+    with small_disk(tmp_path, kind) as small:
+        small.fill(room)
         out = small.folder / "out"
-        with Recv(out, way) as recv:
-            with recv.connect() as sock:
-                assert not send(sock, data)
-            [stats] = recv.finish(1)
-        assert "ENOSPC: the file system is full" in stats["error"]
-        right = stats["synced_bytes"]
+        with Recv(out, way, *shape) as recv:
+            done = send_each([recv.connect() for _ in streams], streams)
+            found = recv.finish(1)
+        assert [stats["whole"] for stats in found] == done
+        assert not all(done)
+        for stats in found:
+            assert stats["whole"] or "ENOSPC: the file system is full" in stats["error"]
         # Of a direct write that fails, and after an fdatasync() that fails, nothing new counts.
-        assert 0 <= right <= 2 * MIB
+        assert sum(stats["synced_bytes"] for stats in found) <= room
         small.forget()
-        assert out.read_bytes() == data[:right]
+        before = kept(out, len(streams))
+        assert [len(each) for each in before] == [stats["synced_bytes"] for stats in found]
+        assert all(data.startswith(each) for data, each in zip(streams, before, strict=True))
         small.empty()
-        CARD.queue_free()
-        with Recv(out, way, "--resume") as recv:
-            begins = int(recv.line("goes on at byte").split(" byte ")[1].split()[0])
-            assert begins == (right // 4096 * 4096 if way == "--direct" else right)
-            with recv.connect() as sock:
-                assert send(sock, data[begins:])
-            recv.finish()
-        assert digest_of(out) == digest(data)
+        found = go_on(out, (way, *shape), streams)
+        assert [stats["begun_at"] for stats in found] == [whole_pages(len(d), way) for d in before]
+        small.forget()
+        assert kept(out, len(streams)) == streams
 
 
 @pytest.mark.parametrize(
@@ -132,7 +169,7 @@ def test_a_full_file_system(tmp_path: Path, way: str) -> None:
     ],
 )
 def test_room_that_is_not_there_is_told_at_once(tmp_path: Path, there: str, said: str) -> None:
-    with disk(tmp_path, 12):
+    with small_disk(tmp_path, "ext2"):
         out = tmp_path / there / "zcrx-recv-out"
         done = run("zcrx-recv", "-o", str(out), *CARD.echo_options, "--preallocate", "64G")
         assert (done.returncode, done.stdout) == (1, "")
@@ -143,16 +180,14 @@ def test_room_that_is_not_there_is_told_at_once(tmp_path: Path, there: str, said
 
 @WAYS
 def test_a_disk_that_fails(tmp_path: Path, way: str) -> None:
+    """It has bad blocks: the file is cut to what is known to be on disk."""
     data = os.urandom(12 * MIB)
-    with disk(tmp_path, 32) as failing:
+    with small_disk(tmp_path, "ext2") as failing:
         out = failing.folder / "out"
         with Recv(out, way, "--sync-size", "1M") as recv:
             with recv.connect() as sock:
-                sock.sendall(data[: 2 * MIB])
-                until(
-                    lambda: out.stat().st_size >= 2 * MIB, "it is not written", patience_s=START_S
-                )
-                failing.fail(but=out)
+                two_mib_on_disk(out, [sock], [data])
+                failing.fail_beyond(out)
                 assert not send(sock, data[2 * MIB :])
             [stats] = recv.finish(1)
         assert "EIO: the disk failed" in stats["error"]
@@ -161,27 +196,41 @@ def test_a_disk_that_fails(tmp_path: Path, way: str) -> None:
         failing.repair()
         failing.forget()
         assert out.read_bytes() == data[:right]
-        CARD.queue_free()
-        with Recv(out, way, "--resume") as recv:
-            begins = int(recv.line("goes on at byte").split(" byte ")[1].split()[0])
-            with recv.connect() as sock:
-                assert send(sock, data[begins:])
-            recv.finish()
+        go_on(out, (way,), [data])
         failing.forget()
         assert digest_of(out) == digest(data)
+
+
+@WAYS
+@pytest.mark.parametrize(("kind", "shape"), [("ext4", ()), ("xfs", SEVERAL)], ids=str)
+def test_a_disk_that_is_gone(tmp_path: Path, way: str, kind: str, shape: tuple[str, ...]) -> None:
+    """Nothing can be written any more, so no file can be cut; what is claimed is there."""
+    streams = [os.urandom(4 * MIB + 1000) for _ in range(streams_of(shape))]
+    with small_disk(tmp_path, kind) as failing:
+        out = failing.folder / "out"
+        with Recv(out, way, "--sync-size", "1M", *shape) as recv:
+            socks = [recv.connect() for _ in streams]
+            two_mib_on_disk(out, socks, streams)
+            failing.fail()
+            assert not any(send_each(socks, [data[2 * MIB :] for data in streams]))
+            found = recv.finish(1)
+        failing.unmount()
+        failing.repair()
+        failing.mount()
+        before = kept(out, len(streams))
+        for stats, data, each in zip(found, streams, before, strict=True):
+            assert MIB <= stats["synced_bytes"] <= len(each)
+            assert data.startswith(each)
+        found = go_on(out, (way, *shape), streams)
+        assert [digest_of(*stats["files"]) for stats in found] == [digest(data) for data in streams]
 
 
 @WAYS
 def test_streams_go_to_files_of_their_own(out: Path, way: str) -> None:
     streams = [os.urandom(1 + i * 7919 % (512 << 10)) for i in range(16)]
     with Recv(out, way, "-j", "16") as recv:
-        socks = []
-        for _ in streams:  # files are in the order of arrival
-            socks.append(recv.connect())
-        with ThreadPoolExecutor(len(streams)) as pool:
-            assert all(pool.map(send, socks, streams))
-        for sock in socks:
-            sock.close()
+        socks = [recv.connect() for _ in streams]
+        assert all(send_each(socks, streams))
         found = recv.finish()
     assert [digest_of(*stats["files"]) for stats in found] == [digest(data) for data in streams]
 
@@ -191,16 +240,7 @@ def test_a_disk_that_blocks_stops_the_senders(out: Path) -> None:
     streams = [os.urandom(MIB) for _ in range(16)]
     with Recv(out, "-j", "16", "--area", "8M") as recv:
         starved = CARD.without_area() if isinstance(CARD, Pair) else 0
-        socks = [CARD.socket() for _ in streams]
-        for sock in socks:
-            sock.settimeout(START_S)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
-            sock.connect((CARD.server, recv.port))
-        until(
-            lambda: sum(" from " in line for line in recv.lines) == len(streams),
-            "not all are accepted",
-            patience_s=START_S,
-        )
+        socks = [recv.connect(sndbuf_bytes=1 << 16) for _ in streams]
         recv.process.send_signal(signal.SIGSTOP)
         sent = [0] * len(streams)
         for i, sock in enumerate(socks):
