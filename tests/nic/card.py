@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import pytest
 
 from pyzcrx import nic
-from tests.guest.card import Gve
+from tests.guest.card import PATIENCE_S, Gve
 from tests.guest.echo import Echo
+from tests.patience import until
 from tests.sim.fresh import Fresh
 
 JOURNALS = Path("/run/pyzcrx/nic")
@@ -36,8 +37,11 @@ class Gvnic(Gve):
     )
 
     def state(self) -> nic.State:
-        """Each restart of a queue takes the carrier away for a moment."""
-        self.carrier()
+        """Each restart of a queue takes the carrier away for a moment. That traffic flows again,
+        which :meth:`carrier` waits for, the kernel says a second later.
+        """
+        here = Path(f"/sys/class/net/{self.interface}/carrier")
+        until(lambda: here.read_text() == "1\n", "no carrier", patience_s=PATIENCE_S)
         return self.settled(nic.read(self.interface))
 
     def settled(self, state: nic.State) -> nic.State:
