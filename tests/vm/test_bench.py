@@ -105,10 +105,10 @@ def test_what_is_sent_on_without_a_copy_is_not_touched(forwarded: bench.Measured
         assert bench.touched(run, counts, *bench.TOUCHES["read"]) < 0.001, name
         copied = bench.touched(run, counts, *bench.TOUCHES["copied to"])
         assert copied == pytest.approx(copies, abs=0.06), name
-        assert run["copied"] == pytest.approx(copies, abs=0.001), name
+        assert run["copied"] == pytest.approx(copies, abs=0.01), name
         # In, and out.
         dma = bench.touched(run, counts, *bench.TOUCHES["card's DMA"])
-        assert dma == pytest.approx(2, abs=0.1), name
+        assert dma == pytest.approx(2, abs=0.2), name
 
 
 def test_the_tables(measured: bench.Measured) -> None:
