@@ -10,72 +10,6 @@
 #include "pieces.h"
 #include "queue.h"
 
-static int is_empty_list(PyObject *list)
-{
-	return list && PyList_Check(list) && !PyList_Size(list);
-}
-
-/* Whether no inbox may have more than it should, and nothing was copied. */
-static int at_ease(const struct core *k)
-{
-	Py_ssize_t i, n = PyList_Size(k->accounts);
-
-	for (i = 0; i < n; i++) {
-		const struct account *a = (struct account *)PyList_GetItem(k->accounts, i);
-
-		/* No inbox has more than are out. */
-		if (a->count || a->leased > a->crowded_above)
-			return 0;
-	}
-	return 1;
-}
-
-/* The bytes of a list of leases alone; -1 if there is anything else. */
-static Py_ssize_t leased_bytes(PyObject *list, char *runs)
-{
-	Py_ssize_t i, n = PyList_Size(list), bytes = 0;
-
-	for (i = 0; i < n; i++) {
-		PyObject *item = PyList_GetItem(list, i);
-
-		if (Py_TYPE(item) == run_lease_type)
-			*runs = 1;
-		else if (!PyObject_TypeCheck(item, lease_type))
-			return -1;
-		bytes += ((struct span *)item)->length;
-	}
-	return bytes;
-}
-
-/* All that came in, as a chunk; NULL without an exception where there is more than leases. */
-static PyObject *chunk_of(struct inbox *in, PyTypeObject *type)
-{
-	PyObject *incoming, *spent;
-	Py_ssize_t bytes;
-	struct pieces *p;
-	char runs = 0;
-
-	bytes = leased_bytes(in->incoming, &runs);
-	if (bytes <= 0)
-		return NULL;
-	p = (struct pieces *)PyType_GenericAlloc(type, 0);
-	spent = PyList_New(0);
-	incoming = PyList_GetSlice(in->incoming, 0, PyList_Size(in->incoming));
-	if (!p || !spent || !incoming ||
-	    PyList_SetSlice(in->incoming, 0, PyList_Size(in->incoming), NULL)) {
-		Py_XDECREF((PyObject *)p);
-		Py_XDECREF(spent);
-		Py_XDECREF(incoming);
-		return NULL;
-	}
-	p->pieces = incoming;
-	p->spent = spent;
-	p->nbytes = bytes;
-	p->runs = runs;
-	in->viewed_bytes += bytes;
-	return (PyObject *)p;
-}
-
 struct chunks {
 	PyObject_HEAD
 	PyObject *ring, *inbox, *kind, *queue;
@@ -109,19 +43,23 @@ static PyObject *quiet_chunk(struct chunks *f)
 {
 	struct inbox *in = (struct inbox *)f->inbox;
 	struct core *k = (struct core *)f->ring;
+	PyObject *chunk;
 	int done = 1;
 
 	if (!core_is_quiet(k) || !in->patient || in->limited ||
 	    !is_empty_list(in->p.pieces) || !is_empty_list(in->p.spent))
 		return NULL;
 	while (done > 0 && is_empty_list(in->incoming)) {
-		done = queue_turn((struct queue *)f->queue, k);
-		if (done > 0 && !at_ease(k))
+		done = core_collect(k, (struct queue *)f->queue, NULL, -1);
+		if (done == CROWDED)
 			return NULL;
 	}
-	if (done <= 0 || !in->incoming || !PyList_Check(in->incoming))
+	if (done <= 0)
 		return NULL;
-	return chunk_of(in, (PyTypeObject *)f->kind);
+	chunk = inbox_offer(in, (PyTypeObject *)f->kind);
+	if (chunk && inbox_accept(in))
+		Py_CLEAR(chunk);
+	return chunk;
 }
 
 static PyObject *chunks_next(PyObject *self)

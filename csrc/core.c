@@ -148,6 +148,12 @@ static PyObject *core_turn_quietly(PyObject *self, PyObject *arg)
 	return done < 0 ? NULL : PyBool_FromLong(done);
 }
 
+PyDoc_STRVAR(collect_doc,
+"collect_quietly(timeout_ns, queue, changed)\n--\n\n"
+"turn_quietly(), and its data is in the inboxes of its requests, which join the list changed\n"
+"(or None), and in the queue as events. 0: Python must go on; 1: that was all; 2: and some\n"
+"inbox may have too much, or something was copied.");
+
 int core_name(struct core *k)
 {
 	if (!k->named && k->turn) {
@@ -251,6 +257,7 @@ static PyObject *core_set_armed(PyObject *self, PyObject *args)
 static PyMethodDef core_methods[] = {
 	{"use", core_use, METH_VARARGS, use_doc},
 	{"turn_quietly", core_turn_quietly, METH_O, turn_doc},
+	{"collect_quietly", core_collect_quietly, METH_VARARGS, collect_doc},
 	{"count", core_count, METH_NOARGS, count_doc},
 	{"lease_runs", core_method_lease_runs, METH_O, lease_runs_doc},
 	{"give_back", core_give_back, METH_NOARGS, give_back_doc},

@@ -25,6 +25,7 @@ struct core {
 	PyObject *raw;		/* this ring, as that takes it */
 	PyObject *raw_columns;	/* and its columns */
 	uint64_t owner;		/* the thread that may turn it, by thread_number() */
+	unsigned long long notified;	/* counts the turns after which inboxes are notified */
 	Py_ssize_t others_done;	/* completions of the last turn, but for data, that were dealt with */
 	char named;		/* receivers has been filled for the last turn */
 	char quiet;		/* no turn must go through Python: it is open, not watched, no debug */
@@ -61,6 +62,17 @@ enum {
 	NO_PLACE = 1,	/* some entry names no place in its area */
 };
 int core_lease_runs(struct core *k, PyObject *fresh);
+/* A new reference to a request's inbox, or to None; NULL with an exception. */
+PyObject *receiver_inbox(PyObject *receiver);
+
+/* queue_turn() (queue.h); CROWDED where it was one. */
+enum {
+	CROWDED = 2,	/* some inbox may have too much, or something was copied */
+};
+struct queue;
+int core_collect(struct core *k, struct queue *q, PyObject *changed, long long timeout_ns);
+/* Core.collect_quietly() */
+PyObject *core_collect_quietly(PyObject *self, PyObject *args);
 
 /* What of a look at the columns was not taken goes back. -1 with an exception. */
 int batch_expire(PyObject *batch);

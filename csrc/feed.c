@@ -34,38 +34,6 @@ static PyObject *feed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	return (PyObject *)f;
 }
 
-int queue_turn(struct queue *q, struct core *k)
-{
-	int done = core_turn(k, -1);
-	struct pz_columns *c;
-	PyObject *fresh;
-	Py_ssize_t i, n;
-
-	if (done <= 0)
-		return done;
-	c = turn_columns(k->turn);
-	if (!c->n_data) {	/* a second is over, or a signal came */
-		c->fresh = 0;
-		return PyErr_CheckSignals() ? -1 : 1;
-	}
-	if (queue_reserve(q, (Py_ssize_t)c->n_data)) {
-		PyErr_NoMemory();
-		return -1;
-	}
-	fresh = PyList_New(0);
-	if (!fresh)
-		return -1;
-	done = core_lease_runs(k, fresh);
-	n = PyList_Size(fresh);
-	for (i = 0; i < n; i++)
-		queue_put(q, PyList_GetItem(fresh, i));
-	Py_DECREF(fresh);
-	if (done != LEASED)	/* a bad place is met again */
-		return done == NO_PLACE ? 0 : -1;
-	c->fresh = 0;
-	return 1;
-}
-
 /* Quiet turns, until one brought something.  As queue_turn(). */
 static int quiet_events(struct core *k, struct queue *q)
 {
@@ -73,7 +41,7 @@ static int quiet_events(struct core *k, struct queue *q)
 	int done;
 
 	do {
-		done = queue_turn(q, k);
+		done = queue_turn(q, k, NULL, -1);
 	} while (done > 0 && !turn_columns(k->turn)->n_data);
 	if (done <= 0)
 		return done;

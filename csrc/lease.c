@@ -257,14 +257,17 @@ PyDoc_STRVAR(lease_let_go_doc,
 "let_go()\n--\n\n"
 "As release(), but while views live wait for the last to go; never raises.");
 
-static PyObject *lease_let_go(PyObject *self, PyObject *unused)
+void lease_let_go(struct lease *l)
 {
-	struct lease *l = (struct lease *)self;
-
-	(void)unused;
 	if (l->account && !l->span.pinned)
 		(void)lease_give_back(l); /* without memory to note it: as it dies */
 	l->span.released = 1;
+}
+
+static PyObject *lease_method_let_go(PyObject *self, PyObject *unused)
+{
+	(void)unused;
+	lease_let_go((struct lease *)self);
 	Py_RETURN_NONE;
 }
 
@@ -287,7 +290,7 @@ static PyObject *lease_released(PyObject *self, void *unused)
 static PyMethodDef lease_methods[] = {
 	{"_give_back", lease_return, METH_NOARGS, lease_return_doc},
 	{"release", lease_release, METH_NOARGS, lease_release_doc},
-	{"_let_go", lease_let_go, METH_NOARGS, lease_let_go_doc},
+	{"_let_go", lease_method_let_go, METH_NOARGS, lease_let_go_doc},
 	{"view", lease_view, METH_NOARGS, lease_view_doc},
 	{NULL, NULL, 0, NULL},
 };

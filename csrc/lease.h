@@ -134,6 +134,15 @@ PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t
 void run_lease_commit(PyObject *self, struct account *a);
 /* RunLease.let_go() */
 void run_lease_let_go(PyObject *self);
+/*
+ * How many entries at its front have at most so many bytes (-1: all; 0 where they cannot be read
+ * here), and how many bytes those are.
+ */
+Py_ssize_t run_lease_fits(PyObject *self, Py_ssize_t most, Py_ssize_t *entries);
+/* Copy the first n entries (-1: all) together; gives how many bytes. */
+Py_ssize_t run_lease_copy(PyObject *self, Py_ssize_t n, char *to);
+/* The first n entries, fewer than all, go back. -1 without memory; no exception is set. */
+int run_lease_drop(PyObject *self, Py_ssize_t n);
 /* expand() */
 PyObject *run_leases_expand(PyObject *module, PyObject *list);
 
@@ -144,6 +153,8 @@ struct pz_rq *refill_ring_rq(PyObject *refill_ring);
 struct pz_columns *turn_columns(PyObject *turn);
 /* The reference goes back. -1 without memory to note it; no exception is set. */
 int lease_give_back(struct lease *l);
+/* Lease._let_go() */
+void lease_let_go(struct lease *l);
 /* Raise the error of a verdict that is not 0. -1 */
 int lease_refuse(PyObject *self, int verdict);
 /* Py_bf_getbuffer of a Lease */

@@ -121,10 +121,17 @@ PyObject *account_lease_as(PyObject *self, PyObject *args)
 	Py_RETURN_NONE;
 }
 
-/* A new reference to the list that what comes for a request waits in; NULL: it has no inbox. */
-static int inbox_of(PyObject *request, PyObject **incoming)
+PyObject *receiver_inbox(PyObject *receiver)
 {
-	PyObject *inbox = PyObject_GetAttr(request, inbox_name);
+	if (!inbox_name)
+		inbox_name = PyUnicode_InternFromString("_inbox");
+	return inbox_name ? PyObject_GetAttr(receiver, inbox_name) : NULL;
+}
+
+/* A new reference to the list that what comes for a request waits in; NULL: it has no inbox. */
+static int incoming_of(PyObject *request, PyObject **incoming)
+{
+	PyObject *inbox = receiver_inbox(request);
 
 	*incoming = NULL;
 	if (!inbox)
@@ -200,7 +207,7 @@ static int lease_run(struct core *k, uint64_t run, struct receiver *request, PyO
 		PyErr_SetString(PyExc_ValueError, "the turn has a run of no ifq");
 		return -1;
 	}
-	if (inbox_of((PyObject *)request, &incoming))
+	if (incoming_of((PyObject *)request, &incoming))
 		return -1;
 	if (a->copy_fair >= 0)
 		a->copy_above = request->greedy ? a->most : a->copy_fair;
@@ -224,11 +231,9 @@ int core_lease_runs(struct core *k, PyObject *fresh)
 	int ret = LEASED;
 	Py_ssize_t i;
 
-	if (!inbox_name)
-		inbox_name = PyUnicode_InternFromString("_inbox");
 	if (!incoming_name)
 		incoming_name = PyUnicode_InternFromString("incoming");
-	if (!inbox_name || !incoming_name || core_name(k))
+	if (!incoming_name || core_name(k))
 		return -1;
 	/* What makes the events may do anything, even turn the ring. */
 	for (i = 0; ret == LEASED && i < PyList_Size(k->receivers) && i < (Py_ssize_t)c->capacity;

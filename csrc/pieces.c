@@ -5,7 +5,7 @@
  */
 #include "pieces.h"
 
-static int pieces_traverse(PyObject *self, visitproc visit, void *arg)
+int pieces_traverse(PyObject *self, visitproc visit, void *arg)
 {
 	struct pieces *p = (struct pieces *)self;
 
@@ -15,7 +15,7 @@ static int pieces_traverse(PyObject *self, visitproc visit, void *arg)
 	return 0;
 }
 
-static int pieces_clear(PyObject *self)
+int pieces_clear(PyObject *self)
 {
 	struct pieces *p = (struct pieces *)self;
 
@@ -109,59 +109,4 @@ PyType_Spec pieces_spec = {
 	.basicsize = sizeof(struct pieces),
 	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
 	.slots = pieces_slots,
-};
-
-/* ---- Inbox ------------------------------------------------------------ */
-
-static int inbox_traverse(PyObject *self, visitproc visit, void *arg)
-{
-	Py_VISIT(((struct inbox *)self)->incoming);
-	return pieces_traverse(self, visit, arg);
-}
-
-static int inbox_clear(PyObject *self)
-{
-	Py_CLEAR(((struct inbox *)self)->incoming);
-	return pieces_clear(self);
-}
-
-static void inbox_dealloc(PyObject *self)
-{
-	PyTypeObject *type = Py_TYPE(self);
-
-	PyObject_GC_UnTrack(self);
-	inbox_clear(self);
-	PyObject_GC_Del(self);
-	Py_DECREF(type);
-}
-
-#undef FIELD
-#define FIELD(name, of, type, doc) {name, type, offsetof(struct inbox, of), 0, doc}
-
-static PyMemberDef inbox_members[] = {
-	FIELD("incoming", incoming, T_OBJECT_EX,
-	      "What the connection brought, in order; append it here."),
-	FIELD("most_buffers", most_buffers, T_PYSSIZET,
-	      "With more, relieve() copies them out of the area."),
-	FIELD("limited", limited, T_BOOL,
-	      "Whether the request reached its limit, and is to be resumed."),
-	FIELD("patient", patient, T_BOOL, "Whether its reader waits for ever."),
-	FIELD("viewed_bytes", viewed_bytes, T_PYSSIZET, "Bytes handed out where they lay."),
-	{NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot inbox_slots[] = {
-	{Py_tp_doc, "Pieces of one connection, and what it brought since."},
-	{Py_tp_dealloc, inbox_dealloc},
-	{Py_tp_traverse, inbox_traverse},
-	{Py_tp_clear, inbox_clear},
-	{Py_tp_members, inbox_members},
-	{0, NULL},
-};
-
-PyType_Spec inbox_spec = {
-	.name = "pyzcrx._lease.Inbox",
-	.basicsize = sizeof(struct inbox),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
-	.slots = inbox_slots,
 };

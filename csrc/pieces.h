@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pieces and Inbox, for their files (pieces.c, chunk_feed.c). */
+/* Pieces and Inbox, for their files (pieces.c, inbox.c, chunk_feed.c). */
 #ifndef PYZCRX_PIECES_H
 #define PYZCRX_PIECES_H
 
@@ -15,8 +15,22 @@ struct pieces {
 struct inbox {
 	struct pieces p;
 	PyObject *incoming;		/* list */
-	Py_ssize_t most_buffers, viewed_bytes;
+	Py_ssize_t most_buffers, viewed_bytes, gathered_bytes;
+	Py_ssize_t offered, entries;	/* leases at the front that were offered, and of the next */
+	Py_ssize_t offered_bytes;
+	unsigned long long notified;	/* the turn that it was notified of last (core.h) */
+	char copied;			/* as a copy: they go back */
 	char limited, patient;
 };
+
+int pieces_traverse(PyObject *self, visitproc visit, void *arg);
+int pieces_clear(PyObject *self);
+
+/* Whether this is a list without items. */
+int is_empty_list(PyObject *list);
+/* All that came in, as Pieces of that type; NULL without an exception where Python must go on. */
+PyObject *inbox_offer(struct inbox *in, PyTypeObject *kind);
+/* What was offered last leaves. -1 with an exception: nothing did. */
+int inbox_accept(struct inbox *in);
 
 #endif

@@ -19,11 +19,11 @@ void queue_put(struct queue *q, PyObject *item);
 /* The first, of those that there are. */
 PyObject *queue_take(struct queue *q);
 /*
- * A quiet turn (core_turn), whose data is in the inboxes of its requests then, and in the queue as
- * events.  1; 0: Python must go on; -1 with an exception, at which nothing is lost: what has no
+ * A quiet turn (core_turn), whose data is in the inboxes of its requests then, which join the list
+ * changed (or NULL), and in the queue as events.  1; 0: Python must go on; -1 with an exception, at which nothing is lost: what has no
  * lease yet stays in the columns.
  */
-int queue_turn(struct queue *q, struct core *k);
+int queue_turn(struct queue *q, struct core *k, PyObject *changed, long long timeout_ns);
 /* Whether the calling thread is the one that they are for. */
 int queue_is_mine(const struct queue *q);
 

@@ -14,13 +14,18 @@
 
 struct run_lease {
 	struct lease l;		/* length: of all entries; off: of the first */
-	Py_ssize_t n;		/* entries */
-	uint64_t *offs;		/* theirs, and n lengths behind; NULL once it is released */
+	Py_ssize_t n, gone;	/* entries, and those before them that were dropped */
+	uint64_t *all;		/* offsets of both, and as many lengths; NULL once it is released */
 };
+
+static uint64_t *offs_of(const struct run_lease *r)
+{
+	return r->all + r->gone;
+}
 
 static uint32_t *lengths_of(const struct run_lease *r)
 {
-	return (uint32_t *)(r->offs + r->n);
+	return (uint32_t *)(r->all + r->gone + r->n) + r->gone;
 }
 
 PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t *length,
@@ -35,13 +40,13 @@ PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t
 					    off[0], token);
 	if (!r)
 		return NULL;
-	r->offs = PyMem_Malloc(n * (sizeof(*off) + sizeof(*length)));
-	if (!r->offs) {
+	r->all = PyMem_Malloc(n * (sizeof(*off) + sizeof(*length)));
+	if (!r->all) {
 		Py_DECREF((PyObject *)r);
 		return PyErr_NoMemory();
 	}
 	r->n = n;
-	memcpy(r->offs, off, n * sizeof(*off));
+	memcpy(r->all, off, n * sizeof(*off));
 	memcpy(lengths_of(r), length, n * sizeof(*length));
 	return (PyObject *)r;
 }
@@ -59,8 +64,8 @@ void run_lease_commit(PyObject *self, struct account *a)
 static void forget_entries(struct run_lease *r)
 {
 	lease_unlink(&r->l);
-	PyMem_Free(r->offs);
-	r->offs = NULL;
+	PyMem_Free(r->all);
+	r->all = NULL;
 }
 
 /* It is on none of them any more, wherever they go. */
@@ -73,7 +78,7 @@ static void leave_counts(struct run_lease *r)
 
 static int run_lease_give_back(struct run_lease *r)
 {
-	if (account_return(r->l.account, r->offs, r->n, r->l.since_ns))
+	if (account_return(r->l.account, offs_of(r), r->n, r->l.since_ns))
 		return -1;
 	leave_counts(r);
 	return 0;
@@ -92,7 +97,7 @@ static void run_lease_dealloc(PyObject *self)
 			leave_counts(r);
 		}
 	}
-	PyMem_Free(r->offs);
+	PyMem_Free(r->all);
 	span_dealloc(self);
 }
 
@@ -115,6 +120,61 @@ static PyObject *let_go(PyObject *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+Py_ssize_t run_lease_fits(PyObject *self, Py_ssize_t most, Py_ssize_t *entries)
+{
+	struct run_lease *r = (struct run_lease *)self;
+	const struct account *a = r->l.account;
+	const uint32_t *length;
+	Py_ssize_t i, bytes = 0;
+
+	*entries = 0;
+	if (!a || a->orphaned || ((struct span *)r->l.span.memory)->unreadable)
+		return 0;
+	if (r->l.span.length <= most) {
+		*entries = -1;
+		return r->l.span.length;
+	}
+	length = lengths_of(r);
+	for (i = 0; i < r->n && bytes + (Py_ssize_t)length[i] <= most; i++)
+		bytes += length[i];
+	*entries = i;
+	return bytes;
+}
+
+Py_ssize_t run_lease_copy(PyObject *self, Py_ssize_t n, char *to)
+{
+	struct run_lease *r = (struct run_lease *)self;
+	const uint64_t *off = offs_of(r), in_area = ((uint64_t)1 << PZ_AREA_SHIFT) - 1;
+	const char *memory = ((struct span *)r->l.span.memory)->at;
+	const uint32_t *length = lengths_of(r);
+	char *at = to;
+	Py_ssize_t i;
+
+	for (i = 0; i < (n < 0 ? r->n : n); i++) {
+		memcpy(at, memory + (off[i] & in_area), length[i]);
+		at += length[i];
+	}
+	return at - to;
+}
+
+int run_lease_drop(PyObject *self, Py_ssize_t n)
+{
+	struct run_lease *r = (struct run_lease *)self;
+	struct account *a = r->l.account;
+	Py_ssize_t i;
+
+	if (account_return(a, offs_of(r), n, r->l.since_ns))
+		return -1;
+	a->buffers -= n;
+	((struct span *)r->l.span.memory)->leases -= n;
+	for (i = 0; i < n; i++)
+		r->l.span.length -= lengths_of(r)[i];
+	r->gone += n;
+	r->n -= n;
+	r->l.off = *offs_of(r);
+	return 0;
+}
+
 /* A Lease for each entry, in the place of this one; NULL with an exception. */
 static PyObject *leases_of(struct run_lease *r)
 {
@@ -127,9 +187,9 @@ static PyObject *leases_of(struct run_lease *r)
 	if (!list || !a)
 		return list;
 	for (i = 0; i < r->n; i++) {
-		uintptr_t at = (uintptr_t)memory->at + (r->offs[i] & in_area);
+		uintptr_t at = (uintptr_t)memory->at + (offs_of(r)[i] & in_area);
 		struct lease *l = lease_alloc((PyTypeObject *)a->lease_kind, memory, at,
-					      lengths_of(r)[i], r->offs[i], r->l.token);
+					      lengths_of(r)[i], offs_of(r)[i], r->l.token);
 
 		if (!l || PyList_SetItem(list, i, (PyObject *)l)) {
 			Py_DECREF(list);

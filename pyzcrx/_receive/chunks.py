@@ -36,7 +36,6 @@ class Chunks(Pieces, Inbox):
         "at_once_bytes",
         "ended",
         "failure",
-        "gathered_bytes",
         "most_bytes",
         "notify",
         "spilled_bytes",
@@ -60,8 +59,6 @@ class Chunks(Pieces, Inbox):
         """Whether the peer ended the stream."""
         self.failure: Exception | None = None
         """How the stream failed; what arrived before is still here."""
-        self.gathered_bytes = 0
-        """Bytes copied once, for the reader."""
         self.spilled_bytes = 0
         """Bytes copied out of the area before anybody read them."""
         self._separator = b""
@@ -120,11 +117,11 @@ class Chunks(Pieces, Inbox):
 
     @property
     def buffers(self) -> int:
-        """Buffers of the area that lie here."""
-        self._absorb()
+        """Buffers of the area that lie here. What came in stays where C can hand it out."""
         return sum(
             piece.count if isinstance(piece, RunLease) else isinstance(piece, Buffer)
-            for piece in self._pieces
+            for pieces in (self._pieces, self.incoming)
+            for piece in pieces
         )
 
     @property
@@ -145,6 +142,10 @@ class Chunks(Pieces, Inbox):
 
     def next_chunk(self) -> Chunk:
         """All that is there, not copied, now the reader's to release. There must be something."""
+        offered: Chunk | None = self._offer_chunk(Chunk)
+        if offered is not None:
+            self._offered = False  # no call: it leaves
+            return offered
         self._absorb()
         self._check(1)
         chunk = Chunk(list(self._pieces), self._nbytes, self._runs)
@@ -178,6 +179,22 @@ class Chunks(Pieces, Inbox):
         data = self.gather(n)
         self._drop(n)
         return data
+
+    def read_some(self, most: int) -> bytes:
+        """At most *most* bytes, copied once: whole buffers, as long as one has no more."""
+        data = self._offer_bytes(most)
+        if data is not None:
+            self._offered = False  # no call: they leave
+            return data
+        return self.read(min(most, self.nbytes))
+
+    def fill(self, memory: memoryview) -> int:
+        """As :meth:`read_some`, into *memory* (of bytes). Gives how many."""
+        n = self._offer_into(memory)
+        if n:
+            self._offered = False  # no call: they leave
+            return n
+        return self.copy_into(memory)
 
     def gather(self, n: int) -> bytes:
         """Copy the next *n* bytes together, once; they stay the next ones until :meth:`drop`."""
@@ -254,6 +271,7 @@ class Chunks(Pieces, Inbox):
 
     def spill(self) -> None:
         """Copy all that lies in buffers out of the area, into one piece."""
+        self._absorb()
         leased = self.buffers
         if not leased:
             return

@@ -122,8 +122,14 @@ class Delivery:
             raise
 
     def _collect(self, wait_ns: int) -> None:
-        self._reopen()
         core = self.core
+        if core.looked_at is None:
+            done = core.collect_quietly(wait_ns, self._undelivered, self.inboxes.changed)
+            if done:
+                if done > 1:
+                    self.relieve()
+                return
+        self._reopen()
         core.turn(wait_ns, taken=True)
         if not core.lease_runs(self._fresh):
             self._raise_misplaced()

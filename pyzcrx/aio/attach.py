@@ -77,9 +77,11 @@ class Attached:
         changed = self._inboxes.changed
         while changed:
             request = changed[0]
-            if request._inbox is not None and request._inbox.notify is not None:
-                request._inbox.notify()
-            self._nudge(request)
+            inbox = request._inbox
+            if inbox is not None and inbox.notify is not None:
+                inbox.notify()
+            if request in self._readers:
+                self._nudge(request)
             if request in self._ends and request.over:
                 self._ends.pop(request)()
             del changed[0]  # last, should a signal handler raise
@@ -105,17 +107,14 @@ class Attached:
 
     # -- waiting ------------------------------------------------------------------
 
-    async def _change(self, request: Request) -> None:
-        """Wait until a turn brought something for *request*; one at a time."""
+    def _change(self, request: Request) -> asyncio.Future[None]:
+        """What is done once a turn brought something for *request*; one at a time."""
         self._check_open()
-        self._watch()
+        if not self._own:
+            self._watch()
         future: asyncio.Future[None] = self.loop.create_future()
         self._readers[request] = future
-        try:
-            await future
-        finally:
-            if self._readers.get(request) is future:
-                del self._readers[request]
+        return future
 
     def _nudge(self, request: Request) -> None:
         """Have who waits for *request* look again."""

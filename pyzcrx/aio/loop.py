@@ -348,7 +348,8 @@ class EventLoop(SocketLoop):
         return super()._remove_reader(fd)
 
     def _process_events(self, event_list: Any) -> None:
-        super()._process_events(event_list)  # type: ignore[misc]
+        if event_list:
+            super()._process_events(event_list)  # type: ignore[misc]
         delivery = self._ring_selector._delivery
         if delivery is None:
             return

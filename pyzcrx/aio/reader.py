@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 from pyzcrx._common.checked import MOST_BYTES, integer, writable
@@ -48,10 +48,12 @@ class StreamReader:
 
     async def __anext__(self) -> Chunk:
         """What arrived, not copied, yours to release; waits only while there is nothing."""
-        await self._wait_for(1)
-        if not self._chunks.nbytes:
-            raise StopAsyncIteration
-        return self._chunks.next_chunk()
+        chunks = self._chunks
+        if self._waits or not chunks.has_bytes:
+            await self._wait_for(1)
+            if not chunks.has_bytes:
+                raise StopAsyncIteration
+        return chunks.next_chunk()
 
     # -- asyncio's methods --------------------------------------------------------
 
@@ -66,7 +68,7 @@ class StreamReader:
             return self._chunks.read(self._chunks.nbytes)
         wanted = integer("n", n, 0, MOST_BYTES)
         await self._wait_for(min(wanted, 1))
-        return self._chunks.read(min(wanted, self._chunks.nbytes))
+        return self._chunks.read_some(wanted)
 
     async def readexactly(self, n: int) -> bytes:
         """*n* bytes.
@@ -123,7 +125,7 @@ class StreamReader:
         """
         view = writable(memory)
         await self._wait_for(min(len(view), 1))
-        return self._chunks.copy_into(view)
+        return self._chunks.fill(view)
 
     def at_eof(self) -> bool:
         """Whether the peer ended the stream and all was read."""
@@ -153,17 +155,19 @@ class StreamReader:
 
     # -- waiting --------------------------------------------------------------------
 
-    async def _wait_for(self, n: int) -> None:
-        await self._wait(lambda: self._chunks.nbytes >= n)
+    def _wait_for(self, n: int) -> Coroutine[Any, Any, None]:
+        chunks = self._chunks
+        # One byte can be seen without a look at all that came.
+        return self._wait((lambda: chunks.has_bytes) if n == 1 else (lambda: chunks.nbytes >= n))
 
     async def _wait(self, enough: Callable[[], bool]) -> None:
         """Until there is *enough*, or the end."""
         if self._waits:
             raise RuntimeError("another coroutine is already waiting for incoming data")
-        chunks, reading = self._chunks, self._reading
+        reading = self._reading
         self._waits = True
         try:
-            while not enough() and not chunks.ended:
+            while not (enough() or self._ended):
                 if self._closed and self._failure is None:
                     return
                 failure = self.exception()
@@ -173,6 +177,11 @@ class StreamReader:
                 await self._attached._change(reading.request)
         finally:
             self._waits = False
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the peer ended the stream, after a look at all that came."""
+        return self._chunks.at_end or self._chunks.ended
 
     def _close(self, failure: Exception | None) -> None:
         """Our end was closed: what arrived can be read, then the stream ends, or fails."""

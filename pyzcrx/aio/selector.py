@@ -104,10 +104,12 @@ class RingSelector(selectors._BaseSelectorImpl):
 
         Raises WrongThread where it has an ifq and belongs to another thread.
         """
-        if self._ring is None or self._thread is not current_thread() or self._ring.closed:
+        ring = self._ring
+        if ring is None or not ring._core.owned or ring._core.closed:
             self._renew()
-        assert self._ring is not None
-        return self._ring
+            ring = self._ring
+            assert ring is not None
+        return ring
 
     def _renew(self) -> None:
         if self._ring is not None:
@@ -198,8 +200,9 @@ class RingSelector(selectors._BaseSelectorImpl):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As :meth:`selectors.BaseSelector.select`: one turn of the ring."""
         ring = self.ring
-        for fd in list(self._to_arm):
-            self._arm(ring, fd)
+        if self._to_arm:
+            for fd in list(self._to_arm):
+                self._arm(ring, fd)
         assert self._delivery is not None
         if self._done or self._delivery.inboxes.changed:
             wait_ns = 0
@@ -207,8 +210,10 @@ class RingSelector(selectors._BaseSelectorImpl):
             wait_ns = _FOR_LONG_NS
         else:
             wait_ns = min(max(0, math.ceil(timeout * 1e9)), _FOR_LONG_NS)
-        self._turn(wait_ns)
-        ready = []
+        self._delivery.collect(wait_ns)
+        ready: list[tuple[selectors.SelectorKey, int]] = []
+        if not self._done:
+            return ready
         for poll in self._done:
             found = self._finish(poll)
             if found is not None:

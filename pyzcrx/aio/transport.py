@@ -125,7 +125,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
             self._lose()
             return
         chunks = reading.chunks
-        while self._hears and chunks.nbytes:
+        while self._hears and chunks.has_bytes:
             self._hand_over(chunks)
         if not self._hears or chunks.nbytes or self._ending:
             return
@@ -165,13 +165,13 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         if isinstance(protocol, asyncio.BufferedProtocol):
             return "get_buffer", partial(self._fill, protocol), chunks
         receive: Any = protocol  # as asyncio, of any type
-        return "data_received", receive.data_received, chunks.read(min(chunks.nbytes, _PIECE_BYTES))
+        return "data_received", receive.data_received, chunks.read_some(_PIECE_BYTES)
 
     def _fill(self, protocol: asyncio.BufferedProtocol, chunks: Chunks) -> None:
         memory = memoryview(protocol.get_buffer(-1)).cast("B")
         if not memory.nbytes:
             raise RuntimeError("get_buffer() returned an empty buffer")
-        protocol.buffer_updated(chunks.copy_into(memory))
+        protocol.buffer_updated(chunks.fill(memory))
 
     # -- the end ------------------------------------------------------------------
 

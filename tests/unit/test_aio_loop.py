@@ -202,6 +202,56 @@ def test_no_data_after_the_end_of_ours(kernel: ModelKernel, how: str) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("how", ["close", "abort"])
+def test_an_end_of_ours_in_the_middle_of_the_data(kernel: ModelKernel, how: str) -> None:
+    class Ending(Plain):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            getattr(self.transport, how)()
+
+    async def main(loop: EventLoop) -> None:
+        protocol, peer = connect(loop, kernel, Ending)
+        for i in range(10):
+            peer.send(b"%d" % i * PAGE)
+        peer.finish()
+        assert await protocol.lost is None
+        data = b"".join(b"%d" % i * PAGE for i in range(10))
+        assert protocol.data
+        assert data.startswith(protocol.data)
+        assert protocol.said == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("first", [Plain, Buffered, Lease])
+@pytest.mark.parametrize("then", [Plain, Buffered, Lease])
+def test_a_protocol_that_takes_the_place_of_another(
+    kernel: ModelKernel, first: Callable[[], Any], then: Callable[[], Any]
+) -> None:
+    """As loop.start_tls() does: what lies there is for the new one."""
+    data = bytes(range(256)) * 100
+
+    async def main(loop: EventLoop) -> None:
+        protocol, peer = connect(loop, kernel, first)
+        peer.send(data[:5000])
+        await until(lambda: len(protocol.data) == 5000)
+        protocol.transport.pause_reading()
+        for at in range(5000, len(data), 3000):
+            peer.send(data[at : at + 3000])
+        for _ in range(5):
+            await asyncio.sleep(0)
+        later = then()
+        later.transport = protocol.transport
+        protocol.transport.set_protocol(later)
+        protocol.transport.resume_reading()
+        peer.finish()
+        assert await later.lost is None
+        assert protocol.data + later.data == data
+        assert len(protocol.data) == 5000
+
+    run(main)
+
+
 @pytest.mark.parametrize("form", [Broken, Empty])
 def test_a_protocol_that_raises_loses_its_connection(
     kernel: ModelKernel, form: Callable[[], Any]

@@ -19,6 +19,7 @@ import pytest
 import pyzcrx
 from pyzcrx._kernel._ffi import lib
 from pyzcrx._kernel.memory import PAGE
+from pyzcrx._receive.reading import Reading
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import receiving, settled
 
@@ -187,6 +188,59 @@ def everywhere(receive: Any, cq_entries: int, kind: type[Interrupt]) -> None:
             ifq.audit()
             settled(kernel, ring, ifq)
     assert nth > 100
+
+
+def read(ring: pyzcrx.Ring, readings: list[Reading], received: list[bytearray]) -> None:
+    """A turn as an event loop takes it, and what those do that it notifies."""
+    changed = ring._delivery.inboxes.changed
+    assert changed is not None
+    try:
+        ring._delivery.collect(0)
+        for reading in readings:
+            if not (reading.chunks.at_end or reading.chunks.ended):
+                reading.go_on()
+        while changed:
+            chunks = changed[0]._inbox
+            assert chunks is not None
+            while chunks.has_bytes:
+                data = chunks.read_some(3000)
+                received[[reading.chunks for reading in readings].index(chunks)] += data
+            del changed[0]
+    except Interrupted:
+        pass
+
+
+@pytest.mark.parametrize("kind", [Interrupt, Signal])
+def test_no_inbox_loses_anything_and_its_reader_is_notified(kind: type[Interrupt]) -> None:
+    nth = 0
+    struck = True
+    while struck:
+        nth += 1
+        kernel = ModelKernel()
+        with receiving(kernel, pages=32) as (ring, ifq), raising_handler():
+            ring._delivery.inboxes.changed = []
+            readings = []
+            for stream in STREAMS:
+                sock = kernel.socket()
+                readings.append(ifq._reading(sock.fileno(), None))
+                for segment in stream:
+                    sock.send(segment)
+                sock.finish()
+            received = [bytearray() for _ in STREAMS]
+            interrupt = kind(nth)
+            with interrupt:
+                for _ in range(6):
+                    read(ring, readings, received)
+            struck = interrupt.left <= 0
+            for _ in range(20):
+                read(ring, readings, received)
+            assert received == [b"".join(stream) for stream in STREAMS], nth
+            for reading in readings:
+                assert reading.chunks.at_end, nth
+                reading.leave()
+            ifq.audit()
+            settled(kernel, ring, ifq)
+    assert nth > (100 if kind is Interrupt else 5)
 
 
 @pytest.mark.parametrize("how", ["batches", "events", "wait"])
