@@ -56,7 +56,10 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         self._over = over
         self._arrival = Arrival(ifq, sock)
         self._reading: Reading | None = None
-        self._context = contextvars.copy_context()
+        self._handle: asyncio.Handle | None = asyncio.Handle(
+            self._arrived, (), loop, contextvars.copy_context()
+        )
+        """Made once, as asyncio makes that of a reader; None once the connection is over."""
         self._wanted = False
         """Whether the protocol wants to be told of data."""
         self._ending = False
@@ -109,14 +112,10 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
 
     def _soon(self) -> None:
         """Look at the inbox in this iteration of the loop, or the next."""
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon(self._arrived, context=self._context)
+        if self._handle is not None and not self._loop.is_closed():
+            self._loop._add_callback(self._handle)
 
     # -- what arrived -------------------------------------------------------------
-
-    @property
-    def _hears(self) -> bool:
-        return self._wanted and not self._conn_lost
 
     def _arrived(self) -> None:
         """The inbox got something, or the protocol wants data again."""
@@ -125,9 +124,9 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
             self._lose()
             return
         chunks = reading.chunks
-        while self._hears and chunks.has_bytes:
+        while self._wanted and not self._conn_lost and chunks.has_bytes:
             self._hand_over(chunks)
-        if not self._hears or chunks.nbytes or self._ending:
+        if not self._wanted or self._conn_lost or chunks.nbytes or self._ending:
             return
         if chunks.failure is not None:
             self._ending = True
@@ -192,6 +191,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
             reading.chunks.notify = None
             reading.end()
         (exc,), self._lost = self._lost, None
+        self._handle = None  # it refers to us
         self._arrival.note()
         self._over()
         super()._call_connection_lost(exc)
