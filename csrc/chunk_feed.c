@@ -5,8 +5,6 @@
  *
  * A chunk leaves the inbox in the same call that hands it on: no signal handler comes between.
  */
-#include "core.h"
-
 #include "pieces.h"
 #include "queue.h"
 

@@ -15,6 +15,9 @@ ROOT = Path(__file__).parents[2]
 TESTS = (
     "tests/host/test_hostile_rings.py",
     "tests/unit/test_lease.py",
+    "tests/unit/test_run_lease.py",
+    "tests/unit/test_inbox.py",
+    "tests/unit/test_collect.py",
     "tests/unit/test_views.py",
     "tests/unit/test_refill.py",
     "tests/unit/test_model.py",
