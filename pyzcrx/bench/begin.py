@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 
@@ -23,12 +24,15 @@ def begin(
 
     Signals wait meanwhile. What one raises between the fork and the append would lose the
     process, and what it raises in a hook of ``os.register_at_fork()``, logging's for one,
-    is lost itself.
+    is lost itself. It may open as many descriptors as the hard limit allows: with 512
+    connections each of pyzcrx's requests has one beside the connection's own.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
 
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         if cpu is not None:
             os.sched_setaffinity(0, {cpu})
 

@@ -36,7 +36,9 @@ def test_every_python_receiver_gets_every_byte() -> None:
     done = bench("--json", *QUICK)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert {"columns", "buffers", "recv_into-64K", "asyncio", "mapped"} <= report["runs"].keys()
+    assert {"columns", "chunks", "buffers", "recv_into-64K", "asyncio", "mapped"} <= report[
+        "runs"
+    ].keys()
     for name, [run] in report["runs"].items():
         assert run["bytes"] == 2 << 20, name
         assert run["chunks"] > 0
@@ -87,6 +89,10 @@ def test_several_connections_and_other_senders(how: str) -> None:
         "--read",
         "-r",
         "columns",
+        "-r",
+        "chunks",
+        "-r",
+        "buffers",
         "-r",
         "recv_into-64K",
     )

@@ -40,6 +40,7 @@ class Receiver:
 
 RECEIVERS = {
     "columns": Receiver("zcrx.columns", "pyzcrx, batches as columns", zcrx=True, copies=None),
+    "chunks": Receiver("zcrx.chunks", "pyzcrx, for chunk in stream", zcrx=True, copies=None),
     "buffers": Receiver("zcrx.buffers", "pyzcrx, a Buffer a chunk", zcrx=True, copies=None),
     "liburing-gather": Receiver(
         "example.example", "liburing's examples/zcrx.c, gathering", zcrx=True, copies=None
