@@ -46,12 +46,24 @@ static int note_changed(struct core *k, PyObject *changed)
 	return 0;
 }
 
-int queue_turn(struct queue *q, struct core *k, PyObject *changed, long long timeout_ns)
+int queue_lease(struct queue *q, struct core *k, Py_ssize_t room)
+{
+	struct sink into = {.queue = q, .room = room};
+	int done = core_lease_runs(k, &into);
+
+	if (done == NO_ROOM)
+		return 1;
+	if (done != LEASED)	/* a bad place is met again */
+		return done == NO_PLACE ? 0 : -1;
+	turn_columns(k->turn)->fresh = 0;
+	return 1;
+}
+
+int queue_turn(struct queue *q, struct core *k, PyObject *changed, Py_ssize_t room,
+	       long long timeout_ns)
 {
 	int done = core_turn(k, timeout_ns);
 	struct pz_columns *c;
-	PyObject *fresh;
-	Py_ssize_t i, n;
 
 	if (done <= 0)
 		return done;
@@ -60,30 +72,15 @@ int queue_turn(struct queue *q, struct core *k, PyObject *changed, long long tim
 		c->fresh = 0;
 		return PyErr_CheckSignals() ? -1 : 1;
 	}
-	if (queue_reserve(q, (Py_ssize_t)c->n_data)) {
-		PyErr_NoMemory();
-		return -1;
-	}
 	/* Before there is anything: what fails here is met again. */
 	if (changed && note_changed(k, changed))
 		return -1;
-	fresh = PyList_New(0);
-	if (!fresh)
-		return -1;
-	done = core_lease_runs(k, fresh);
-	n = PyList_Size(fresh);
-	for (i = 0; i < n; i++)
-		queue_put(q, PyList_GetItem(fresh, i));
-	Py_DECREF(fresh);
-	if (done != LEASED)	/* a bad place is met again */
-		return done == NO_PLACE ? 0 : -1;
-	c->fresh = 0;
-	return 1;
+	return queue_lease(q, k, room);
 }
 
 int core_collect(struct core *k, struct queue *q, PyObject *changed, long long timeout_ns)
 {
-	int done = queue_turn(q, k, changed, timeout_ns);
+	int done = queue_turn(q, k, changed, PY_SSIZE_T_MAX, timeout_ns);
 
 	return done > 0 && turn_columns(k->turn)->n_data && !at_ease(k) ? CROWDED : done;
 }

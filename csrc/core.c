@@ -195,13 +195,14 @@ PyDoc_STRVAR(lease_runs_doc,
 
 static PyObject *core_method_lease_runs(PyObject *self, PyObject *fresh)
 {
+	struct sink into = {.list = fresh, .room = PY_SSIZE_T_MAX};
 	int done;
 
 	if (!columns_of((struct core *)self))
 		return NULL;
 	if (!PyList_Check(fresh))
 		return PyErr_Format(PyExc_TypeError, "events join a list");
-	done = core_lease_runs((struct core *)self, fresh);
+	done = core_lease_runs((struct core *)self, &into);
 	return done < 0 ? NULL : PyBool_FromLong(done == LEASED);
 }
 
@@ -278,6 +279,8 @@ static PyMemberDef core_members[] = {
 	FIELD(looked_at, T_OBJECT, 0, "who still looks at the columns"),
 	FIELD(others_done, T_PYSSIZET, 0,
 	      "completions of the last turn, but for data, that were dealt with"),
+	{"_leased", T_PYSSIZET, offsetof(struct core, leased), READONLY,
+	 "entries of the last turn that were leased before the rest of it; 0: none, or all"},
 	FIELD(quiet, T_BOOL, 0, "whether turns may be taken, and batches released, in one call"),
 	{NULL, 0, 0, 0, NULL},
 };

@@ -27,6 +27,8 @@ struct core {
 	uint64_t owner;		/* the thread that may turn it, by thread_number() */
 	unsigned long long notified;	/* counts the turns after which inboxes are notified */
 	Py_ssize_t others_done;	/* completions of the last turn, but for data, that were dealt with */
+	/* Of the last turn, where a piece of it was leased: so many runs, so many entries. */
+	Py_ssize_t leased_runs, leased;
 	char named;		/* receivers has been filled for the last turn */
 	char quiet;		/* no turn must go through Python: it is open, not watched, no debug */
 };
@@ -53,15 +55,25 @@ int nothing_in(PyObject *containers);
 /* Nobody looks at the columns any more, which hold nothing. */
 void core_forget(struct core *k);
 
+struct queue;
+
+/* Where leases go, or the events with them: a list, or a Queue. */
+struct sink {
+	PyObject *list;
+	struct queue *queue;
+	Py_ssize_t room;	/* so many, and no more */
+};
+
 /*
  * A lease on each entry of the last turn that has none, for its request: in an event at the end
- * of the list, or by itself at the end of the request's inbox.  -1 with an exception.
+ * of the sink, or by itself at the end of the request's inbox.  -1 with an exception.
  */
 enum {
 	LEASED,
 	NO_PLACE = 1,	/* some entry names no place in its area */
+	NO_ROOM = 2,	/* the sink has all that it takes; the rest is fresh: call again */
 };
-int core_lease_runs(struct core *k, PyObject *fresh);
+int core_lease_runs(struct core *k, struct sink *into);
 /* A new reference to a request's inbox, or to None; NULL with an exception. */
 PyObject *receiver_inbox(PyObject *receiver);
 
@@ -69,7 +81,6 @@ PyObject *receiver_inbox(PyObject *receiver);
 enum {
 	CROWDED = 2,	/* some inbox may have too much, or something was copied */
 };
-struct queue;
 int core_collect(struct core *k, struct queue *q, PyObject *changed, long long timeout_ns);
 /* Core.collect_quietly() */
 PyObject *core_collect_quietly(PyObject *self, PyObject *args);

@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#define SPARE	32
+
 /* ---- Data ------------------------------------------------------------- */
 
 struct data {
@@ -18,9 +20,25 @@ struct data {
 	PyObject *request, *buffer;
 };
 
+/* Those that died, to be used again: there is one for each buffer, and it never lives long. */
+static struct data *spare[SPARE];
+static int spares;
+
+static struct data *data_alloc(PyTypeObject *type)
+{
+	struct data *d;
+
+	if (type != data_type || !spares)
+		return (struct data *)PyType_GenericAlloc(type, 0);
+	d = spare[--spares];
+	PyObject_Init((PyObject *)d, type);
+	PyObject_GC_Track((PyObject *)d);
+	return d;
+}
+
 static PyObject *data_fill(PyTypeObject *type, PyObject *request, PyObject *buffer)
 {
-	struct data *d = (struct data *)PyType_GenericAlloc(type, 0);
+	struct data *d = data_alloc(type);
 
 	if (!d)
 		return NULL;
@@ -71,7 +89,10 @@ static void data_dealloc(PyObject *self)
 
 	PyObject_GC_UnTrack(self);
 	data_clear(self);
-	PyObject_GC_Del(self);
+	if (type == data_type && spares < SPARE)
+		spare[spares++] = (struct data *)self;
+	else
+		PyObject_GC_Del(self);
 	Py_DECREF(type);
 }
 
@@ -189,6 +210,12 @@ PyObject *queue_take(struct queue *q)
 void queue_put(struct queue *q, PyObject *item)
 {
 	q->items[q->start + q->count++] = Py_NewRef(item);
+}
+
+void queue_drop(struct queue *q)
+{
+	if (q->count)
+		Py_DECREF(q->items[q->start + --q->count]);
 }
 
 /* += a list: all of it joins the end, or nothing. */

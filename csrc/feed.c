@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
  * Feed: the iterator that hands events on.  While turns are quiet it takes them itself, and
- * neither a turn nor an event costs a call of Python.
+ * neither a turn nor an event costs a call of Python.  A turn may bring a thousand buffers; their
+ * events are made a piece at a time, so that they use the same memory one after the other, and
+ * the garbage collector never finds a thousand of them.
  *
  * An event leaves the Queue in the same call that hands it on.
  */
 #include "core.h"
 
 #include "queue.h"
+
+#define PIECE	32	/* events that are made at a time */
 
 struct feed {
 	PyObject_HEAD
@@ -34,16 +38,40 @@ static PyObject *feed_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	return (PyObject *)f;
 }
 
-/* Quiet turns, until one brought something.  As queue_turn(). */
+/* Whether nothing is to be copied, so that what a turn brought may wait in the columns. */
+static int may_wait(const struct core *k)
+{
+	Py_ssize_t i, n = PyList_Size(k->accounts);
+
+	for (i = 0; i < n; i++) {
+		const struct account *a = (struct account *)PyList_GetItem(k->accounts, i);
+
+		/* No turn brings more than the columns have room for. */
+		if (a->copy_fair >= 0 ||
+		    a->leased > a->copy_above - (Py_ssize_t)turn_columns(k->turn)->capacity)
+			return 0;
+	}
+	return 1;
+}
+
+/*
+ * A piece of the last turn, or of a quiet one that brought something.  What is left of it is
+ * fresh, as after an interruption: whatever turns the ring next leases it first.  As queue_turn().
+ */
 static int quiet_events(struct core *k, struct queue *q)
 {
-	Py_ssize_t i, n;
+	Py_ssize_t i, n, room;
 	int done;
 
+	if (!core_is_quiet(k))
+		return 0;
+	if (k->leased && turn_columns(k->turn)->fresh == PZ_COUNTED)
+		return queue_lease(q, k, PIECE);
+	room = may_wait(k) ? PIECE : PY_SSIZE_T_MAX;
 	do {
-		done = queue_turn(q, k, NULL, -1);
+		done = queue_turn(q, k, NULL, room, -1);
 	} while (done > 0 && !turn_columns(k->turn)->n_data);
-	if (done <= 0)
+	if (done <= 0 || room == PIECE)
 		return done;
 	n = PyList_Size(k->accounts);
 	for (i = 0; i < n; i++)	/* there were copies: their places go back at once */

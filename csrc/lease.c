@@ -64,8 +64,7 @@ void lease_unlink(struct lease *l)
 struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t address,
 			  Py_ssize_t length, uint64_t off, uint64_t token)
 {
-	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-	struct lease *l = (struct lease *)alloc(type, 0);
+	struct lease *l = (struct lease *)PyType_GenericAlloc(type, 0);
 
 	if (!l)
 		return NULL;

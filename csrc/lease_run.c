@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "queue.h"
+
 static PyObject *inbox_name, *incoming_name;
 
 /* Entry i of the columns: 0, or -1 if no memory has such a place. */
@@ -21,8 +23,31 @@ static int place(PyObject *memories, uint64_t off, uint32_t length, struct span 
 	return *at + length > (uint64_t)(*memory)->length ? -1 : 0;
 }
 
-/* One entry as a lease, wrapped by make() unless that is None, and appended to into. */
-static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject *request,
+/* 0; -1 with an exception, and it has not joined. */
+static int sink_add(struct sink *into, PyObject *event)
+{
+	if (into->list)
+		return PyList_Append(into->list, event);
+	if (queue_reserve(into->queue, 1)) {
+		PyErr_NoMemory();
+		return -1;
+	}
+	queue_put(into->queue, event);
+	return 0;
+}
+
+/* What joined last goes again. */
+static void sink_drop(struct sink *into)
+{
+	if (into->list)
+		PyList_SetSlice(into->list, PyList_Size(into->list) - 1,
+				PyList_Size(into->list), NULL);
+	else
+		queue_drop(into->queue);
+}
+
+/* One entry as a lease, wrapped by make() unless that is None, and added to the sink. */
+static int lease_one(struct account *a, struct sink *into, PyObject *make, PyObject *request,
 		     PyTypeObject *type, struct span *memory, uint64_t at, uint32_t length,
 		     uint64_t *off, uint64_t token)
 {
@@ -40,12 +65,12 @@ static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject
 		event = data_make(request, (PyObject *)l);
 	else
 		event = PyObject_CallFunctionObjArgs(make, request, (PyObject *)l, NULL);
-	if (event && !PyList_Append(into, event)) {
+	if (event && !sink_add(into, event)) {
 		ret = lease_commit(l, a);
 		if (!ret)
 			*off = PZ_TAKEN;
 		else
-			PyList_SetSlice(into, PyList_Size(into) - 1, PyList_Size(into), NULL);
+			sink_drop(into);
 	}
 	Py_XDECREF(event);
 	Py_DECREF((PyObject *)l);
@@ -53,11 +78,11 @@ static int lease_one(struct account *a, PyObject *into, PyObject *make, PyObject
 }
 
 /*
- * The entries of a run, from start on, but for those that are taken.  Gives stop, or the entry
- * that names no place in memories; -1 with an exception.  What was leased is marked, so it may
- * be called again.
+ * The entries of a run, from start on, but for those that are taken, as far as there is room.
+ * Gives stop, or the entry that found none or names no place in memories; -1 with an exception.
+ * What was leased is marked, so it may be called again.
  */
-static Py_ssize_t lease_entries(struct account *a, PyObject *into, PyObject *make,
+static Py_ssize_t lease_entries(struct account *a, struct sink *into, PyObject *make,
 				PyObject *request, PyTypeObject *type, PyObject *memories,
 				uint64_t *off, const uint32_t *length, Py_ssize_t start,
 				Py_ssize_t stop, uint64_t token)
@@ -66,34 +91,36 @@ static Py_ssize_t lease_entries(struct account *a, PyObject *into, PyObject *mak
 	Py_ssize_t i;
 	uint64_t at;
 
-	for (i = start; i < stop; i++) {
+	for (i = start; i < stop && into->room; i++) {
 		if (off[i] == PZ_TAKEN)
 			continue;
 		if (place(memories, off[i], length[i], &memory, &at))
 			break;
 		if (lease_one(a, into, make, request, type, memory, at, length[i], &off[i], token))
 			return -1;
+		into->room--;
 	}
 	return i;
 }
 
 PyObject *account_lease_run(PyObject *self, PyObject *args)
 {
-	PyObject *into, *make, *request, *type, *memories;
+	struct sink into = {.room = PY_SSIZE_T_MAX};
+	PyObject *make, *request, *type, *memories;
 	Py_ssize_t start, stop, done = -1;
 	unsigned long long token;
 	Py_buffer offs, lengths;
 
-	if (!PyArg_ParseTuple(args, "O!OOO!O!w*y*nnK", &PyList_Type, &into, &make, &request,
-			      &PyType_Type, &type, &PyList_Type, &memories, &offs, &lengths,
-			      &start, &stop, &token))
+	if (!PyArg_ParseTuple(args, "O!OOO!O!w*y*nnK", &PyList_Type, &into.list, &make,
+			      &request, &PyType_Type, &type, &PyList_Type, &memories, &offs,
+			      &lengths, &start, &stop, &token))
 		return NULL;
 	if (!PyType_IsSubtype((PyTypeObject *)type, lease_type) || start < 0 ||
 	    stop > offs.len / (Py_ssize_t)sizeof(uint64_t) ||
 	    stop > lengths.len / (Py_ssize_t)sizeof(uint32_t))
 		PyErr_SetString(PyExc_ValueError, "lease_run needs a Lease and its columns");
 	else
-		done = lease_entries((struct account *)self, into, make, request,
+		done = lease_entries((struct account *)self, &into, make, request,
 				     (PyTypeObject *)type, memories, offs.buf, lengths.buf, start,
 				     stop, token);
 	PyBuffer_Release(&offs);
@@ -195,37 +222,42 @@ static int lease_together(struct account *a, PyObject *into, uint64_t *off,
 	return ret ? -1 : 1;
 }
 
-/* One run, wholly: as core_lease_runs(). */
-static int lease_run(struct core *k, uint64_t run, struct receiver *request, PyObject *fresh)
+/* One run, from its entry start on: as core_lease_runs(). */
+static int lease_run(struct core *k, uint64_t run, Py_ssize_t start, struct receiver *request,
+		     struct sink *into)
 {
 	const struct pz_columns *c = turn_columns(k->turn);
 	struct account *a = turn_account(k->accounts, c->run_token[run]);
-	Py_ssize_t start = c->run_start[run], stop = c->run_start[run + 1], done = 0;
-	PyObject *incoming;
+	Py_ssize_t stop = c->run_start[run + 1], done = 0;
+	struct sink inbox = {.room = PY_SSIZE_T_MAX};
 
 	if (!a || !a->lease_kind || stop > (Py_ssize_t)c->capacity) {
 		PyErr_SetString(PyExc_ValueError, "the turn has a run of no ifq");
 		return -1;
 	}
-	if (incoming_of((PyObject *)request, &incoming))
+	if (incoming_of((PyObject *)request, &inbox.list))
 		return -1;
 	if (a->copy_fair >= 0)
 		a->copy_above = request->greedy ? a->most : a->copy_fair;
-	if (incoming && start < stop)
-		done = lease_together(a, incoming, c->off + start, c->len + start, stop - start,
+	if (inbox.list && start < stop)
+		done = lease_together(a, inbox.list, c->off + start, c->len + start, stop - start,
 				      request->token);
 	if (!done)
-		done = lease_entries(a, incoming ? incoming : fresh,
-				     incoming ? a->make_bare : a->make_event,
+		done = lease_entries(a, inbox.list ? &inbox : into,
+				     inbox.list ? a->make_bare : a->make_event,
 				     (PyObject *)request, (PyTypeObject *)a->lease_kind,
 				     a->memories, c->off, c->len, start, stop, request->token);
 	else if (done > 0)
 		done = stop;
-	Py_XDECREF(incoming);
-	return done < 0 ? -1 : done < stop ? NO_PLACE : LEASED;
+	Py_XDECREF(inbox.list);
+	if (done < 0)
+		return -1;
+	k->leased_runs = (Py_ssize_t)run;
+	k->leased = done;
+	return done == stop ? LEASED : into->room ? NO_PLACE : NO_ROOM;
 }
 
-int core_lease_runs(struct core *k, PyObject *fresh)
+int core_lease_runs(struct core *k, struct sink *into)
 {
 	const struct pz_columns *c = turn_columns(k->turn);
 	int ret = LEASED;
@@ -236,17 +268,22 @@ int core_lease_runs(struct core *k, PyObject *fresh)
 	if (!incoming_name || core_name(k))
 		return -1;
 	/* What makes the events may do anything, even turn the ring. */
-	for (i = 0; ret == LEASED && i < PyList_Size(k->receivers) && i < (Py_ssize_t)c->capacity;
-	     i++) {
+	for (i = k->leased_runs; ret == LEASED && i < PyList_Size(k->receivers) &&
+				 i < (Py_ssize_t)c->capacity; i++) {
 		PyObject *receiver = Py_NewRef(PyList_GetItem(k->receivers, i));
+		Py_ssize_t start = c->run_start[i];
 
+		if (start < k->leased)
+			start = k->leased;
 		if (PyObject_TypeCheck(receiver, receiver_type)) {
-			ret = lease_run(k, i, (struct receiver *)receiver, fresh);
+			ret = lease_run(k, i, start, (struct receiver *)receiver, into);
 		} else {
 			PyErr_SetString(PyExc_TypeError, "a run is of a Receiver");
 			ret = -1;
 		}
 		Py_DECREF(receiver);
 	}
+	if (ret == LEASED)
+		k->leased_runs = k->leased = 0;
 	return ret;
 }

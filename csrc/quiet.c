@@ -66,6 +66,7 @@ static int look_ended(struct core *k)
 void core_forget_names(struct core *k)
 {
 	k->named = 0;
+	k->leased_runs = k->leased = 0;
 	if (!is_empty(k->receivers) &&
 	    PyList_SetSlice(k->receivers, 0, PyList_Size(k->receivers), NULL))
 		PyErr_Clear();

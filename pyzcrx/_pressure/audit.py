@@ -31,7 +31,8 @@ class Audit:
     in_cq: int
     """Posted by the kernel, not drained yet."""
     in_batch: int
-    """Drained, neither taken as a Buffer nor released."""
+    """Drained, neither taken as a Buffer nor released; most of a turn that :meth:`Ring.events`
+    hands on, too."""
     in_buffers: int
     """With Buffers that live, the undelivered ones of :meth:`Ring.events` among them."""
     held_back: int

@@ -103,6 +103,11 @@ class Delivery:
             return True
         return self.inboxes.abandoned or core.in_flight > self.inboxes.in_flight
 
+    @property
+    def _half_handed(self) -> bool:
+        """Whether the columns have what :meth:`events` began to hand on: it all becomes events."""
+        return self.core._leased > 0 and self.core.columns.counts[FRESH] == COUNTED
+
     def _reopen(self) -> None:
         """A batch that nobody saw is taken back, to be handed on as events."""
         unseen = self._unseen
@@ -210,7 +215,7 @@ class Delivery:
         unseen = self._unseen
         if unseen is not None:
             return unseen
-        if self.inboxes and not self._undelivered:
+        if (self.inboxes and not self._undelivered) or self._half_handed:
             self.collect(wait_ns)
         if self.inboxes or self._undelivered:
             # What events() left behind comes first, as the events it was made into.
@@ -255,7 +260,7 @@ class Delivery:
     @property
     def waiting(self) -> bool:
         """Whether :meth:`events` would give one without a turn."""
-        return len(self._undelivered) > 0
+        return len(self._undelivered) > 0 or self._half_handed
 
     # -- the end ----------------------------------------------------------------
 
