@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import counting, perf, profile, starting
+from vm import bench, counting, perf, profile, starting
 from vm.errors import BuildFailed, VmError
 
 KALLSYMS = """ffffffff81000000 T _text
@@ -90,9 +90,32 @@ def test_the_record_names_its_versions() -> None:
     runs = {"instructions": {"1024": ways}}
     here = perf.here(report) | perf.here(runs, perf.RUNS)
     starts = [name for name in recorded["ratios"] if name.startswith(starting.START)]
-    expected = len(perf.RATIOS) + 1 + len(here) + len(starts)
+    expected = sum(map(len, perf.RATIOS.values())) + 1 + len(here) + len(starts)
     assert len(recorded["ratios"]) == expected
     assert here.keys() <= recorded["ratios"].keys()
+
+
+@pytest.mark.parametrize(("name", "most"), perf.GOALS.items())
+def test_what_is_recorded_reaches_its_goal(name: str, most: float) -> None:
+    assert json.loads(perf.RECORDED.read_text())["ratios"][name] <= most
+
+
+@pytest.mark.parametrize("what", perf.RATIOS)
+def test_receivers_are_compared_by_their_medians(what: str) -> None:
+    names = {name for pair in perf.RATIOS[what] for name in pair}
+    units = {name: 1000 * (i + 1) for i, name in enumerate(sorted(names))}
+    runs: dict[str, list[dict[str, int]]] = {}
+    counts: dict[int, dict[str, int]] = {}
+    for name, unit in units.items():
+        runs[name] = []
+        for times in (1, 2, 30):
+            mark = len(counts) + 1
+            runs[name].append({"mark": mark, "bytes": 1 << 20})
+            counts[mark] = dict.fromkeys(bench.RECEIVER, times * unit)
+    ratios = perf.instructions(bench.Measured({"runs": runs}, counts, {}), what)
+    assert ratios == {
+        f"instructions, {a} of {b}{what}": units[a] / units[b] for a, b in perf.RATIOS[what]
+    }
 
 
 def test_every_command_starts_within_its_recorded_ratio() -> None:
