@@ -48,6 +48,7 @@ struct account {
 	struct lease *oldest, *newest;	/* every lease that lives, by age */
 	struct descriptor *signal;	/* an eventfd to add to when one comes back, or NULL */
 	PyObject *lease_kind, *make_event, *make_bare, *memories, *looks;	/* see lease_as() */
+	char plain;			/* leases of lease_kind are let go without Python */
 	char poison;
 	char orphaned;			/* this is a forked child, which has not the memory */
 };
@@ -157,6 +158,8 @@ int lease_give_back(struct lease *l);
 void lease_let_go(struct lease *l);
 /* Raise the error of a verdict that is not 0. -1 */
 int lease_refuse(PyObject *self, int verdict);
+/* Lease._let_go() */
+void lease_let_go(struct lease *l);
 /* Py_bf_getbuffer of a Lease */
 int lease_getbuffer(PyObject *self, Py_buffer *view, int flags);
 

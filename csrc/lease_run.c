@@ -131,7 +131,7 @@ PyObject *account_lease_run(PyObject *self, PyObject *args)
 PyObject *account_lease_as(PyObject *self, PyObject *args)
 {
 	struct account *a = (struct account *)self;
-	PyObject *type, *event, *bare, *memories, *looks;
+	PyObject *type, *event, *bare, *memories, *looks, *own, *plain;
 
 	if (!PyArg_ParseTuple(args, "O!OOO!O!:lease_as", &PyType_Type, &type, &event, &bare,
 			      &PyList_Type, &memories, &PyList_Type, &looks))
@@ -140,6 +140,13 @@ PyObject *account_lease_as(PyObject *self, PyObject *args)
 		PyErr_SetString(PyExc_ValueError, "lease_as needs a Lease, and once is enough");
 		return NULL;
 	}
+	own = PyObject_GetAttrString(type, "_let_go");
+	plain = PyObject_GetAttrString((PyObject *)lease_type, "_let_go");
+	a->plain = own && own == plain;	/* debug mode's has its own */
+	Py_XDECREF(own);
+	Py_XDECREF(plain);
+	if (!own || !plain)
+		return NULL;
 	a->lease_kind = Py_NewRef(type);
 	a->make_event = Py_NewRef(event);
 	a->make_bare = Py_NewRef(bare);

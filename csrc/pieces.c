@@ -34,6 +34,15 @@ static void pieces_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
+/* Whether it is a lease that is out, and no method of Python wants to be called for it. */
+static int is_plain(PyObject *item)
+{
+	const struct account *a = PyObject_TypeCheck(item, lease_type) ?
+				  ((struct lease *)item)->account : NULL;
+
+	return a && a->plain && Py_TYPE(item) == (PyTypeObject *)a->lease_kind;
+}
+
 /* Each goes back, or with its last view; the second time nothing happens. */
 static int let_go_all(PyObject *list)
 {
@@ -44,6 +53,8 @@ static int let_go_all(PyObject *list)
 
 		if (Py_TYPE(item) == run_lease_type) {
 			run_lease_let_go(item);
+		} else if (is_plain(item)) {
+			lease_let_go((struct lease *)item);
 		} else if (PyObject_TypeCheck(item, lease_type)) {
 			Py_INCREF(item);
 			none = PyObject_CallMethod(item, "_let_go", NULL);

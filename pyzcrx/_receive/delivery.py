@@ -160,13 +160,12 @@ class Delivery:
         """A turn went into inboxes without :meth:`collect`: let none have too much."""
         if self.core.columns.counts[FRESH]:
             return  # an interrupted one: its events come after its data
-        for ifq in self._ifqs:
-            account = ifq.account
-            if account.count or account.leased > account.crowded_above:
-                if self.inboxes:
-                    self._fill_inboxes()
-                self._give_back_copied()
-                break
+        # No inbox has more than are out.
+        if self.inboxes and any(
+            ifq.account.leased > ifq.account.crowded_above for ifq in self._ifqs
+        ):
+            self._fill_inboxes()
+        self._give_back_copied()
 
     def _raise_misplaced(self) -> NoReturn:
         """Some entry names no place in its area: say which."""

@@ -89,7 +89,10 @@ class Inboxes:
             if inbox is not None:
                 if self.changed is not None:
                     self.changed += (receiver,)  # type: ignore[arg-type]  # it has an inbox
-                inbox.relieve()
+                # No more than are out. To count its own takes long.
+                leased: int = receiver._ifq.account.leased  # type: ignore[attr-defined]
+                if inbox.abandoned or leased > inbox.most_buffers:
+                    inbox.relieve()
         while self.to_end:
             request = self.to_end[0]
             if request._inbox is not None:

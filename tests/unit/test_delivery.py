@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import pyzcrx
+from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.events import Event
 from pyzcrx._ring.columns import FRESH
 from tests.perf.replay import Replay
@@ -136,3 +137,28 @@ def test_events_in_a_circle_are_found(replay: Replay) -> None:
         audit = replay.ifq.audit()
         assert audit.in_buffers == 0
         replay.take_refill()
+
+
+def test_streams_that_end_count_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stream's end takes Python: it must not look at what all others have."""
+    counted = 0
+    buffers = Chunks.buffers.fget
+    assert buffers is not None
+
+    def count(chunks: Chunks) -> int:
+        nonlocal counted
+        counted += 1
+        return int(buffers(chunks))
+
+    monkeypatch.setattr(Chunks, "buffers", property(count))
+    with Replay(per_turn=64, turns=4, connections=16) as replay:
+        replay.fill()
+        left = replay.size_bytes
+        with replay.streams() as streams:
+            feeds = [iter(stream) for stream in streams]
+            while left:
+                for feed in feeds:
+                    chunk = next(feed)
+                    left -= len(chunk)
+                    chunk.release()
+    assert counted == 0
