@@ -142,8 +142,7 @@ def test_events_in_a_circle_are_found(replay: Replay) -> None:
 def test_streams_that_end_count_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stream's end takes Python: it must not look at what all others have."""
     counted = 0
-    buffers = Chunks.buffers.fget
-    assert buffers is not None
+    buffers = vars(Chunks)["buffers"].fget
 
     def count(chunks: Chunks) -> int:
         nonlocal counted
