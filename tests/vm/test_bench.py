@@ -97,12 +97,13 @@ def forwarded() -> bench.Measured:
 def test_what_is_sent_on_without_a_copy_is_not_touched(forwarded: bench.Measured, way: str) -> None:
     """By user code, by the kernel's copying functions, by memcpy(); nor by what the NIC counts.
 
-    Headers are copied in either way: a few bytes of a hundred.
+    Headers are copied in either way: a few bytes of a hundred. User code may read a little: what
+    fills less than a quarter of its buffers is gathered (Outbox.take()).
     """
     for name, copies in (f"{way}-zero-copy", 0), (f"{way}-copied", 1):
         [(run, counts)] = forwarded.counted(name)
         assert run["bytes"] == rounds(8, 256) << 20
-        assert bench.touched(run, counts, *bench.TOUCHES["read"]) < 0.001, name
+        assert bench.touched(run, counts, *bench.TOUCHES["read"]) < 0.01, name
         copied = bench.touched(run, counts, *bench.TOUCHES["copied to"])
         assert copied == pytest.approx(copies, abs=0.06), name
         assert run["copied"] == pytest.approx(copies, abs=0.01), name
