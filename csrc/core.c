@@ -15,12 +15,13 @@ static PyObject *core_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	k->accounts = PyList_New(0);
 	k->unrest = PyList_New(0);
 	k->operations = PyDict_New();
+	k->own = PyDict_New();
 	k->receivers = PyList_New(0);
 	k->posted = PyList_New(0);
 	k->functions = PyDict_New();
 	k->owner = thread_number();
 	if (!k->shared || !k->roster || !k->accounts || !k->unrest || !k->operations ||
-	    !k->receivers || !k->posted || !k->functions) {
+	    !k->own || !k->receivers || !k->posted || !k->functions) {
 		Py_DECREF((PyObject *)k);
 		return NULL;
 	}
@@ -38,6 +39,8 @@ static int core_traverse(PyObject *self, visitproc visit, void *arg)
 	Py_VISIT(k->accounts);
 	Py_VISIT(k->unrest);
 	Py_VISIT(k->operations);
+	Py_VISIT(k->own);
+	Py_VISIT(k->finishing);
 	Py_VISIT(k->receivers);
 	Py_VISIT(k->posted);
 	Py_VISIT(k->looked_at);
@@ -59,6 +62,8 @@ static int core_clear(PyObject *self)
 	PyList_SetSlice(k->unrest, 0, PyList_Size(k->unrest), NULL);
 	PyList_SetSlice(k->receivers, 0, PyList_Size(k->receivers), NULL);
 	PyDict_Clear(k->operations);
+	PyDict_Clear(k->own);
+	Py_CLEAR(k->finishing);
 	Py_CLEAR(k->looked_at);
 	if (k->roster)
 		roster_clear(k->roster);
@@ -81,6 +86,8 @@ static void core_dealloc(PyObject *self)
 	Py_CLEAR(k->accounts);
 	Py_CLEAR(k->unrest);
 	Py_CLEAR(k->operations);
+	Py_CLEAR(k->own);
+	Py_CLEAR(k->finishing);
 	Py_CLEAR(k->receivers);
 	Py_CLEAR(k->posted);
 	Py_CLEAR(k->looked_at);
@@ -187,6 +194,21 @@ static PyObject *core_count(PyObject *self, PyObject *unused)
 	return PyBool_FromLong(counted);
 }
 
+PyDoc_STRVAR(complete_doc,
+"complete()\n--\n\n"
+"Have each completion of the last turn that is no data make its event, which joins posted.\n"
+"It may be called again after it raised.");
+
+static PyObject *core_method_complete(PyObject *self, PyObject *unused)
+{
+	struct core *k = (struct core *)self;
+
+	(void)unused;
+	if (!columns_of(k) || core_complete(k))
+		return NULL;
+	Py_RETURN_NONE;
+}
+
 PyDoc_STRVAR(lease_runs_doc,
 "lease_runs(fresh)\n--\n\n"
 "Lease every entry of the last turn that is not taken, and mark it by all ones: as an event at\n"
@@ -237,6 +259,32 @@ static PyObject *core_enlist(PyObject *self, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+PyDoc_STRVAR(enlisted_doc,
+"enlisted(token)\n--\n\nThe Receiver of that token; None if there is none, or no more.");
+
+static PyObject *core_enlisted(PyObject *self, PyObject *arg)
+{
+	const uint64_t token = PyLong_AsUnsignedLongLong(arg);
+	struct receiver *found;
+
+	if (PyErr_Occurred())
+		return NULL;
+	found = roster_owner(((struct core *)self)->roster, token);
+	return Py_NewRef(found ? (PyObject *)found : Py_None);
+}
+
+PyDoc_STRVAR(enlisted_on_doc,
+"enlisted_on(ifq)\n--\n\nThe Receivers that live, of the ifq in that slot.");
+
+static PyObject *core_enlisted_on(PyObject *self, PyObject *arg)
+{
+	const long ifq = PyLong_AsLong(arg);
+
+	if (PyErr_Occurred())
+		return NULL;
+	return roster_owners(((struct core *)self)->roster, (int)ifq);
+}
+
 PyDoc_STRVAR(armed_doc,
 "set_armed(operation, armed)\n--\n\n"
 "Whether the kernel holds this Receiver of ours, so that data may come for it. Nothing else\n"
@@ -260,9 +308,12 @@ static PyMethodDef core_methods[] = {
 	{"turn_quietly", core_turn_quietly, METH_O, turn_doc},
 	{"collect_quietly", core_collect_quietly, METH_VARARGS, collect_doc},
 	{"count", core_count, METH_NOARGS, count_doc},
+	{"complete", core_method_complete, METH_NOARGS, complete_doc},
 	{"lease_runs", core_method_lease_runs, METH_O, lease_runs_doc},
 	{"give_back", core_give_back, METH_NOARGS, give_back_doc},
 	{"enlist", core_enlist, METH_VARARGS, enlist_doc},
+	{"enlisted", core_enlisted, METH_O, enlisted_doc},
+	{"enlisted_on", core_enlisted_on, METH_O, enlisted_on_doc},
 	{"set_armed", core_set_armed, METH_VARARGS, armed_doc},
 	{NULL, NULL, 0, NULL},
 };
@@ -275,6 +326,7 @@ static PyMemberDef core_members[] = {
 	FIELD(accounts, T_OBJECT, READONLY, "the Accounts, by slot of the ifq"),
 	FIELD(unrest, T_OBJECT, READONLY, "containers: no turn is quiet while one has something"),
 	{"_operations", T_OBJECT, offsetof(struct core, operations), READONLY, NULL},
+	{"_own", T_OBJECT, offsetof(struct core, own), READONLY, NULL},
 	FIELD(posted, T_OBJECT, 0, "events that no data goes with, until they are handed on"),
 	FIELD(looked_at, T_OBJECT, 0, "who still looks at the columns"),
 	FIELD(others_done, T_PYSSIZET, 0,

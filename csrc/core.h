@@ -16,6 +16,8 @@ struct core {
 	PyObject *accounts;	/* list of Account, by slot of the ifq */
 	PyObject *unrest;	/* list of containers: one that is not empty wants policy */
 	PyObject *operations;	/* dict, by token: all that the kernel holds */
+	PyObject *own;		/* dict, by token: those of the ring itself, which nobody waits for */
+	PyObject *finishing;	/* whose last completion is being told, or NULL */
 	PyObject *receivers;	/* list: whose each run of the last turn is, once it is named */
 	PyObject *posted;	/* list: events that no data goes with */
 	PyObject *looked_at;	/* who still looks at the columns, or None */
@@ -44,6 +46,11 @@ int core_is_quiet(const struct core *k);
 int core_turn(struct core *k, long long timeout_ns);
 /* more(), which is kept alive meanwhile: it may come to the same iterator again, and end it. */
 PyObject *call_more(PyObject *more);
+/*
+ * Have the operations make events of the last turn's completions but for data, each once.
+ * -1 with an exception; it may be called again.
+ */
+int core_complete(struct core *k);
 /* Whether a container has nothing; no exception is set. */
 int is_empty(PyObject *container);
 /* Whose each run of the last turn was is not known for the next one. */

@@ -191,6 +191,10 @@ int roster_traverse(struct roster *r, visitproc visit, void *arg);
 /* Give it a token. Each of these two: 0, or -1 with an exception. */
 int roster_enlist(struct roster *r, struct receiver *receiver, int ifq);
 int roster_set_armed(struct roster *r, struct receiver *receiver, int armed);
+/* Borrowed; NULL if no request that lives has that token. */
+struct receiver *roster_owner(const struct roster *r, uint64_t token);
+/* A list of those that live, of the ifq in that slot. */
+PyObject *roster_owners(const struct roster *r, int ifq);
 /* It dies, with its token. */
 void roster_leave(struct receiver *receiver);
 

@@ -5,7 +5,7 @@
  * counts up with each, so no token is used twice.  A slot whose numbers are used up rests.
  *
  * Receivers keep the roster, without a reference that the garbage collector would have to
- * know of; it holds one to each Receiver that is armed.
+ * know of; it holds one to each Receiver that is armed, and none to the others.
  */
 #include "roster.h"
 
@@ -88,6 +88,7 @@ int roster_enlist(struct roster *r, struct receiver *receiver, int ifq)
 	e = &r->entries[slot];
 	e->token = PZ_TOKEN_RECEIVE | (uint64_t)ifq << PZ_TOKEN_IFQ_SHIFT |
 		   (uint64_t)e->generation << PZ_TOKEN_REQUEST_BITS | slot;
+	e->owner = receiver;
 	r->users++;
 	receiver->roster = r;
 	receiver->token = e->token;
@@ -100,6 +101,7 @@ void roster_leave(struct receiver *receiver)
 	struct entry *e = roster_entry(r, receiver->token);
 
 	e->token = 0;
+	e->owner = NULL;
 	if (++e->generation < GENERATIONS) {
 		e->next = r->free;
 		r->free = e - r->entries;
@@ -123,4 +125,28 @@ int roster_set_armed(struct roster *r, struct receiver *receiver, int armed)
 		Py_CLEAR(e->armed);
 	}
 	return 0;
+}
+
+struct receiver *roster_owner(const struct roster *r, uint64_t token)
+{
+	const struct entry *e = roster_entry(r, token);
+
+	/* One that is dying may still be here: nobody gets hold of it again. */
+	return e && e->owner && Py_REFCNT((PyObject *)e->owner) > 0 ? e->owner : NULL;
+}
+
+PyObject *roster_owners(const struct roster *r, int ifq)
+{
+	PyObject *owners = PyList_New(0);
+	uint32_t i;
+
+	for (i = 0; owners && i < r->n; i++) {
+		struct receiver *owner = roster_owner(r, r->entries[i].token);
+
+		if (!owner || ((owner->token >> PZ_TOKEN_IFQ_SHIFT) & PZ_TOKEN_IFQ_MASK) != (uint64_t)ifq)
+			continue;
+		if (PyList_Append(owners, (PyObject *)owner))
+			Py_CLEAR(owners);
+	}
+	return owners;
 }

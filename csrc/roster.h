@@ -9,6 +9,7 @@
 
 struct entry {
 	uint64_t token;			/* of the request that has the slot */
+	struct receiver *owner;		/* that request, borrowed: it leaves when it dies; or NULL */
 	struct receiver *armed;		/* that request, while the kernel holds it */
 	uint32_t generation;		/* how many requests have had it */
 	uint32_t next;			/* of the free ones */

@@ -54,6 +54,8 @@ def number_of(sock: socket.socket | int) -> int:
 
     -1: the socket was closed.
     """
+    if type(sock) is int and 0 <= sock <= MOST_FD:  # as a server has them, for each connection
+        return sock
     if hasattr(sock, "fileno"):
         return integer("the socket's descriptor", sock.fileno(), -1, MOST_FD)
     return integer("descriptor", sock, 0, MOST_FD)

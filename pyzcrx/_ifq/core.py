@@ -8,9 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
-import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from pyzcrx._common.caller import caller
@@ -39,10 +37,8 @@ from pyzcrx.errors import (
     ClosedError,
     CorruptRing,
     KernelError,
-    NotPermitted,
 )
 from pyzcrx.uapi import EventType
-from pyzcrx.urgent import drop_urgent
 
 
 class IfqCore:
@@ -62,6 +58,9 @@ class IfqCore:
         self.token = TOKEN_RECEIVE | slot << TOKEN_IFQ_SHIFT
         """What the tokens of its requests have in common."""
         self.queue = queue
+        self._on_nic = not queue.nodev
+        self.zcrx_id = queue.registered.zcrx_id
+        """The number by which the kernel knows the queue in this ring."""
         self.face: Any = None
         """What users hold."""
         self.account = Account()
@@ -92,7 +91,6 @@ class IfqCore:
         self.gone: KernelError | None = None
         """InterfaceGone, once the NIC was taken away: nothing will be received any more."""
         self._stats = ReceiverStats()
-        self._requests: weakref.WeakValueDictionary[int, Request] = weakref.WeakValueDictionary()
         self.relief = Relief(self, pressure)
         waiting = self.waiting
         self.unrest = (
@@ -123,11 +121,6 @@ class IfqCore:
     def nodev(self) -> bool:
         """Whether there is no NIC, so that the kernel copies."""
         return self.queue.nodev
-
-    @property
-    def zcrx_id(self) -> int:
-        """The number by which the kernel knows the queue in this ring."""
-        return self.queue.registered.zcrx_id
 
     @property
     def rx_buf_len(self) -> int:
@@ -170,16 +163,18 @@ class IfqCore:
     def new_request(self, sock: socket.socket | int, limit: int | None, context: object) -> Request:
         """A request that is not armed yet. Raises what :meth:`pyzcrx.Ifq.receive` does."""
         self.check_receives()
-        checked_limit(limit)
+        if limit is not None:
+            limit = checked_limit(limit)
         fd = number_of(sock)
         held = hold(fd, "receive")
-        check(lib.pz_tcp_ready(held.number), "receive", f"fd {fd}")
-        if not self.nodev:
-            with suppress(NotPermitted):  # then its listener's filter, which it has, must do
-                drop_urgent(held.number)
-        request = Request(self, fd, held, limit, context)
-        self._requests[request.token] = request
-        return request
+        refused = lib.pz_tcp_ready(held.number)
+        if not refused and self._on_nic:
+            refused = lib.pz_drop_urgent(held.number)
+            if refused == -errno.EPERM:  # its listener's filter, which it has, must do
+                refused = 0
+        if refused:
+            check(refused, "receive", f"fd {fd}")
+        return Request(self, fd, held, limit, context)
 
     def begin(self, request: Request) -> None:
         """Hand a new request to the kernel."""
@@ -226,7 +221,8 @@ class IfqCore:
 
     def request(self, token: int) -> Request | None:
         """The request of that token, while anybody knows it."""
-        return self._requests.get(token)
+        request: Request | None = self.ring.enlisted(token)
+        return request
 
     @property
     def crowded(self) -> bool:
@@ -364,6 +360,6 @@ class IfqCore:
         self._closed = True
         bound.discard(self)
         self.relief.closed_by_ring()
-        for request in list(self._requests.values()):
+        for request in self.ring.enlisted_on(self.slot):
             request._closed_by_ring()
         self.queue.closed_by_ring()

@@ -74,16 +74,16 @@ class ReceiveProtocol(Progress):
 
     def finish(self, res: int) -> Step:
         """The final completion of this arm, with result *res*."""
+        if res >= 0:
+            if self._armed_bytes and self.this_arm >= self._armed_bytes:
+                return self._again(Step.ARM)
+            return Step.CONFIRM_END
         if res == -errno.ENOSPC:
             return self._again(Step.FLUSH_OVERFLOW)
         if res == -errno.ENOMEM:
             self.fruitless += 1
             return self._again(Step.FLUSH_REFILL)
-        if res < 0:
-            return Step.FAIL
-        if self._armed_bytes and self.this_arm >= self._armed_bytes:
-            return self._again(Step.ARM)
-        return Step.CONFIRM_END
+        return Step.FAIL
 
     def _again(self, step: Step) -> Step:
         """*step*, unless the limit was reached all the same."""

@@ -21,6 +21,7 @@ from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.outcomes import End, Failed, Limit
 from pyzcrx.errors import BadArgument, KernelError, UrgentDataLost, ZcrxError
 
+_CONFIRM_END = Step.CONFIRM_END  # an attribute of an enum's class takes a search
 _RCVBUF_LOCK = 2
 """SOCK_RCVBUF_LOCK: its owner set it, and TCP does not."""
 _MOST_RCVBUF = 1 << 30
@@ -117,10 +118,9 @@ class Request(Receiver):
         """The number of the socket as the user gave it: for messages."""
         self._held = held
         self._cookie: Cookie | None = None
-        self._protocol: ReceiveProtocol = ReceiveProtocol(checked_limit(limit))
+        self._protocol: ReceiveProtocol = ReceiveProtocol(limit)
         self.context = context
         """Yours."""
-        ifq.ring.enlist(self, ifq.slot)
         self._inbox: Chunks | None = None
         """Whose its events are; None: the ring's."""
         self._over: type[object] | None = None  # End, Limit or Failed
@@ -134,6 +134,7 @@ class Request(Receiver):
         self._drained_at = 0
         self._unbounded: Any = None  # struct pz_rcvbuf, as it was before bound()
         self._plain: Any = None  # struct pz_plain, while bytes are received without the area
+        ifq.ring.enlist(self, ifq.slot)  # last: whoever finds it by its token finds all of it
 
     @property
     def ifq(self) -> Any:
@@ -284,17 +285,17 @@ class Request(Receiver):
 
     def _arm(self) -> None:
         """Hand it to the kernel; one that reached its limit without it ends."""
-        ifq, ring = self._ifq, self._ifq.ring
-        ring.check_usable()
+        ifq, token = self._ifq, self.token
+        ring = ifq.ring
         self._pause_at = None
         self._hand_plain()
         if self._protocol.reached:
             ring.post(self._end(Step.LIMIT, 0))
             return
         result = lib.pz_prep_recv_zc(
-            ring.raw, self._held.number, ifq.zcrx_id, self._protocol.arm(), self.token
+            ring.raw, self._held.number, ifq.zcrx_id, self._protocol.arm(), token
         )
-        ring.submit(self, self.token, result, "receive")
+        ring.submit(self, token, result, "receive")
         self._state = State.ARMED
 
     def _drop(self, res: int) -> None:
@@ -310,6 +311,10 @@ class Request(Receiver):
             self._ifq.wait(self, State.PAUSED)
             return None
         step = self._protocol.finish(res)
+        if step is _CONFIRM_END and not lib.pz_unread(self._held.number):  # as most do
+            self._over = End
+            self._let_go()
+            return End(self)
         if self._stopping and step in (Step.FLUSH_OVERFLOW, Step.FLUSH_REFILL, Step.ARM):
             return self._give_up(errno.ECANCELED)
         if step is Step.FLUSH_OVERFLOW:
@@ -354,7 +359,8 @@ class Request(Receiver):
         """The socket is the user's alone again."""
         self._hand_plain()
         self._state = State.OVER
-        self._widen()
+        if self._rcvbuf is not None:
+            self._widen()
         self._held.close()
 
     def _error(self, res: int) -> ZcrxError:

@@ -21,7 +21,7 @@ def _count(name: str) -> int:
     return int(ffi.offsetof("struct pz_columns", name) - _COUNTS_AT) // 8
 
 
-_N_DATA, _N_RUNS, _N_OTHER, _BYTES = map(_count, ("n_data", "n_runs", "n_other", "bytes"))
+_N_DATA, _N_RUNS, _BYTES = map(_count, ("n_data", "n_runs", "bytes"))
 _OVERFLOW, _NOW_NS = map(_count, ("overflow", "now_ns"))
 FRESH = _count("fresh")
 """Where :attr:`Columns.counts` says how far a turn got that was drained; 0: it is dealt with."""
@@ -62,10 +62,6 @@ class Columns:
     @property
     def n_data(self) -> int:
         return self.counts[_N_DATA]
-
-    @property
-    def n_other(self) -> int:
-        return self.counts[_N_OTHER]
 
     @property
     def n_bytes(self) -> int:

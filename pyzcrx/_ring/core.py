@@ -38,11 +38,9 @@ from pyzcrx._ring.roles import NEVER, Child, Operation, Watcher
 from pyzcrx._ring.tokens import Serials
 from pyzcrx._ring.wakeup import Wakeup
 from pyzcrx.errors import ClosedError, CorruptRing, ForkedChild, WrongThread
-from pyzcrx.uapi import CqeFlag
 
 MAX_GATHER_US = 1_000_000
 
-_MORE = int(CqeFlag.MORE)  # an enum's & is a call of Python
 _SIGNAL_TIMEOUT_NS = int(lib.PZ_SIGNAL_TIMEOUT_NS)
 _MOST_NS = (1 << 63) - 1
 
@@ -84,8 +82,6 @@ class RingCore(Core):
         )
         self.new_token = Serials().next
         """A token never used before, of anything but a RECV_ZC."""
-        self._own: dict[int, Watcher] = {}
-        self._finishing: Operation | None = None
         self.ending = Ending(self.raw, self.columns, self._operations)
         self._children: list[Child] = []
         self._readiness: Readiness | None = None
@@ -313,30 +309,11 @@ class RingCore(Core):
     def _process(self) -> None:
         """What was drained, from wherever an interrupted turn got to."""
         columns = self.columns
-        n_other = columns.n_other
         self.pace.brought(columns.n_data, columns.n_bytes)
         # Data first: a request's last completion may be of the same turn.
         if not self.count():
             raise CorruptRing("a completion carries data for a request that does not exist")
-        while self.others_done < n_other:
-            self._complete(*columns.other(self.others_done))
-
-    def _complete(self, token: int, res: int, flags: int) -> None:
-        """One completion. Told again from the start if interrupted."""
-        operation: Watcher | None = self._finishing
-        if operation is None:
-            operation = self._operations.get(token)
-            if operation is not None and not flags & _MORE:
-                self._finishing = operation
-                del self._operations[token]
-                self.set_armed(operation, False)
-        if operation is None:
-            operation = self._own.get(token)
-        event = operation._complete(res, flags) if operation is not None else None
-        if event is not None:
-            self.posted += (event,)
-        self._finishing = None
-        self.others_done += 1
+        self.complete()
 
     # -- waking -------------------------------------------------------------
 

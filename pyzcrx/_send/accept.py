@@ -16,6 +16,7 @@ from pyzcrx.uapi import CqeFlag
 
 # Passing states of a connection or of the process: accepting goes on.
 _TRANSIENT = {errno.ECONNABORTED, errno.EINTR, errno.EPROTO, errno.EAGAIN}
+_MORE = int(CqeFlag.MORE)  # an enum's & is a call of Python
 
 
 class Accept:
@@ -63,7 +64,9 @@ class Accept:
         self._held.close()
 
     def _complete(self, res: int, flags: int) -> Accepted[Accept] | Failed[Accept] | None:
-        over = not flags & CqeFlag.MORE
+        over = not flags & _MORE
+        if res >= 0 and not over:
+            return Accepted(self, res)
         if res < 0 and (self._stopping or -res not in _TRANSIENT):
             return self._failed(res)
         if over and self._stopping:

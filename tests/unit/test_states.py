@@ -273,7 +273,8 @@ NO_CHECK = {
         "check_open",
     ),  # idempotent, or for any thread
     *("add_child", "forget", "new_token", "post", "submit", "watch"),  # of the package
-    *("count", "enlist", "give_back", "lease_runs", "set_armed", "turn_quietly", "use"),
+    *("complete", "count", "enlist", "enlisted", "enlisted_on", "give_back", "lease_runs"),
+    *("set_armed", "turn_quietly", "use"),
 }
 
 
@@ -410,4 +411,8 @@ def test_runs_outside_the_columns() -> None:
             with pytest.raises(ValueError, match="outside"):
                 world.ring._core.give_back()
         columns.counts[1] = columns.counts[6] = 0
+        columns.raw.n_other = columns.capacity + 1
+        with pytest.raises(ValueError, match="outside"):
+            world.ring._core.complete()
+        columns.raw.n_other = 0
         world.ring.close()
