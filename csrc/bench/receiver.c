@@ -5,12 +5,13 @@
  *
  *   zcrx-c-receiver -p PORT [-a ADDRESS] [-i INTERFACE -q QUEUE]   (without: NODEV)
  *       [-c CONNECTIONS] [-l RX_BUF_LEN] [-A AREA_BYTES] [-g GATHER_US] [-r] [-e] [-m MARK]
- *       [-F FD]...
+ *       [-F FD]... [-s CONNECTIONS]
  *
  * -g gathers up to GATHER_NR completions for so many microseconds, else it returns with the
  * first. -r reads every byte, -e sends it back, -m marks the run for an emulator. -F names
- * connections that were inherited, then there are no others. Says "listening", or
- * "ready", on standard error, then prints one line of JSON.
+ * connections that were inherited, then there are no others. -s takes so many connections
+ * that come and go, as they come. Says "listening", or "ready", on standard error, then
+ * prints one line of JSON.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -19,6 +20,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +35,12 @@
 
 #include "gather.h"
 #include "mark.h"
+#include "spent.h"
 
 #define CQ_ENTRIES	4096
 #define MOST_INHERITED	128
 #define RQ_ENTRIES	4096
+#define ACCEPTS		(1ULL << 32) /* user_data of the accept; others are descriptors */
 #define REG_NODEV	2	/* ZCRX_REG_NODEV: not in every liburing */
 #define REGISTER_CTRL	36	/* IORING_REGISTER_ZCRX_CTRL; op 0 is FLUSH_RQ */
 
@@ -47,7 +51,7 @@ struct ctrl {
 
 struct options {
 	const char *address, *port, *interface;
-	unsigned int queue, connections, rx_buf_len, gather_us, mark;
+	unsigned int queue, connections, rx_buf_len, gather_us, mark, shorts;
 	size_t area_bytes;
 	int read, echo;
 	unsigned int inherited;
@@ -147,7 +151,7 @@ static void give_back(struct queue *q, __u64 off)
 	q->pushed++;
 }
 
-static void arm(struct queue *q, int fd)
+static struct io_uring_sqe *free_sqe(struct queue *q)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
 
@@ -158,10 +162,35 @@ static void arm(struct queue *q, int fd)
 			die("io_uring_submit", ret);
 		sqe = io_uring_get_sqe(&q->ring);
 	}
+	return sqe;
+}
+
+static void arm(struct queue *q, int fd)
+{
+	struct io_uring_sqe *sqe = free_sqe(q);
+
 	io_uring_prep_rw(IORING_OP_RECV_ZC, sqe, fd, NULL, 0, 0);
 	sqe->ioprio = IORING_RECV_MULTISHOT;
 	sqe->zcrx_ifq_idx = q->zcrx_id;
 	sqe->user_data = fd;
+}
+
+static void arm_accept(struct queue *q, int listener)
+{
+	struct io_uring_sqe *sqe = free_sqe(q);
+
+	io_uring_prep_multishot_accept(sqe, listener, NULL, NULL, SOCK_CLOEXEC);
+	sqe->user_data = ACCEPTS;
+}
+
+/* A connection came. */
+static void accepted(struct queue *q, const struct io_uring_cqe *cqe, int listener)
+{
+	if (cqe->res < 0)
+		die("accept", cqe->res);
+	arm(q, cqe->res);
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		arm_accept(q, listener);
 }
 
 static int listen_at(const struct options *o)
@@ -187,6 +216,16 @@ static int listen_at(const struct options *o)
 	return listener;
 }
 
+/* Where connections come and go; the first one knocks. */
+static int busy_listener(const struct options *o)
+{
+	struct pollfd first = { .fd = listen_at(o), .events = POLLIN };
+
+	if (poll(&first, 1, -1) < 0)
+		die("poll", errno);
+	return first.fd;
+}
+
 /* All of them: those that were inherited, or as many as come. */
 static void connections(const struct options *o, int *fds)
 {
@@ -206,32 +245,6 @@ static void connections(const struct options *o, int *fds)
 		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	}
 	close(listener);
-}
-
-static double seconds(struct timespec *from)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec - from->tv_sec + (now.tv_nsec - from->tv_nsec) / 1e9;
-}
-
-static double of(struct timeval t)
-{
-	return t.tv_sec + t.tv_usec / 1e6;
-}
-
-static double on_cpu(void)
-{
-	unsigned long long ns = 0;
-	FILE *file = fopen("/proc/self/schedstat", "r");
-
-	if (file) {
-		if (fscanf(file, "%llu", &ns) != 1)
-			ns = 0;
-		fclose(file);
-	}
-	return ns / 1e9;
 }
 
 /* A word at a time, as a checksum would. */
@@ -265,7 +278,7 @@ static struct options parse(int argc, char **argv)
 	struct options o = { .address = "::", .connections = 1, .area_bytes = 64UL << 20 };
 	int option;
 
-	while ((option = getopt(argc, argv, "p:a:i:q:c:l:A:g:rem:F:")) != -1) {
+	while ((option = getopt(argc, argv, "p:a:i:q:c:l:A:g:rem:F:s:")) != -1) {
 		switch (option) {
 		case 'p': o.port = optarg; break;
 		case 'a': o.address = optarg; break;
@@ -278,6 +291,7 @@ static struct options parse(int argc, char **argv)
 		case 'r': o.read = 1; break;
 		case 'e': o.echo = 1; break;
 		case 'm': o.mark = atoi(optarg); break;
+		case 's': o.shorts = atoi(optarg); break;
 		case 'F':
 			if (o.inherited == MOST_INHERITED)
 				exit(2);
@@ -303,20 +317,25 @@ int main(int argc, char **argv)
 	struct marks marks = marks_open();
 	void (*begin)(void) = mark(&marks, MARK_BEGIN, o.mark);
 	void (*end)(void) = mark(&marks, MARK_END, o.mark);
-	unsigned int i, live = o.connections;
+	unsigned int i, live = o.shorts ? o.shorts : o.connections;
 	struct timespec began;
 	struct rusage before, after;
-	int *fds = calloc(o.connections, sizeof(*fds));
+	int listener = -1, *fds = calloc(o.connections, sizeof(*fds));
 	double cpu, took;
 
 	set_up(&q, &o);
 	mark_payload(&marks, o.mark, q.area, o.area_bytes);
-	connections(&o, fds);
+	if (o.shorts)
+		listener = busy_listener(&o);
+	else
+		connections(&o, fds);
 	cpu = on_cpu();
 	clock_gettime(CLOCK_MONOTONIC, &began);
 	getrusage(RUSAGE_SELF, &before);
 	begin();
-	for (i = 0; i < o.connections; i++)
+	if (o.shorts)
+		arm_accept(&q, listener);
+	for (i = 0; i < o.connections && !o.shorts; i++)
 		arm(&q, fds[i]);
 
 	while (live) {
@@ -331,7 +350,9 @@ int main(int argc, char **argv)
 			const struct io_uring_zcrx_cqe *zc = (const void *)(cqe + 1);
 
 			n++;
-			if (cqe->flags & IORING_CQE_F_MORE) {
+			if (cqe->user_data == ACCEPTS) {
+				accepted(&q, cqe, listener);
+			} else if (cqe->flags & IORING_CQE_F_MORE) {
 				const unsigned char *at =
 					q.area + (zc->off & ((1ULL << IORING_ZCRX_AREA_SHIFT) - 1));
 
@@ -350,6 +371,8 @@ int main(int argc, char **argv)
 				die("receive", cqe->res);
 			} else {
 				live--;
+				if (o.shorts)
+					close(cqe->user_data);
 			}
 		}
 		io_uring_cq_advance(&q.ring, n);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import sys
 import zlib
@@ -30,8 +31,7 @@ class Gate:
             print("ready", file=sys.stderr, flush=True)
             streams = [socket.socket(fileno=fd) for fd in self.job.fds]
         else:
-            host, port = endpoint.host_of(self._listener), self._listener.getsockname()[1]
-            print(f"listening on {host} port {port}", file=sys.stderr, flush=True)
+            self._say(self._listener)
             streams = [self._listener.accept()[0] for _ in range(self.job.connections)]
             self._listener.close()
         if self.job.echo:
@@ -39,6 +39,19 @@ class Gate:
                 stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.meter.start()
         return streams
+
+    def first(self) -> socket.socket:
+        """Say that we are ready; the listener, once there is a connection to accept."""
+        assert self._listener is not None
+        self._say(self._listener)
+        select.select([self._listener], [], [])
+        self.meter.start()
+        return self._listener
+
+    @staticmethod
+    def _say(listener: socket.socket) -> None:
+        host, port = endpoint.host_of(listener), listener.getsockname()[1]
+        print(f"listening on {host} port {port}", file=sys.stderr, flush=True)
 
     @property
     def consume(self) -> Consume | None:

@@ -8,6 +8,10 @@ from typing import Self
 
 from pyzcrx._ring.pace import MOST_US
 
+SHORT_BYTES = 4096
+"""What a connection that comes and goes brings."""
+ECHO_BYTES = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class _Told:
@@ -37,6 +41,8 @@ class ReceiveJob(_Told):
     """Read every byte, as a parser or a checksum would."""
     echo: bool = False
     """Send every byte back."""
+    short: int = 0
+    """Connections that come and go, in place of those that stay."""
     program: str | None = None
     """The receiver, where it is a program of others."""
     fds: list[int] = field(default_factory=list)
@@ -62,5 +68,7 @@ class SendJob(_Told):
     """By a second connection, which there is for each."""
     check: bool = False
     """Compare what comes back with what was sent."""
+    short: int = 0
+    """Connections that come and go, with a share of the bytes each; so many at a time."""
     echo_rounds: int = 0
-    echo_bytes: int = 1024
+    echo_bytes: int = ECHO_BYTES

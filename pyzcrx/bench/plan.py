@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyzcrx._ring.pace import MOST_US
+from pyzcrx.bench.job import ECHO_BYTES
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.errors import ZcrxError
 
@@ -49,7 +50,10 @@ class Plan:
     how: str = "sendfile"
     """The sender: iperf3, or a way of ours (:mod:`pyzcrx.bench.send`)."""
     read: bool = False
+    short: int = 0
+    """Connections that come and go, ``connections`` at a time; 0: those stay."""
     echo_rounds: int = 0
+    echo_bytes: int = ECHO_BYTES
     c_receiver: str | None = None
     example: str | None = None
     """liburing's ``examples/zcrx.c``, built."""
@@ -108,4 +112,6 @@ def setup(plan: Plan, pinning: Pinning) -> dict[str, Any]:
         "gather_us": plan.gather_us,
         "sender": plan.how,
         "read": plan.read,
+        **({"short": plan.short} if plan.short else {}),
+        **({"echo_bytes": plan.echo_bytes} if plan.echo_rounds else {}),
     }

@@ -20,7 +20,7 @@ def main(text: str, metered: Callable[[ReceiveJob], Meter] = lambda _: Meter()) 
     job = ReceiveJob.from_json(text)
     try:
         gate = Gate(job, metered(job))
-        RECEIVERS[job.receiver].run(gate)
+        RECEIVERS[job.receiver].function(short=bool(job.short))(gate)
     except (ZcrxError, OSError) as error:
         sys.exit(f"{job.receiver}: {error}")
     gate.meter.tell()

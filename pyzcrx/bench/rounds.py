@@ -19,7 +19,15 @@ from pyzcrx.bench.job import ReceiveJob, SendJob
 from pyzcrx.bench.meter import cpu_times
 from pyzcrx.bench.pinning import Pinning
 from pyzcrx.bench.plan import BenchError, Plan, SenderFailed
-from pyzcrx.bench.receivers.catalogue import EXAMPLES, C, echoes, gathers, missing, relays
+from pyzcrx.bench.receivers.catalogue import (
+    EXAMPLES,
+    C,
+    echoes,
+    gathers,
+    missing,
+    relays,
+    takes_short,
+)
 
 TIMEOUT_S = 300.0
 
@@ -33,6 +41,8 @@ def unavailable(plan: Plan) -> dict[str, str]:
             why = "no zcrx-c-receiver (cmake -DPYZCRX_BENCH=ON csrc; --c-receiver)"
         if name in EXAMPLES:
             why = _no_example(plan, name)
+        if plan.short and not takes_short(name):
+            why = "it takes no connections that come and go"
         if echoes(name) and plan.how == IPERF3:
             why = "iperf3 does not read what comes back"
         if relays(name) and plan.echo_rounds:
@@ -204,6 +214,7 @@ class Rounds:
                 gather_us=plan.gather_us,
                 read=plan.read,
                 echo=echo,
+                short=0 if echo else plan.short,
                 fds=[*fds],
                 mark=mark,
                 program=_example(plan, name) if name in EXAMPLES else None,
@@ -217,6 +228,7 @@ class Rounds:
             argv += ["-i", plan.interface, "-q", str(queue), "-l", str(plan.rx_buf_len)]
         for fd in fds:
             argv += ["-F", str(fd)]
+        argv += ["-s", str(plan.short)] if plan.short and not echo else []
         return [*argv, *(["-r"] if plan.read else []), *(["-e"] if echo else [])]
 
     def _sender(self, name: str, ports: list[int], *, echo: bool) -> list[str]:
@@ -230,7 +242,9 @@ class Rounds:
             back=echoes(name),
             relay=relays(name),
             check=plan.read,
+            short=0 if echo else plan.short,
             echo_rounds=plan.echo_rounds if echo else 0,
+            echo_bytes=plan.echo_bytes,
         )
         prefix = ["ip", "netns", "exec", plan.netns] if plan.netns else []
         return [*prefix, sys.executable, "-P", "-m", "pyzcrx.bench.send", job.to_json()]

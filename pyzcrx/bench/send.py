@@ -124,6 +124,24 @@ def send(job: SendJob) -> dict[str, float]:
     return {}
 
 
+def short(job: SendJob) -> dict[str, float]:
+    """Connections one group after the other: connect, send, finish, wait for the receiver."""
+    piece = os.urandom(job.size_bytes // job.short)
+    left = job.short
+    while left:
+        n = min(left, job.connections)
+        streams = [socket.create_connection((job.host, job.ports[0])) for _ in range(n)]
+        for stream in streams:
+            stream.sendall(piece)
+            stream.shutdown(socket.SHUT_WR)
+        for stream in streams:
+            if stream.recv(1):
+                sys.exit("send: something came back")
+            stream.close()
+        left -= n
+    return {}
+
+
 class Sums:
     """Check sums by descriptor, if *wanted*."""
 
@@ -180,7 +198,7 @@ def main(text: str) -> None:
     """Tells what it measured as one line of JSON."""
     job = SendJob.from_json(text)
     try:
-        figures = echo(job) if job.echo_rounds else send(job)
+        figures = echo(job) if job.echo_rounds else short(job) if job.short else send(job)
     except OSError as error:
         sys.exit(f"send: {error}")
     print(json.dumps(figures))

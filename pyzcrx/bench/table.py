@@ -18,6 +18,7 @@ from pyzcrx.bench.figures import (
     rate,
     ratio,
 )
+from pyzcrx.bench.job import ECHO_BYTES
 from pyzcrx.bench.plan import MIB
 
 
@@ -40,7 +41,11 @@ def heading(report: Report) -> Iterator[str]:
     yield (
         f"{setup['interface']}, MTU {setup['mtu']}; {setup['connections']} connection(s)"
         + (f" on each of {queues} queues" if (queues := setup.get("queues", 1)) > 1 else "")
-        + f", {setup['size_bytes'] // MIB} MiB a run by {setup['sender']}"
+        + (
+            f" at a time, {setup['short']} of 4 KiB a run"
+            if setup.get("short")
+            else f", {setup['size_bytes'] // MIB} MiB a run by {setup['sender']}"
+        )
         + (", every byte read" if setup["read"] else "")
     )
     yield f"turns of pyzcrx gather for {setup.get('gather_us', MOST_US)} us at most"
@@ -82,7 +87,8 @@ def latencies(report: Report) -> Iterator[str]:
     """Echo round trips."""
     if not report.echo_ns:
         return
-    yield f"{'echo, us':14} {'p50':>9} {'p99':>9} {'p99.9':>9} {'rounds':>7}"
+    size_bytes = report.setup.get("echo_bytes", ECHO_BYTES)
+    yield f"{f'echo {size_bytes}, us':14} {'p50':>9} {'p99':>9} {'p99.9':>9} {'rounds':>7}"
     for name, took in report.echo_ns.items():
         p50, p99, p999 = (percentile(took, percent) / 1000 for percent in (50, 99, 99.9))
         yield f"{name:14} {p50:9.1f} {p99:9.1f} {p999:9.1f} {len(took):7}"

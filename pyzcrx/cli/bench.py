@@ -21,14 +21,15 @@ from pyzcrx.bench.figures import Report, Run
 from pyzcrx.bench.iperf3 import MAX_STREAMS
 from pyzcrx.bench.iperf3_sender import IPERF3
 from pyzcrx.bench.iperf3_server import TIMEOUT_S
+from pyzcrx.bench.job import SHORT_BYTES
 from pyzcrx.bench.pinning import Pinning, interfaces_in
 from pyzcrx.bench.plan import BenchError, Plan, setup
 from pyzcrx.bench.ports import Ports
 from pyzcrx.bench.receivers.catalogue import ALL, COMPARED, EXAMPLES, RECEIVERS, C, gathers
 from pyzcrx.bench.rounds import Rounds, unavailable
-from pyzcrx.bench.send import WAYS
 from pyzcrx.cli.card import CardOptions, card_options, interruptible
 from pyzcrx.cli.common import Group
+from pyzcrx.cli.exchange import check_exchange, exchange_options
 from pyzcrx.cli.serve_iperf3 import serve
 from pyzcrx.cli.streams import check_output
 from pyzcrx.cli.values import (
@@ -87,21 +88,6 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:15} {about}" for name, about i
 )
 @click.option("--rounds", default=5, show_default=True, type=Number(1, 1000))
 @click.option(
-    "--size",
-    "size_bytes",
-    default="256M",
-    show_default=True,
-    type=SIZE,
-    help="What each receiver gets in a round, over all queues.",
-)
-@click.option(
-    "--connections",
-    default=1,
-    show_default=True,
-    type=Number(1, 10000),
-    help="To each queue.",
-)
-@click.option(
     "--rx-buf-len",
     type=BUFFER_SIZE,
     default=None,
@@ -123,22 +109,8 @@ EPILOG = "\b\nReceivers:\n" + "\n".join(f"  {name:15} {about}" for name, about i
     type=Number(0, MAX_GATHER_US),
     help="How long a turn of pyzcrx may gather while much arrives; c-gather always does.",
 )
-@click.option(
-    "--sender",
-    "how",
-    default="sendfile",
-    show_default=True,
-    type=click.Choice([*WAYS, IPERF3]),
-    help="A way of our sender's, or stock iperf3.",
-)
+@exchange_options
 @click.option("--read", is_flag=True, help="Receivers read every byte.")
-@click.option(
-    "--echo-rounds",
-    default=0,
-    show_default=True,
-    type=Number(0, 1_000_000),
-    help="Measure so many round trips of 1 KiB, too.",
-)
 @click.option(
     "--c-receiver",
     type=click.Path(exists=True, dir_okay=False, executable=True),
@@ -217,7 +189,9 @@ def main(
     gather_us: int,
     how: str,
     read: bool,
+    short: int,
     echo_rounds: int,
+    echo_bytes: int,
     c_receiver: str | None,
     example: str | None,
     receiver_cpu: int | None,
@@ -256,6 +230,7 @@ def main(
             as_json=as_json,
         )
         return
+    check_exchange(short, queues, how, read=read)
     if marks and queues != 1:
         raise click.UsageError("--marks numbers runs of one process, leave --queues out")
     if how == IPERF3 and (queues != 1 or connections > MAX_STREAMS):
@@ -274,7 +249,7 @@ def main(
         plan = Plan(
             receivers=receivers or COMPARED,
             rounds=rounds,
-            size_bytes=size_bytes,
+            size_bytes=short * SHORT_BYTES or size_bytes,
             connections=connections,
             interface=card.interface,
             queues=tuple(range(queues)),
@@ -285,7 +260,9 @@ def main(
             netns=netns,
             how=how,
             read=read,
+            short=short,
             echo_rounds=echo_rounds,
+            echo_bytes=echo_bytes,
             c_receiver=c_receiver or shutil.which("zcrx-c-receiver"),
             example=example or shutil.which("zcrx"),
             marks=marks or "",

@@ -77,6 +77,16 @@ def test_round_trips() -> None:
     CARD.queue_free()
 
 
+def test_connections_that_come_and_go() -> None:
+    names = ("columns", "buffers", "aio-streams", "epoll")
+    chosen = [option for name in names for option in ("-r", name)]
+    done = bench("--json", "--rounds", "1", "--short", "20", "--connections", "6", *chosen)
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(done.stdout)["runs"]
+    assert {name: run["bytes"] for name, [run] in runs.items()} == dict.fromkeys(names, 20 * 4096)
+    CARD.queue_free()
+
+
 @pytest.mark.parametrize("how", ["send", "zerocopy", "iperf3"])
 def test_several_connections_and_other_senders(how: str) -> None:
     done = bench(

@@ -19,7 +19,7 @@ LAYERS = [
     ["cli.bench"],
     ["cli.serve_iperf3", "cli.relay", "cli.recv"],
     ["cli.echo", "cli.doctor", "cli.nic", "bench.iperf3_server"],
-    ["cli.options", "cli.turns"],
+    ["cli.options", "cli.turns", "cli.exchange"],
     [
         "cli.server",
         "cli.user",
@@ -37,6 +37,7 @@ LAYERS = [
     ["bench.figures", "bench.card"],
     ["bench.plan"],
     ["bench.receivers.catalogue"],
+    ["bench.receivers.short"],
     ["bench.receivers.aio", "bench.receivers.echo"],
     [
         "bench.receivers.zcrx",

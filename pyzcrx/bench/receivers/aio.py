@@ -59,7 +59,8 @@ async def _take_chunks(gate: Gate, ifq: pyzcrx.Ifq) -> None:
     finish(gate, ifq, turns)
 
 
-def _loop(gate: Gate) -> EventLoop:
+def new_loop(gate: Gate) -> EventLoop:
+    """As the job wants it."""
     job = gate.job
     return EventLoop(
         interface=job.interface,
@@ -81,13 +82,13 @@ async def _on_our_loop(gate: Gate, chunks: bool) -> None:
 
 def streams(gate: Gate) -> None:
     """``asyncio.StreamReader.read`` on :class:`pyzcrx.aio.EventLoop`."""
-    with asyncio.Runner(loop_factory=partial(_loop, gate)) as runner:
+    with asyncio.Runner(loop_factory=partial(new_loop, gate)) as runner:
         runner.run(_on_our_loop(gate, chunks=False))
 
 
 def chunks(gate: Gate) -> None:
     """``async for chunk in reader`` on :class:`pyzcrx.aio.EventLoop`."""
-    with asyncio.Runner(loop_factory=partial(_loop, gate)) as runner:
+    with asyncio.Runner(loop_factory=partial(new_loop, gate)) as runner:
         runner.run(_on_our_loop(gate, chunks=True))
 
 

@@ -29,19 +29,25 @@ class Receiver:
     relays: bool = False
     """Whether they go back by a second connection, which the sender makes for each."""
 
-    @property
-    def run(self) -> Callable[[Gate], None]:
-        """The function, imported by the process that runs it alone: each needs much of its own."""
-        module, name = self.place.split(".")
+    short: str = ""
+    """The same for connections that come and go, if there is one."""
+
+    def function(self, *, short: bool = False) -> Callable[[Gate], None]:
+        """What receives, imported by the process that runs it alone: each needs much of its own."""
+        module, name = (self.short if short else self.place).split(".")
         found: Callable[[Gate], None]
         found = getattr(importlib.import_module(f"pyzcrx.bench.receivers.{module}"), name)
         return found
 
 
 RECEIVERS = {
-    "columns": Receiver("zcrx.columns", "pyzcrx, batches as columns", zcrx=True, copies=None),
+    "columns": Receiver(
+        "zcrx.columns", "pyzcrx, batches as columns", zcrx=True, copies=None, short="short.columns"
+    ),
     "chunks": Receiver("zcrx.chunks", "pyzcrx, for chunk in stream", zcrx=True, copies=None),
-    "buffers": Receiver("zcrx.buffers", "pyzcrx, a Buffer a chunk", zcrx=True, copies=None),
+    "buffers": Receiver(
+        "zcrx.buffers", "pyzcrx, a Buffer a chunk", zcrx=True, copies=None, short="short.buffers"
+    ),
     "liburing-gather": Receiver(
         "example.example", "liburing's examples/zcrx.c, gathering", zcrx=True, copies=None
     ),
@@ -69,16 +75,26 @@ RECEIVERS = {
         echoes=True,
         relays=True,
     ),
-    "recv_into-64K": Receiver("sockets.recv_into_64k", "socket.recv_into, 64 KiB"),
+    "recv_into-64K": Receiver(
+        "sockets.recv_into_64k", "socket.recv_into, 64 KiB", short="short.recv_into"
+    ),
     "recv_into-1M": Receiver("sockets.recv_into_1m", "socket.recv_into, 1 MiB"),
-    "epoll": Receiver("sockets.epoll_recv", "select.epoll and recv, 64 KiB"),
-    "asyncio": Receiver("streams.asyncio_streams", "asyncio streams, 64 KiB reads"),
+    "epoll": Receiver(
+        "sockets.epoll_recv", "select.epoll and recv, 64 KiB", short="short.epoll_recv"
+    ),
+    "asyncio": Receiver(
+        "streams.asyncio_streams", "asyncio streams, 64 KiB reads", short="short.asyncio_streams"
+    ),
     "uvloop": Receiver("streams.uvloop_streams", "the same on uvloop"),
     "aio-chunks": Receiver(
         "aio.chunks", "pyzcrx.aio, async for chunk, on its loop", zcrx=True, copies=None
     ),
     "aio-streams": Receiver(
-        "aio.streams", "asyncio streams on pyzcrx's loop", zcrx=True, copies=None
+        "aio.streams",
+        "asyncio streams on pyzcrx's loop",
+        zcrx=True,
+        copies=None,
+        short="short.aio_streams",
     ),
     "aio-uvloop": Receiver(
         "aio.uvloop_events", "pyzcrx.aio, async for event, on uvloop", zcrx=True, copies=None
@@ -106,6 +122,11 @@ def echoes(name: str) -> bool:
 def relays(name: str) -> bool:
     """Whether that goes by a second connection."""
     return name in RECEIVERS and RECEIVERS[name].relays
+
+
+def takes_short(name: str) -> bool:
+    """Whether it also receives from connections that come and go."""
+    return name in C or (name in RECEIVERS and bool(RECEIVERS[name].short))
 
 
 ALL = (*C, *RECEIVERS)
