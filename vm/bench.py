@@ -197,6 +197,30 @@ def per(run: dict[str, Any], counts: dict[str, int], *names: str) -> float:
 RECEIVER = ("user", "system", "user_steps", "system_steps")
 
 
+def round_trips(measured: Measured) -> dict[str, tuple[float, float]]:
+    """Instructions of the receivers for a round trip: user and system, steps among them."""
+    report, found = measured.report, {}
+    for name, run in report.get("echo_runs", {}).items():
+        counts = measured.counts.get(run["mark"])
+        if counts is not None:
+            n = len(report["echo_ns"][name])
+            user, system = (counts[kind] + counts[f"{kind}_steps"] for kind in RECEIVER[:2])
+            found[name] = user / n, system / n
+    return found
+
+
+def echoes(measured: Measured) -> Iterator[str]:
+    """A line a receiver; ratios are to the first."""
+    found = round_trips(measured)
+    if not found:
+        return
+    first = sum(next(iter(found.values())))
+    yield f"{'a round trip':14} {'user':>8} {'system':>8} {'sum':>9} {next(iter(found))[:8]:>8}"
+    for name, (user, system) in found.items():
+        both = user + system
+        yield f"{name:14} {user:8.0f} {system:8.0f} {both:9.0f} {both / first:8.3f}"
+
+
 def instructions(measured: Measured) -> Iterator[str]:
     """A line a receiver: thousands of instructions for a MiB, medians of the rounds."""
     names = [name for name in measured.report["runs"] if measured.counted(name)]
@@ -305,9 +329,11 @@ def show(guest: Guest, options: Options, measured: Measured) -> None:
     click.echo(shown.stdout.decode() + shown.stderr.decode())
     if options.no_counting:
         return
-    click.echo("\n".join(instructions(measured)))
+    for block in (instructions(measured), echoes(measured)):
+        if text := "\n".join(block):
+            click.echo(text + "\n")
     if options.touches:
-        click.echo("\n" + "\n".join(touches(measured)))
+        click.echo("\n".join(touches(measured)))
     if options.profiled:
         runs = measured.report["runs"].get(options.profiled)
         if not runs:

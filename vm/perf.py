@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vm import bench, external, qemu, starting
+from vm import bench, external, footprint, qemu, starting
 from vm.errors import VmError
 
 PERF = Path(__file__).parent.parent / "tests" / "perf"
@@ -47,6 +47,12 @@ SIZES = {
     MANY: ("--rounds", "1", "--size", "256M", "--connections", "64"),
 }
 """So that what a connection's begin and end cost is a small part."""
+SHORT_RATIOS = (("columns", "c"), ("buffers", "c"), ("columns", "asyncio"))
+SHORT = (
+    *("-r", "c", "-r", "columns", "-r", "buffers", "-r", "asyncio", "--rounds", "2"),
+    *("--short", "256", "--connections", "16", "--echo-rounds", "500", "--echo-bytes", "64"),
+)
+"""Connections that come and go, and round trips."""
 GOALS = {
     "instructions, columns of c-gather": 1.10,
     "instructions, buffers of c-gather": 5.0,
@@ -78,18 +84,33 @@ class Judged:
         return f"{self.name}: {self.now:.3f}, recorded {self.recorded:.3f}: {verdict}"
 
 
-def instructions(measured: bench.Measured, what: str = "") -> dict[str, float]:
-    """The receivers' instructions for a MiB as ratios, medians of the rounds.
-
-    *what* is a key of RATIOS.
-    """
-    totals = {
+def _totals(measured: bench.Measured) -> dict[str, float]:
+    return {
         name: statistics.median(
             bench.per(run, counts, *bench.RECEIVER) for run, counts in measured.counted(name)
         )
         for name in measured.report["runs"]
     }
+
+
+def instructions(measured: bench.Measured, what: str = "") -> dict[str, float]:
+    """The receivers' instructions for a MiB as ratios, medians of the rounds.
+
+    *what* is a key of RATIOS.
+    """
+    totals = _totals(measured)
     return {f"instructions, {a} of {b}{what}": totals[a] / totals[b] for a, b in RATIOS[what]}
+
+
+def short(measured: bench.Measured) -> dict[str, float]:
+    """The receivers' instructions for a short connection, and for a round trip, as ratios."""
+    totals = _totals(measured)
+    trips = {name: sum(parts) for name, parts in bench.round_trips(measured).items()}
+    return {
+        f"instructions, {what}, {a} of {b}": of[a] / of[b]
+        for what, of in (("a short connection", totals), ("a round trip", trips))
+        for a, b in SHORT_RATIOS
+    }
 
 
 def touches(measured: bench.Measured) -> dict[str, float]:
@@ -140,20 +161,28 @@ def per_buffer() -> dict[str, float]:
     return ratios | here(_counted("--per-turn", "1024", "--connections", "64"), RUNS)
 
 
-def _measured(options: bench.Options, what: str, *arguments: str) -> bench.Measured:
+def _arguments(what: str, *size: str) -> tuple[str, ...]:
+    """The receivers of RATIOS, and how much they receive, or *size*."""
     names = dict.fromkeys(name for pair in RATIOS[what] for name in reversed(pair))
-    chosen = [argument for name in names for argument in ("-r", name)]
-    with tempfile.TemporaryDirectory() as folder, bench.booted(options, Path(folder)) as guest:
-        return bench.measure(guest, options, (*chosen, *arguments), Path(folder))
+    return (*(argument for name in names for argument in ("-r", name)), *(size or SIZES[what]))
+
+
+def _measured(options: bench.Options, *runs: tuple[str, ...]) -> list[bench.Measured]:
+    """Each with these arguments, in one guest. What counts of one run is the last of its number."""
+    with tempfile.TemporaryDirectory() as name, bench.booted(options, Path(name)) as guest:
+        return [bench.measure(guest, options, arguments, Path(name)) for arguments in runs]
 
 
 def count() -> tuple[dict[str, float], dict[str, str]]:
-    """All ratios, and the versions they hold for: three guests."""
-    counted = _measured(bench.Options(), "", *SIZES[""])
-    ratios = instructions(counted)
-    ratios |= instructions(_measured(bench.Options(), MANY, *SIZES[MANY]), MANY)
-    ratios |= touches(_measured(bench.Options(touches=True), "", "--rounds", "1", "--size", "4M"))
-    ratios |= per_buffer() | starting.ratios()
+    """All ratios, and the versions they hold for: two guests."""
+    counted, many, came_and_went = _measured(
+        bench.Options(), _arguments(""), _arguments(MANY), SHORT
+    )
+    ratios = instructions(counted) | instructions(many, MANY) | short(came_and_went)
+    once = _arguments("", "--rounds", "1", "--size", "4M")
+    [touched] = _measured(bench.Options(touches=True), once)
+    ratios |= touches(touched)
+    ratios |= per_buffer() | starting.ratios() | footprint.ratios()
     setup = counted.report["setup"]
     versions = {
         "kernel": setup["kernel"],
@@ -176,7 +205,7 @@ def record(path: Path = RECORDED) -> dict[str, float]:
 def _tolerance(name: str) -> float:
     if name.startswith("touches"):
         return TOUCH_TOLERANCE
-    if name.startswith(starting.START):
+    if name.startswith((starting.START, footprint.HELD)):
         return START_TOLERANCE
     return HERE_TOLERANCE if name.startswith(HERE) else TOLERANCE
 

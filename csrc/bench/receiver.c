@@ -388,11 +388,11 @@ int main(int argc, char **argv)
 	printf("{\"bytes\": %llu, \"chunks\": %llu, \"turns\": %llu, \"rearms\": %llu, "
 	       "\"seconds\": %.6f, \"user_s\": %.6f, \"system_s\": %.6f, \"on_cpu_s\": %.6f, "
 	       "\"waits\": %ld, \"preemptions\": %ld, \"page_faults\": %ld, "
-	       "\"began_s\": %.6f}\n",
+	       "\"began_s\": %.6f, \"peak_kib\": %ld}\n",
 	       bytes, buffers, turns, rearms, took,
 	       of(after.ru_utime) - of(before.ru_utime), of(after.ru_stime) - of(before.ru_stime),
 	       on_cpu() - cpu, after.ru_nvcsw - before.ru_nvcsw,
 	       after.ru_nivcsw - before.ru_nivcsw, after.ru_minflt - before.ru_minflt,
-	       began.tv_sec + began.tv_nsec / 1e9);
+	       began.tv_sec + began.tv_nsec / 1e9, peak_kib());
 	return 0;
 }

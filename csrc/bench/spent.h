@@ -33,4 +33,19 @@ static inline double on_cpu(void)
 	return ns / 1e9;
 }
 
+/* The most memory that was resident, of this program: ru_maxrss knows what ran before exec. */
+static inline long peak_kib(void)
+{
+	FILE *file = fopen("/proc/self/status", "r");
+	char line[256];
+	long kib = 0;
+
+	while (file && !kib && fgets(line, sizeof(line), file))
+		if (sscanf(line, "VmHWM: %ld", &kib) != 1)
+			kib = 0;
+	if (file)
+		fclose(file);
+	return kib;
+}
+
 #endif

@@ -29,6 +29,8 @@ class Report:
     """What could not be pinned or run."""
     runs: dict[str, list[Run]] = field(default_factory=dict)
     echo_ns: dict[str, list[int]] = field(default_factory=dict)
+    echo_runs: dict[str, Run] = field(default_factory=dict)
+    """What the receivers told of those round trips."""
 
     def add_round(self, runs: dict[str, Run]) -> None:
         """A run of each receiver: all of them, or after an interruption none."""
@@ -62,6 +64,7 @@ class Report:
             (self.problems, list),
             (self.runs, dict),
             (self.echo_ns, dict),
+            (self.echo_runs, dict),
         ):
             if not isinstance(part, kind):
                 raise TypeError

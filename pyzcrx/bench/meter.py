@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 import time
@@ -30,6 +31,12 @@ def _on_cpu_s() -> float:
         return int(Path("/proc/self/schedstat").read_text().split()[0]) / 1e9
     except (OSError, IndexError):
         return 0.0
+
+
+def _peak_kib() -> int:
+    """The most memory that was resident, of this program: ru_maxrss knows what ran before exec."""
+    found = re.search(r"^VmHWM:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 class Meter:
@@ -70,6 +77,7 @@ class Meter:
             **more,
             **{name: now[name] - self._first[name] for name in now},
             "began_s": self._first["seconds"],
+            "peak_kib": _peak_kib(),
         }
 
     def tell(self) -> None:

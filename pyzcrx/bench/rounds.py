@@ -88,9 +88,7 @@ class Rounds:
 
     def run(self, name: str) -> dict[str, Any]:
         """One run of one receiver; raises BenchError if anything is not as it should be."""
-        mark = self._mark
-        if mark:
-            self._mark += 1
+        mark = self._next_mark()
         plan = self._plan
         before, books = cpu_times(Path("/proc/stat").read_text()), card.books(plan)
         moved = self._traffic.bytes() if self._traffic else 0.0
@@ -115,11 +113,18 @@ class Rounds:
         figures["copied"] = card.copied(plan, name, figures, books, books_after)
         return {"mark": mark, **figures}
 
-    def echo(self, name: str) -> list[int]:
-        """Round trips on one connection, so on the first queue, in ns."""
-        _, sent = self._exchange(name, 1, mark=0, echo=True)
+    def echo(self, name: str) -> tuple[list[int], dict[str, Any]]:
+        """Round trips on one connection, so on the first queue, in ns; what the receiver told."""
+        mark = self._next_mark()
+        [told], sent = self._exchange(name, 1, mark=mark, echo=True)
         took: list[int] = sent["round_trips_ns"]
-        return took
+        return took, {"mark": mark, **told}
+
+    def _next_mark(self) -> int:
+        mark = self._mark
+        if mark:
+            self._mark += 1
+        return mark
 
     def _exchange(
         self, name: str, processes: int, *, mark: int, echo: bool

@@ -94,6 +94,19 @@ def latencies(report: Report) -> Iterator[str]:
         yield f"{name:14} {p50:9.1f} {p99:9.1f} {p999:9.1f} {len(took):7}"
 
 
+def memory(report: Report) -> Iterator[str]:
+    """The most that a receiver's process had in memory, its area included."""
+    peaks = {
+        name: max(run.get("peak_kib", 0) for run in runs)
+        for name, runs in report.runs.items()
+        if any(run.get("peak_kib") for run in runs)
+    }
+    if peaks:
+        yield f"{'peak memory':14} {'MiB':>9} {'of first':>9}"
+    for name, kib in peaks.items():
+        yield f"{name:14} {kib / 1024:9.1f} {kib / next(iter(peaks.values())):9.2f}"
+
+
 def traffic(report: Report) -> Iterator[str]:
     """Bytes between caches and memory for each received byte, the whole machine's."""
     if any("memory_bytes" in run for runs in report.runs.values() for run in runs):
@@ -109,7 +122,7 @@ def traffic(report: Report) -> Iterator[str]:
 
 def table(report: Report) -> str:
     """All of it."""
-    blocks = (heading(report), rates(report), traffic(report), latencies(report))
+    blocks = (heading(report), rates(report), memory(report), traffic(report), latencies(report))
     return "\n\n".join(text for block in blocks if (text := "\n".join(block)))
 
 

@@ -350,7 +350,7 @@ def _measure(
     if plan.echo_rounds:
         for name in names:
             if name not in EXAMPLES and not gathers(name):
-                report.echo_ns[name] = rounds.echo(name)
+                report.echo_ns[name], report.echo_runs[name] = rounds.echo(name)
 
 
 @main.command()

@@ -34,8 +34,9 @@ def test_each_connection_is_read_to_its_end(name: str) -> None:
 def test_round_trips_are_as_long_as_the_plan_says() -> None:
     with Ports("127.0.0.1", 1) as ports:
         plan = dataclasses.replace(PLAN, ports=ports.numbers, echo_rounds=4, echo_bytes=64)
-        took = Rounds(plan, PINNING).echo("epoll")
+        took, run = Rounds(plan, PINNING).echo("epoll")
     assert len(took) == 4
+    assert run["bytes"] == 4 * 64
     assert min(took) > 0
 
 
@@ -58,7 +59,7 @@ def test_a_receiver_that_answers_is_an_error() -> None:
     with Ports("127.0.0.1", 1) as ports:
         job = SendJob("127.0.0.1", [*ports.numbers], size_bytes=SHORT_BYTES, short=1)
         answer = "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1])));"
-        answer += "print('ready', flush=True); s.accept()[0].sendall(b'x'); sys.stdin.read()"
+        answer += "print('ready', flush=True); c = s.accept()[0]; c.sendall(b'x'); sys.stdin.read()"
         with subprocess.Popen(
             [sys.executable, "-c", answer, str(ports.numbers[0])],
             stdin=subprocess.PIPE,

@@ -71,6 +71,23 @@ def test_the_table_says_how_many_queues() -> None:
     assert "; 1 connection(s), 256 MiB" in table.table(old)
 
 
+def test_the_table_has_the_memory_of_those_that_told_it() -> None:
+    told = report()
+    assert "peak memory" not in table.table(told)
+    for name, kib in (("c", 65536), ("columns", 98304)):
+        for each in told.runs[name]:
+            each["peak_kib"] = kib
+    lines = [line.split() for line in table.table(told).splitlines()]
+    assert ["peak", "memory", "MiB", "of", "first"] in lines
+    assert ["columns", "96.0", "1.50"] in lines
+    assert not [line for line in lines if line[:1] == ["recv_into-64K"] and len(line) == 3]
+
+
+def test_the_table_says_how_long_round_trips_are() -> None:
+    assert "echo 1024, us" in table.table(report())
+    assert "echo 64, us" in table.table(report(echo_bytes=64))
+
+
 def test_processes_of_a_run_add_up_over_the_time_from_first_to_last() -> None:
     one, two = run(2.0, began_s=100.0), run(3.0, 1.5, began_s=100.5)
     both = figures.added_up([one, two])

@@ -129,10 +129,11 @@ async def _serve(gate: Gate) -> tuple[int, int]:
 
 
 async def _served(gate: Gate) -> None:
-    size_bytes, chunks = await _serve(gate)
     loop = asyncio.get_running_loop()
-    if isinstance(loop, EventLoop):
-        finish(gate, loop.ifq, 0)
+    ifq = loop.ifq if isinstance(loop, EventLoop) else None  # registered before any comes
+    size_bytes, chunks = await _serve(gate)
+    if ifq is not None:
+        finish(gate, ifq, 0)
     else:
         gate.meter.stop(size_bytes=size_bytes, chunks=chunks, turns=0)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vm import bench, counting, perf, profile, starting
+from vm import bench, counting, footprint, perf, profile, starting
 from vm.errors import BuildFailed, VmError
 
 KALLSYMS = """ffffffff81000000 T _text
@@ -90,7 +91,9 @@ def test_the_record_names_its_versions() -> None:
     runs = {"instructions": {"1024": ways}}
     here = perf.here(report) | perf.here(runs, perf.RUNS)
     starts = [name for name in recorded["ratios"] if name.startswith(starting.START)]
-    expected = sum(map(len, perf.RATIOS.values())) + 1 + len(here) + len(starts)
+    held = [name for name in recorded["ratios"] if name.startswith(footprint.HELD)]
+    expected = sum(map(len, perf.RATIOS.values())) + 2 * len(perf.SHORT_RATIOS) + 1
+    expected += len(here) + len(starts) + len(held)
     assert len(recorded["ratios"]) == expected
     assert here.keys() <= recorded["ratios"].keys()
 
@@ -125,6 +128,61 @@ def test_every_command_starts_within_its_recorded_ratio() -> None:
     assert recorded[names[0]] <= 2, "import pyzcrx"
     [judged] = perf.judge({names[0]: 1.2 * recorded[names[0]]}, {"ratios": recorded})
     assert not judged.ok
+
+
+def test_short_connections_and_round_trips_are_ratios_of_instructions() -> None:
+    """Of a run each with a mark of its own, and of round trips with another."""
+    names = dict.fromkeys(name for a, b in perf.SHORT_RATIOS for name in (b, a))
+    report: dict[str, Any] = {
+        "runs": {name: [{"bytes": 1 << 20, "mark": i}] for i, name in enumerate(names, 1)},
+        "echo_ns": {name: [1000, 2000] for name in names},
+        "echo_runs": {name: {"mark": 10 + i} for i, name in enumerate(names, 1)},
+    }
+    kinds = {"user": 1, "system": 2, "user_steps": 3, "system_steps": 4}
+    counts = {
+        mark + i: {kind: n * (mark + i) for kind, n in kinds.items()}
+        for i in range(1, len(names) + 1)
+        for mark in (0, 10)
+    }
+    measured = bench.Measured(report, counts, {})
+    assert bench.round_trips(measured)["c"] == (4 * 11 / 2, 6 * 11 / 2)
+    ratios = perf.short(measured)
+    at = {name: i for i, name in enumerate(names, 1)}
+    assert list(ratios.values()) == [
+        *(at[a] / at[b] for a, b in perf.SHORT_RATIOS),
+        *((10 + at[a]) / (10 + at[b]) for a, b in perf.SHORT_RATIOS),
+    ]
+    heading, first, *_ = bench.echoes(measured)
+    assert heading.split() == ["a", "round", "trip", "user", "system", "sum", "c"]
+    assert first.split() == ["c", "22", "33", "55", "1.000"]
+    unmarked = bench.Measured(report, {}, {})
+    assert list(bench.echoes(unmarked)) == []
+
+
+def test_the_recorded_goals_of_short_connections_hold() -> None:
+    recorded = json.loads(perf.RECORDED.read_text())["ratios"]
+    for name in ("columns", "buffers"):
+        assert recorded[f"instructions, a short connection, {name} of c"] <= 3
+    assert recorded["instructions, a round trip, columns of asyncio"] <= 0.7
+
+
+def test_a_connection_takes_less_memory_than_one_of_asyncio() -> None:
+    found, recorded = footprint.ratios(), json.loads(perf.RECORDED.read_text())["ratios"]
+    assert found.keys() == {name for name in recorded if name.startswith(footprint.HELD)}
+    assert max(found.values()) < 1
+    [judged, _] = perf.judge({name: 1.2 * recorded[name] for name in found}, {"ratios": recorded})
+    assert not judged.ok
+
+
+def test_memory_that_cannot_be_counted_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho no pyzcrx here >&2\nexit 1\n")
+    python.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(python))
+    with pytest.raises(VmError, match="ended with 1: no pyzcrx here"):
+        footprint.sizes()
 
 
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="expected: valgrind is not installed")
