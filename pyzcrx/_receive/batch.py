@@ -90,7 +90,8 @@ class Batch(_lease.Batch):
 
     def runs(self) -> Iterator[Run]:
         """The data by request, in order. A request may have several runs."""
-        self._check_open()
+        if not (self._open and self._ring.quiet):  # a ring that was closed is not quiet
+            self._check_open()
         return Runs(self, Run, tuple(self._ring.receivers))
 
     def _view(self, request: Request, i: int) -> memoryview:

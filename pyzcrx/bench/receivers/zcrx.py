@@ -62,9 +62,10 @@ def columns(gate: Gate) -> None:
         for batch in ring.batches():
             turns += 1
             if consume:
-                for request, start, stop, *_ in batch.runs():
-                    for i in range(start, stop):
-                        consume(batch.view(request, i), sock_of(request))
+                for run in batch.runs():
+                    request, stream = run.request, sock_of(run.request)
+                    for i in range(run.start, run.stop):
+                        consume(batch.view(request, i), stream)
             for event in batch.events:
                 if isinstance(event, pyzcrx.Failed):
                     raise event.error
