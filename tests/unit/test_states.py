@@ -273,7 +273,16 @@ NO_CHECK = {
         "check_open",
     ),  # idempotent, or for any thread
     *("add_child", "forget", "new_token", "post", "submit", "watch"),  # of the package
-    *("complete", "count", "enlist", "enlisted", "enlisted_on", "give_back", "lease_runs"),
+    *(
+        "collect_quietly",
+        "complete",
+        "count",
+        "enlist",
+        "enlisted",
+        "enlisted_on",
+        "give_back",
+        "lease_runs",
+    ),
     *("set_armed", "turn_quietly", "use"),
 }
 
