@@ -44,7 +44,8 @@ HUNG_S = 900.0
 
 HUNG = "PYZCRX_TEST_HUNG"
 """In the environment: how many seconds that is; 0: never (tests/conftest.py)."""
-PYTEST = ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", "--junit-xml"]
+SLOWEST = ["--durations", "10", "--durations-min", "10"]
+PYTEST = ["-p", "no:cacheprovider", *SLOWEST, "-o", "junit_family=xunit1", "--junit-xml"]
 
 
 def _hung(slow: float) -> str:
