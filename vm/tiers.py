@@ -9,6 +9,7 @@ A skipped test fails its tier unless its reason begins with ``EXPECTED``.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -278,16 +279,18 @@ ON_REQUEST = ("perf",)
 def run_tiers(names: Iterable[str], arguments: Sequence[str], kernel: Kernel | None = None) -> bool:
     """Run them, report, and say whether all is well.
 
-    Each in a guest runs beside the others and those on this machine: they wait more than
-    they work. The long runs are measured, so each is alone.
+    Those in guests run beside those on this machine, one after the other: guests on fewer CPUs
+    than they have themselves wait for each other's, and take several times as long. The long
+    runs are measured, so each is alone.
     """
     names = list(names)
     here = [name for name in names if name not in IN_GUEST]
     there = [name for name in names if name in IN_GUEST]
     if len(names) > 1 and os.environ.get(LONG) != "1":
-        with ExitStack() as stack:
+        with tempfile.NamedTemporaryFile() as turn, ExitStack() as stack:
+            in_turn = partial(_run_in_turn, turn.name)
             beside = {
-                name: stack.enter_context(Lane(partial(_run, name, arguments, kernel)))
+                name: stack.enter_context(Lane(partial(in_turn, name, arguments, kernel)))
                 for name in there
             }
             results = [_run(name, arguments, kernel) for name in here]
@@ -304,6 +307,13 @@ def _run(name: str, arguments: Sequence[str], kernel: Kernel | None) -> Result:
     result = _guarded(TIERS[name], Result(name), arguments, kernel)
     result.seconds = time.monotonic() - began
     return result
+
+
+def _run_in_turn(turn: str, name: str, arguments: Sequence[str], kernel: Kernel | None) -> Result:
+    """Alone among those with the same file, which is free however its holder ends."""
+    with open(turn, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return _run(name, arguments, kernel)
 
 
 def _landed(lane: Lane[Result], tier: str) -> Result:

@@ -89,3 +89,23 @@ def test_tiers_in_both_lanes_are_judged_together(
         [name, "FAILED" if name == bad else "ok"] for name in ("unit", "nodev", "sim")
     ]
     assert lines[-1] == "6 passed, 1 failed, 0 skipped"
+
+
+def test_tiers_in_guests_run_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+
+    def tier(result: Result, _arguments: object, _kernel: object) -> None:
+        for when in "begin", "end":
+            with log.open("a") as file:
+                file.write(f"{result.tier} {when}\n")
+            time.sleep(0.1)
+        result.passed = 1
+
+    monkeypatch.setattr(tiers, "TIERS", dict.fromkeys(tiers.IN_GUEST, tier))
+    assert tiers.run_tiers(tiers.IN_GUEST, ())
+    lines = log.read_text().split()
+    assert sorted(lines[::4]) == sorted(tiers.IN_GUEST)
+    assert lines[::4] == lines[2::4]
+    assert set(lines[1::4]) == {"begin"}
