@@ -54,8 +54,10 @@ SHORT = (
 )
 """Connections that come and go, and round trips."""
 GOALS = {
-    "instructions, columns of c-gather": 1.10,
     "instructions, buffers of c-gather": 5.0,
+    f"instructions, columns of c-gather{MANY}": 1.20,
+    f"instructions, columns of recv_into-1M{MANY}": 0.75,
+    "instructions, a short connection, columns of c": 3.0,
     f"{HERE}, a turn of columns of a slice": 3.9,
     f"{starting.START}, import pyzcrx of import asyncio": 2.0,
 }
