@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import signal
@@ -16,6 +17,34 @@ from vm.errors import VmError
 
 T = TypeVar("T")
 LOOK_S = 0.2
+
+
+class Place:
+    """One of some places in a folder, alone; free again however its holder ends.
+
+    Entering waits for whichever is free first.
+    """
+
+    def __init__(self, folder: str, *names: str) -> None:
+        self._paths = [os.path.join(folder, name) for name in names]
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        while True:
+            for path in self._paths:
+                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    os.close(fd)
+                else:
+                    self._fd = fd
+                    return self
+            time.sleep(LOOK_S)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)  # also for children that have inherited it
+        os.close(self._fd)
 
 
 class Lane(Generic[T]):

@@ -9,7 +9,6 @@ A skipped test fails its tier unless its reason begins with ``EXPECTED``.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
@@ -30,7 +29,7 @@ from vm.config import Config, Share
 from vm.errors import VmError
 from vm.guest import Guest
 from vm.kernel import Kernel
-from vm.lane import Lane
+from vm.lane import Lane, Place
 
 ROOT = Path(__file__).parent.parent
 EXPECTED = "expected: "
@@ -279,21 +278,22 @@ ON_REQUEST = ("perf",)
 def run_tiers(names: Iterable[str], arguments: Sequence[str], kernel: Kernel | None = None) -> bool:
     """Run them, report, and say whether all is well.
 
-    Those in guests run beside those on this machine, one after the other: guests on fewer CPUs
-    than they have themselves wait for each other's, and take several times as long. The long
-    runs are measured, so each is alone.
+    Two at a time: those on this machine one after the other, beside them one in guests, and two
+    of those once the others are done. More guests on few CPUs wait for each other's, and take
+    several times as long. The long runs are measured, so each is alone.
     """
     names = list(names)
     here = [name for name in names if name not in IN_GUEST]
     there = [name for name in names if name in IN_GUEST]
     if len(names) > 1 and os.environ.get(LONG) != "1":
-        with tempfile.NamedTemporaryFile() as turn, ExitStack() as stack:
-            in_turn = partial(_run_in_turn, turn.name)
-            beside = {
-                name: stack.enter_context(Lane(partial(in_turn, name, arguments, kernel)))
-                for name in there
-            }
-            results = [_run(name, arguments, kernel) for name in here]
+        with tempfile.TemporaryDirectory() as places, ExitStack() as stack:
+            with Place(places, "here"):
+                in_turn = partial(_run_in_turn, places)
+                beside = {
+                    name: stack.enter_context(Lane(partial(in_turn, name, arguments, kernel)))
+                    for name in there
+                }
+                results = [_run(name, arguments, kernel) for name in here]
             results += [_landed(lane, name) for name, lane in beside.items()]
     else:
         results = [_run(name, arguments, kernel) for name in names]
@@ -309,10 +309,8 @@ def _run(name: str, arguments: Sequence[str], kernel: Kernel | None) -> Result:
     return result
 
 
-def _run_in_turn(turn: str, name: str, arguments: Sequence[str], kernel: Kernel | None) -> Result:
-    """Alone among those with the same file, which is free however its holder ends."""
-    with open(turn, "rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _run_in_turn(places: str, name: str, arguments: Sequence[str], kernel: Kernel | None) -> Result:
+    with Place(places, "here", "there"):
         return _run(name, arguments, kernel)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from vm import tiers
 from vm.errors import VmError
-from vm.lane import Lane
+from vm.lane import Lane, Place
 from vm.tiers import Result
 
 
@@ -91,21 +91,37 @@ def test_tiers_in_both_lanes_are_judged_together(
     assert lines[-1] == "6 passed, 1 failed, 0 skipped"
 
 
-def test_tiers_in_guests_run_one_after_the_other(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("names", [("unit", *tiers.IN_GUEST), tiers.IN_GUEST])
+def test_no_more_than_two_tiers_run_at_a_time(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
 
     def tier(result: Result, _arguments: object, _kernel: object) -> None:
-        for when in "begin", "end":
+        for when in "+", "-":
             with log.open("a") as file:
-                file.write(f"{result.tier} {when}\n")
-            time.sleep(0.1)
+                file.write(f"{when}{result.tier}\n")
+            if when == "+":
+                time.sleep(0.5)
         result.passed = 1
 
-    monkeypatch.setattr(tiers, "TIERS", dict.fromkeys(tiers.IN_GUEST, tier))
-    assert tiers.run_tiers(tiers.IN_GUEST, ())
-    lines = log.read_text().split()
-    assert sorted(lines[::4]) == sorted(tiers.IN_GUEST)
-    assert lines[::4] == lines[2::4]
-    assert set(lines[1::4]) == {"begin"}
+    monkeypatch.setattr(tiers, "TIERS", dict.fromkeys(names, tier))
+    assert tiers.run_tiers(names, ())
+    running: set[str] = set()
+    together = set()
+    for line in log.read_text().split():
+        (running.add if line[0] == "+" else running.remove)(line[1:])
+        together.add(frozenset(running))
+    assert max(map(len, together)) == 2
+    assert frozenset().union(*together) == set(names)
+
+
+def test_a_place_is_free_once_its_holder_is_dead(tmp_path: Path) -> None:
+    def hold() -> None:
+        Place(str(tmp_path), "one").__enter__()
+        os._exit(3)
+
+    with pytest.raises(VmError, match="broke off"):
+        Lane(hold).result()
+    with Place(str(tmp_path), "one"):
+        pass
