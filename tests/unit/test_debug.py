@@ -124,7 +124,7 @@ def test_the_environment_asks_for_it() -> None:
     )
     for value, expected in (("1", "True False True"), ("0", "False False True"), ("", "False")):
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-P", "-c", code],
             capture_output=True,
             text=True,
             check=True,
