@@ -6,6 +6,7 @@ gets its signals from the terminal, is not run by this: QEMU (vm/session.py).
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from vm.errors import VmError
 
 KEEPER = Path(__file__).parent / "keeper.py"
 GRACE_S = 30.0
@@ -92,3 +95,16 @@ def run(
     with started(argv, **options) as process:
         out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def report_of(what: str, argv: Sequence[str | Path], **options: Any) -> dict[str, Any]:
+    """The JSON that a program writes; VmError with its last line of stderr where it fails.
+
+    what: its name in that error. ``options`` are :func:`run`'s.
+    """
+    done = run(argv, capture_output=True, **options)
+    if done.returncode:
+        said = (done.stderr.decode().strip() or "no word of it").splitlines()[-1]
+        raise VmError(f"{what} ended with {done.returncode}: {said}")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report

@@ -5,13 +5,11 @@ As a ratio to a connection of asyncio's streams, so that it repeats itself on on
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from vm import external
-from vm.errors import VmError
 
 PROGRAM = Path(__file__).parent.parent / "tests" / "perf" / "footprint.py"
 UNIT = "asyncio"
@@ -21,12 +19,8 @@ HELD = "bytes a connection, here"
 def sizes() -> dict[str, float]:
     """Bytes of a request, of a stream, and of a connection of asyncio's streams."""
     argv = [sys.executable, "-P", "-W", "ignore", str(PROGRAM)]
-    done = external.run(argv, capture_output=True, env=os.environ | {"PYTHONHASHSEED": "0"})
-    if done.returncode:
-        said = (done.stderr.decode().strip() or "no word of it").splitlines()[-1]
-        raise VmError(f"counting a connection's bytes ended with {done.returncode}: {said}")
-    told: dict[str, float] = json.loads(done.stdout)
-    return told
+    hashed = os.environ | {"PYTHONHASHSEED": "0"}
+    return external.report_of("counting a connection's bytes", argv, env=hashed)
 
 
 def ratios() -> dict[str, float]:

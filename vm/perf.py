@@ -149,12 +149,7 @@ def here(report: dict[str, Any], what: str = "") -> dict[str, float]:
 def _counted(*arguments: str) -> dict[str, Any]:
     counting = ("--rounds", "1", "--instructions", "--json")
     argv = [sys.executable, "-P", str(PERF / "per_buffer.py"), *arguments, *counting]
-    done = external.run(argv, capture_output=True)
-    if done.returncode:
-        said = (done.stderr.decode().strip() or "no word of it").splitlines()[-1]
-        raise VmError(f"per-buffer ended with {done.returncode}: {said}")
-    report: dict[str, Any] = json.loads(done.stdout)
-    return report
+    return external.report_of("per-buffer", argv)
 
 
 def per_buffer() -> dict[str, float]:
