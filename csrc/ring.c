@@ -206,12 +206,26 @@ static struct __kernel_timespec timespec(int64_t ns)
 	};
 }
 
+/* Whether the kernel says that entering it would bring something. */
+static bool said(const struct pz_ring *ring)
+{
+	return IO_URING_READ_ONCE(*ring->uring.sq.kflags) &
+	       (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+int pz_ring_pending(const struct pz_ring *ring)
+{
+	return usable(ring) && (io_uring_cq_ready(&ring->uring) || said(ring));
+}
+
 static int enter(struct pz_ring *ring, int64_t timeout_ns, uint32_t gather_nr,
 		 uint32_t gather_us)
 {
 	struct __kernel_timespec ts = timespec(timeout_ns < 0 ? FOR_EVER_NS : timeout_ns);
 	struct io_uring_cqe *cqe;
 
+	if (!timeout_ns && !io_uring_sq_ready(&ring->uring) && !said(ring))
+		return 0;
 	/* DEFER_TASKRUN: completions only appear to who enters with GETEVENTS. */
 	if (!timeout_ns || io_uring_cq_ready(&ring->uring) || overflowed(ring))
 		return io_uring_submit_and_get_events(&ring->uring);
@@ -274,14 +288,6 @@ int pz_ring_submit(struct pz_ring *ring)
 	int ret = io_uring_sq_ready(&ring->uring) ? io_uring_submit(&ring->uring) : 0;
 
 	return ret < 0 ? ret : 0;
-}
-
-int pz_ring_pending(const struct pz_ring *ring)
-{
-	const unsigned int said = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
-
-	return usable(ring) && (io_uring_cq_ready(&ring->uring) ||
-				(IO_URING_READ_ONCE(*ring->uring.sq.kflags) & said));
 }
 
 int pz_register(int fd, uint32_t opcode, uint64_t argument, uint32_t nr)
