@@ -273,7 +273,9 @@ static PyMemberDef account_members[] = {
 	FIELD(copied_bytes, T_ULONGLONG, READONLY, "bytes ever copied for leases"),
 	FIELD(act_at, T_PYSSIZET, 0, "so many entries in the refill queue want policy"),
 	FIELD(most, T_PYSSIZET, 0, "and more references out than this do"),
-	FIELD(crowded_above, T_PYSSIZET, 0, "and more than this do, after a turn for streams"),
+	FIELD(crowded_above, T_PYSSIZET, 0,
+	      "and more than this do, after a turn for streams, where one has more than it may"),
+	FIELD(spill_above, T_PYSSIZET, 0, "and more than this do, after a turn for streams"),
 	FIELD(copy_above, T_PYSSIZET, 0, "with more references out than this, leases are copies"),
 	FIELD(copy_fair, T_PYSSIZET, 0,
 	      "copy_above for runs of requests that are not greedy, and most for others; -1: as it is"),
@@ -304,7 +306,7 @@ static PyObject *account_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 	if (a) {
 		a->copy_fair = -1;
 		a->copy_above = a->copies_limit = a->act_at = a->most = PY_SSIZE_T_MAX;
-		a->crowded_above = PY_SSIZE_T_MAX;
+		a->crowded_above = a->spill_above = PY_SSIZE_T_MAX;
 	}
 	return (PyObject *)a;
 }

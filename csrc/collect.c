@@ -3,19 +3,46 @@
 #include "pieces.h"
 #include "queue.h"
 
-/* Whether no inbox may have more than it should, and nothing was copied. */
-static int at_ease(const struct core *k)
+/* Whether each inbox that got something has no more buffers than it may. */
+static int inboxes_fit(struct core *k)
+{
+	Py_ssize_t i;
+
+	if (core_name(k))
+		return -1;
+	for (i = 0; i < PyList_Size(k->receivers); i++) {
+		PyObject *inbox = receiver_inbox(PyList_GetItem(k->receivers, i));
+		struct inbox *in = (struct inbox *)inbox;
+		int fits = 1;
+
+		if (!inbox)
+			return -1;
+		if (PyObject_TypeCheck(inbox, inbox_type) && in->counted != k->collected) {
+			in->counted = k->collected;
+			fits = inbox_buffers(in) <= in->most_buffers;
+		}
+		Py_DECREF(inbox);
+		if (!fits)
+			return 0;
+	}
+	return 1;
+}
+
+/* Whether no inbox has more than it should, and nothing was copied; -1 with an exception. */
+static int at_ease(struct core *k)
 {
 	Py_ssize_t i, n = PyList_Size(k->accounts);
+	int crowded = 0;
 
 	for (i = 0; i < n; i++) {
 		const struct account *a = (struct account *)PyList_GetItem(k->accounts, i);
 
-		/* No inbox has more than are out. */
-		if (a->count || a->leased > a->crowded_above)
+		if (a->count || a->leased > a->spill_above)
 			return 0;
+		/* No inbox has more than are out. */
+		crowded = crowded || a->leased > a->crowded_above;
 	}
-	return 1;
+	return !crowded || inboxes_fit(k);
 }
 
 /*
@@ -28,18 +55,67 @@ static int note_changed(struct core *k, PyObject *changed)
 
 	if (core_name(k))
 		return -1;
-	k->notified++;
 	for (i = 0; i < PyList_Size(k->receivers); i++) {
 		PyObject *receiver = PyList_GetItem(k->receivers, i);
 		PyObject *inbox = receiver_inbox(receiver);
 		int ret = inbox ? 0 : -1;
 
 		if (inbox && PyObject_TypeCheck(inbox, inbox_type) &&
-		    ((struct inbox *)inbox)->notified != k->notified) {
-			((struct inbox *)inbox)->notified = k->notified;
+		    ((struct inbox *)inbox)->notified != k->collected) {
+			((struct inbox *)inbox)->notified = k->collected;
 			ret = PyList_Append(changed, receiver);
 		}
 		Py_XDECREF(inbox);
+		if (ret)
+			return -1;
+	}
+	return 0;
+}
+
+/* The inbox of the request that an event is of, if somebody reads it; NULL with or without error. */
+static PyObject *inbox_of(PyObject *event)
+{
+	PyObject *request = PyObject_GetAttrString(event, "request"), *inbox = NULL, *abandoned;
+
+	if (request && PyObject_TypeCheck(request, receiver_type))
+		inbox = receiver_inbox(request);
+	Py_XDECREF(request);
+	if (!inbox)
+		return NULL;
+	abandoned = PyObject_TypeCheck(inbox, inbox_type) ?
+		    PyObject_GetAttrString(inbox, "abandoned") : NULL;
+	if (abandoned != Py_False || !PyList_Check(((struct inbox *)inbox)->incoming))
+		Py_CLEAR(inbox);
+	Py_XDECREF(abandoned);
+	return inbox;
+}
+
+static int for_inbox(PyObject *event)
+{
+	PyObject *inbox = inbox_of(event);
+
+	if (!inbox)
+		return PyErr_Occurred() ? -1 : 0;
+	Py_DECREF(inbox);
+	return 1;
+}
+
+/* Events go behind their data.  One leaves as it arrives; -1 with an exception. */
+static int sort_posted(struct core *k, PyObject *changed)
+{
+	while (PyList_Size(k->posted)) {
+		PyObject *event = Py_NewRef(PyList_GetItem(k->posted, 0));
+		PyObject *inbox = inbox_of(event), *request = NULL;
+		int ret = -1;
+
+		if (inbox && changed)
+			request = PyObject_GetAttrString(event, "request");
+		if (inbox && (!changed || (request && !PyList_Append(changed, request))) &&
+		    !PyList_Append(((struct inbox *)inbox)->incoming, event))
+			ret = PyList_SetSlice(k->posted, 0, 1, NULL);
+		Py_DECREF(event);
+		Py_XDECREF(inbox);
+		Py_XDECREF(request);
 		if (ret)
 			return -1;
 	}
@@ -59,15 +135,11 @@ int queue_lease(struct queue *q, struct core *k, Py_ssize_t room)
 	return 1;
 }
 
-int queue_turn(struct queue *q, struct core *k, PyObject *changed, Py_ssize_t room,
-	       long long timeout_ns)
+/* The data of a turn that was taken. */
+static int lease_turn(struct queue *q, struct core *k, PyObject *changed, Py_ssize_t room)
 {
-	int done = core_turn(k, timeout_ns);
-	struct pz_columns *c;
+	struct pz_columns *c = turn_columns(k->turn);
 
-	if (done <= 0)
-		return done;
-	c = turn_columns(k->turn);
 	if (!c->n_data) {	/* the time is over, or a signal came */
 		c->fresh = 0;
 		return PyErr_CheckSignals() ? -1 : 1;
@@ -78,11 +150,27 @@ int queue_turn(struct queue *q, struct core *k, PyObject *changed, Py_ssize_t ro
 	return queue_lease(q, k, room);
 }
 
+int queue_turn(struct queue *q, struct core *k, PyObject *changed, Py_ssize_t room,
+	       long long timeout_ns)
+{
+	int done = core_turn(k, timeout_ns);
+
+	return done > 0 ? lease_turn(q, k, changed, room) : done;
+}
+
 int core_collect(struct core *k, struct queue *q, PyObject *changed, long long timeout_ns)
 {
-	int done = queue_turn(q, k, changed, PY_SSIZE_T_MAX, timeout_ns);
+	int done = core_turn_telling(k, timeout_ns, for_inbox);
 
-	return done > 0 && turn_columns(k->turn)->n_data && !at_ease(k) ? CROWDED : done;
+	k->collected++;
+	if (done > 0)
+		done = lease_turn(q, k, changed, PY_SSIZE_T_MAX);
+	if (done > 0 && sort_posted(k, changed))
+		return -1;
+	if (done <= 0 || !turn_columns(k->turn)->n_data)
+		return done;
+	done = at_ease(k);
+	return done < 0 ? -1 : done ? 1 : CROWDED;
 }
 
 PyObject *core_collect_quietly(PyObject *self, PyObject *args)

@@ -158,8 +158,9 @@ static PyObject *core_turn_quietly(PyObject *self, PyObject *arg)
 PyDoc_STRVAR(collect_doc,
 "collect_quietly(timeout_ns, queue, changed)\n--\n\n"
 "turn_quietly(), and its data is in the inboxes of its requests, which join the list changed\n"
-"(or None), and in the queue as events. 0: Python must go on; 1: that was all; 2: and some\n"
-"inbox may have too much, or something was copied.");
+"(or None), and in the queue as events. What comes beside data is told to its operations; their\n"
+"events are behind the data in the inboxes. 0: Python must go on, also where such an event is\n"
+"nobody's who reads; 1: that was all; 2: and some inbox has too much, or something was copied.");
 
 int core_name(struct core *k)
 {

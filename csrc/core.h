@@ -27,7 +27,7 @@ struct core {
 	PyObject *raw;		/* this ring, as that takes it */
 	PyObject *raw_columns;	/* and its columns */
 	uint64_t owner;		/* the thread that may turn it, by thread_number() */
-	unsigned long long notified;	/* counts the turns after which inboxes are notified */
+	unsigned long long collected;	/* counts the turns that filled inboxes */
 	Py_ssize_t others_done;	/* completions of the last turn, but for data, that were dealt with */
 	/* Of the last turn, where a piece of it was leased: so many runs, so many entries. */
 	Py_ssize_t leased_runs, leased;
@@ -44,6 +44,12 @@ int core_is_quiet(const struct core *k);
  * an exception.
  */
 int core_turn(struct core *k, long long timeout_ns);
+/*
+ * The same, and what comes beside data is told to its operations.  Python must go on only where an
+ * event is posted that may not stay for the caller to deal with: may() gives 1, 0, or -1 with an
+ * exception.
+ */
+int core_turn_telling(struct core *k, long long timeout_ns, int (*may)(PyObject *event));
 /* more(), which is kept alive meanwhile: it may come to the same iterator again, and end it. */
 PyObject *call_more(PyObject *more);
 /*

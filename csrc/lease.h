@@ -43,7 +43,8 @@ struct account {
 	unsigned long long now_ns, held_max_ns;
 	Py_ssize_t act_at;		/* so many entries in the refill queue want policy */
 	Py_ssize_t most;		/* and more references out than this */
-	Py_ssize_t crowded_above;	/* or than this, where inboxes have unread bytes */
+	Py_ssize_t crowded_above;	/* or than this, where an inbox has more than it may */
+	Py_ssize_t spill_above;		/* or than this, where inboxes have unread bytes */
 	unsigned long long histogram[HISTOGRAM];
 	struct lease *oldest, *newest;	/* every lease that lives, by age */
 	struct descriptor *signal;	/* an eventfd to add to when one comes back, or NULL */
@@ -135,6 +136,8 @@ PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t
 void run_lease_commit(PyObject *self, struct account *a);
 /* RunLease.let_go() */
 void run_lease_let_go(PyObject *self);
+/* Entries that it has. */
+Py_ssize_t run_lease_count(const PyObject *self);
 /*
  * How many entries at its front have at most so many bytes (-1: all; 0 where they cannot be read
  * here), and how many bytes those are.

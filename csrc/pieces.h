@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pieces and Inbox, for their files (pieces.c, inbox.c, chunk_feed.c). */
+/* Pieces and Inbox, for their files (pieces.c, inbox.c, offer.c, chunk_feed.c). */
 #ifndef PYZCRX_PIECES_H
 #define PYZCRX_PIECES_H
 
@@ -19,6 +19,7 @@ struct inbox {
 	Py_ssize_t offered, entries;	/* leases at the front that were offered, and of the next */
 	Py_ssize_t offered_bytes;
 	unsigned long long notified;	/* the turn that it was notified of last (core.h) */
+	unsigned long long counted;	/* and that its buffers were counted after */
 	char copied;			/* as a copy: they go back */
 	char limited, patient;
 };
@@ -28,9 +29,20 @@ int pieces_clear(PyObject *self);
 
 /* Whether this is a list without items. */
 int is_empty_list(PyObject *list);
-/* All that came in, as Pieces of that type; NULL without an exception where Python must go on. */
+/*
+ * All that came in before an event, as Pieces of that type; NULL without an exception where Python
+ * must go on.
+ */
 PyObject *inbox_offer(struct inbox *in, PyTypeObject *kind);
+/* Buffers of the area that lie there. */
+Py_ssize_t inbox_buffers(const struct inbox *in);
 /* What was offered last leaves. -1 with an exception: nothing did. */
 int inbox_accept(struct inbox *in);
+
+/* Inbox._offer_chunk(kind), ._offer_bytes(most), ._offer_into(memory), .move(array, most, more) */
+PyObject *inbox_offer_chunk(PyObject *self, PyObject *kind);
+PyObject *inbox_offer_bytes(PyObject *self, PyObject *most);
+PyObject *inbox_offer_into(PyObject *self, PyObject *args);
+PyObject *inbox_move(PyObject *self, PyObject *args);
 
 #endif

@@ -3,10 +3,12 @@
  * A turn of a ring in one call of C, as long as there is nothing to decide.
  *
  * A turn is quiet when the refill queues take what came back, nothing runs low, no request
- * waits, and the kernel brings nothing but data.  What says otherwise is policy's: the
- * turn then stops where it is and Python goes on (_ring/core.py).
+ * waits, and the kernel brings nothing but data, or what else there is makes no event for the
+ * user.  What says otherwise is policy's: the turn then stops where it is and Python goes on
+ * (_ring/core.py).
  *
- * Python runs no signal handler within, so each step happens wholly or not at all.
+ * Python runs no signal handler within, so each step happens wholly or not at all; but for
+ * what core_complete() calls, after which Python goes on as after an interrupted turn.
  */
 #include <errno.h>
 
@@ -99,17 +101,18 @@ static int enter(struct core *k, long long timeout_ns, uint32_t enough, uint32_t
 	return n;
 }
 
-int core_turn(struct core *k, long long timeout_ns)
+/* core_turn() to where the columns are counted; what came beside data is there, untold. */
+static int counted(struct core *k, long long timeout_ns)
 {
+	const struct pace *pace;
 	struct pz_columns *c;
-	struct pace *pace;
 	uint32_t gather_us;
 	int n;
 
 	if (!core_is_quiet(k))
 		return 0;
 	c = turn_columns(k->turn);
-	pace = (struct pace *)k->pace;
+	pace = (const struct pace *)k->pace;
 	if (c->fresh || !is_empty(k->posted) || is_empty(k->operations) || !look_ended(k) ||
 	    !settled(k))
 		return 0;
@@ -125,12 +128,46 @@ int core_turn(struct core *k, long long timeout_ns)
 		c->fresh = 0;	/* the error is met again */
 		return 0;
 	}
-	if (c->n_other || turn_count(c, k->roster, k->accounts) != 1) {
+	if (turn_count(c, k->roster, k->accounts) != 1) {
 		PyErr_Clear();
 		return 0;
 	}
-	pace_brought(pace, c->n_data, c->bytes);
 	return 1;
+}
+
+static int brought(struct core *k)
+{
+	const struct pz_columns *c = turn_columns(k->turn);
+
+	pace_brought((struct pace *)k->pace, c->n_data, c->bytes);
+	return 1;
+}
+
+int core_turn(struct core *k, long long timeout_ns)
+{
+	int done = counted(k, timeout_ns);
+
+	if (done > 0)
+		return turn_columns(k->turn)->n_other ? 0 : brought(k);
+	return done;
+}
+
+int core_turn_telling(struct core *k, long long timeout_ns, int (*may)(PyObject *event))
+{
+	int done = counted(k, timeout_ns);
+	Py_ssize_t i;
+
+	if (done <= 0)
+		return done;
+	/* Names first: who is told of the end of his request is not known by its token then. */
+	if (turn_columns(k->turn)->n_other && (core_name(k) || core_complete(k)))
+		return -1;
+	for (i = 0; i < PyList_Size(k->posted); i++) {
+		done = may(PyList_GetItem(k->posted, i));
+		if (done <= 0)
+			return done;
+	}
+	return brought(k);
 }
 
 void core_forget(struct core *k)

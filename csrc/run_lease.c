@@ -51,6 +51,13 @@ PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t
 	return (PyObject *)r;
 }
 
+Py_ssize_t run_lease_count(const PyObject *self)
+{
+	const struct run_lease *r = (const struct run_lease *)self;
+
+	return r->all ? r->n : 0;
+}
+
 void run_lease_commit(PyObject *self, struct account *a)
 {
 	struct run_lease *r = (struct run_lease *)self;

@@ -158,7 +158,7 @@ class Stream(io.RawIOBase):
         Raises as :meth:`read` does.
         """
         self._wait_for(1)
-        if not self._chunks.nbytes:
+        if not self._chunks.has_bytes:
             raise StopIteration
         return self._chunks.next_chunk()
 
@@ -198,7 +198,9 @@ class Stream(io.RawIOBase):
         self._ring.check_usable()
 
     def _wait_for(self, n: int) -> None:
-        self._wait(lambda: self._chunks.nbytes >= n)
+        chunks = self._chunks
+        # One byte can be seen without a look at all that came.
+        self._wait((lambda: chunks.has_bytes) if n == 1 else (lambda: chunks.nbytes >= n))
 
     def _wait_until(self, separator: bytes, most: int = MOST_BYTES) -> int:
         """Where the separator ends; -1: not before the end of the stream or *most* bytes."""
@@ -218,7 +220,7 @@ class Stream(io.RawIOBase):
         chunks = self._chunks
         timeout_ns = -1 if self._timeout is None else int(self._timeout * 1e9)
         seen, until_ns, left_ns = -1, 0, timeout_ns
-        while not enough() and not chunks.ended:
+        while not enough() and not (chunks.at_end or chunks.ended):
             if chunks.failure is not None:
                 raise chunks.failure
             if timeout_ns >= 0:

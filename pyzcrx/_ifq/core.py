@@ -78,8 +78,7 @@ class IfqCore:
         # Half a queue or a quarter of the area, whatever fills first: NODEV
         # drains nothing by itself.
         buffers = self.area.size_bytes // self.rx_buf_len
-        self._half = buffers // 2
-        self.account.crowded_above = self._half
+        self.account.crowded_above = self.account.spill_above = buffers // 2
         self.flush_at = max(1, min(self.rq_entries // 2, buffers // 4)) if self.nodev else 0
         self.account.act_at = self.flush_at or self.rq_entries + 1
         # Without a NIC sockets hold nothing of the area.
@@ -151,7 +150,7 @@ class IfqCore:
         """See :meth:`pyzcrx.Ifq.add_area`."""
         self.check_usable()
         self.queue.add_area(area)
-        self._half += area.size_bytes // self.rx_buf_len // 2
+        self.account.spill_above += area.size_bytes // self.rx_buf_len // 2
         self.relief.area_added()
 
     def make_way(self) -> bool:
@@ -227,7 +226,7 @@ class IfqCore:
     @property
     def crowded(self) -> bool:
         """Whether more than half of its buffers are out."""
-        return self.account.leased > self._half
+        return self.account.leased > self.account.spill_above
 
     # -- giving back ----------------------------------------------------------
 

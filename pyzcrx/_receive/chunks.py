@@ -77,7 +77,7 @@ class Chunks(Pieces, Inbox):
         """The next that the connection brought."""
         self.incoming += (arrived,)
 
-    def _absorb(self) -> None:
+    def absorb(self) -> None:
         """Take over what came in."""
         if self._spent:
             self._release_spent()
@@ -112,17 +112,8 @@ class Chunks(Pieces, Inbox):
     def nbytes(self) -> int:
         """Bytes that can be read."""
         if self.incoming or self._spent:
-            self._absorb()
+            self.absorb()
         return self._nbytes
-
-    @property
-    def buffers(self) -> int:
-        """Buffers of the area that lie here. What came in stays where C can hand it out."""
-        return sum(
-            piece.count if isinstance(piece, RunLease) else isinstance(piece, Buffer)
-            for pieces in (self._pieces, self.incoming)
-            for piece in pieces
-        )
 
     @property
     def at_end(self) -> bool:
@@ -146,7 +137,7 @@ class Chunks(Pieces, Inbox):
         if offered is not None:
             self._offered = False  # no call: it leaves
             return offered
-        self._absorb()
+        self.absorb()
         self._check(1)
         chunk = Chunk(list(self._pieces), self._nbytes, self._runs)
         # No call from here on.
@@ -215,7 +206,7 @@ class Chunks(Pieces, Inbox):
         """
         if not isinstance(separator, bytes) or not separator:
             raise BadArgument(f"the separator is one byte or more, not {separator!r:.60}")
-        self._absorb()
+        self.absorb()
         self._expand()
         if separator != self._separator:
             self._searched = self._searched_pieces = 0
@@ -256,7 +247,7 @@ class Chunks(Pieces, Inbox):
         return n
 
     def _require(self, n: int) -> None:
-        self._absorb()
+        self.absorb()
         self._check(n)
         self._expand()
 
@@ -271,7 +262,7 @@ class Chunks(Pieces, Inbox):
 
     def spill(self) -> None:
         """Copy all that lies in buffers out of the area, into one piece."""
-        self._absorb()
+        self.absorb()
         leased = self.buffers
         if not leased:
             return
@@ -290,7 +281,7 @@ class Chunks(Pieces, Inbox):
 
     def clear(self) -> None:
         """Give everything back."""
-        self._absorb()
+        self.absorb()
         spent = [piece for piece in self._pieces if isinstance(piece, (RunLease, Buffer))]
         # No call from here on.
         self._pieces = []

@@ -120,6 +120,25 @@ class Delivery:
 
     def collect(self, wait_ns: int) -> None:
         """One turn: what it brought is in the inboxes of streams, or waits for :meth:`events`."""
+        if not self.collect_quietly(wait_ns):
+            self.collect_on(wait_ns)
+
+    def collect_quietly(self, wait_ns: int) -> bool:
+        """As :meth:`collect`, in C; False where :meth:`collect_on` must take it, or end it."""
+        core = self.core
+        if core.looked_at is not None:
+            return False
+        try:
+            done = core.collect_quietly(wait_ns, self._undelivered, self.inboxes.changed)
+            if done > 1:
+                self.relieve()
+        except BaseException:
+            core.want_turn()
+            raise
+        return done > 0
+
+    def collect_on(self, wait_ns: int) -> None:
+        """What :meth:`collect_quietly` left of a turn, decisions included."""
         try:
             self._collect(wait_ns)
         except BaseException:
@@ -128,12 +147,6 @@ class Delivery:
 
     def _collect(self, wait_ns: int) -> None:
         core = self.core
-        if core.looked_at is None:
-            done = core.collect_quietly(wait_ns, self._undelivered, self.inboxes.changed)
-            if done:
-                if done > 1:
-                    self.relieve()
-                return
         self._reopen()
         core.turn(wait_ns, taken=True)
         if not core.lease_runs(self._fresh):
@@ -160,11 +173,10 @@ class Delivery:
         """A turn went into inboxes without :meth:`collect`: let none have too much."""
         if self.core.columns.counts[FRESH]:
             return  # an interrupted one: its events come after its data
-        # No inbox has more than are out.
-        if self.inboxes and any(
-            ifq.account.leased > ifq.account.crowded_above for ifq in self._ifqs
-        ):
-            self._fill_inboxes()
+        for ifq in self._ifqs if self.inboxes else ():
+            if ifq.account.leased > ifq.account.crowded_above:  # no inbox has more than are out
+                self._fill_inboxes()
+                break
         self._give_back_copied()
 
     def _raise_misplaced(self) -> NoReturn:

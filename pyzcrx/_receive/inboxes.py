@@ -55,6 +55,16 @@ class Inboxes:
             request._inbox.abandoned = True
             self.to_end += (request,)
 
+    def notify(self, request: Request) -> None:
+        """An event loop, if there is one, looks at *request*."""
+        if self.changed is not None:
+            self.changed += (request,)
+
+    @property
+    def streams(self) -> int:
+        """How many there are."""
+        return len(self._requests)
+
     @property
     def in_flight(self) -> int:
         """Requests that are not over and that somebody still reads."""
@@ -137,8 +147,7 @@ class Inboxes:
         inbox = request._inbox
         if inbox is None or not request._take_plain(inbox):
             return False
-        if self.changed is not None:
-            self.changed += (request,)
+        self.notify(request)
         return True
 
     def close(self) -> None:

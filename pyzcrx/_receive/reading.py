@@ -50,6 +50,10 @@ class Reading:
             request.resume(chunks.limit(request.received))
         chunks.limited = False
 
+    def notify(self) -> None:
+        """Have the event loop look at it, as if a turn had brought something."""
+        self._inboxes.notify(self.request)
+
     def end(self) -> None:
         """The request is over, or its ring closed: give everything back."""
         self.chunks.clear()

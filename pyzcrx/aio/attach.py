@@ -74,16 +74,18 @@ class Attached:
 
     def _wake(self) -> None:
         """A turn was taken: wake those that it brought something for."""
-        changed = self._inboxes.changed
+        changed, readers, ends = self._inboxes.changed, self._readers, self._ends
         while changed:
             request = changed[0]
-            inbox = request._inbox
-            if inbox is not None and inbox.notify is not None:
-                inbox.notify()
-            if request in self._readers:
-                self._nudge(request)
-            if request in self._ends and request.over:
-                self._ends.pop(request)()
+            reader = readers.pop(request, None)
+            if reader is None:
+                inbox = request._inbox
+                if inbox is not None and inbox.notify is not None:
+                    inbox.notify()
+            elif not reader.done():
+                reader.set_result(None)
+            if ends and request in ends and request.over:
+                ends.pop(request)()
             del changed[0]  # last, should a signal handler raise
         if self._events is not None and (self._delivery.waiting or not self._delivery.busy):
             events, self._events = self._events, None
@@ -109,7 +111,8 @@ class Attached:
 
     def _change(self, request: Request) -> asyncio.Future[None]:
         """What is done once a turn brought something for *request*; one at a time."""
-        self._check_open()
+        if self.closed:
+            self._check_open()
         if not self._own:
             self._watch()
         future: asyncio.Future[None] = self.loop.create_future()

@@ -353,15 +353,16 @@ class EventLoop(SocketLoop):
         delivery = self._ring_selector._delivery
         if delivery is None:
             return
-        attached = delivery.attached
-        if isinstance(attached, Attached):
-            attached._wake()
+        if delivery.attached is not None:
+            assert isinstance(delivery.attached, Attached)
+            delivery.attached._wake()
         changed = delivery.inboxes.changed
-        while changed:
-            inbox = changed[0]._inbox
-            if inbox is not None and inbox.notify is not None:
-                inbox.notify()
-            del changed[0]
+        if changed:
+            for _ in range(len(changed)):  # those that join are for the next iteration
+                inbox = changed[0]._inbox
+                if inbox is not None and inbox.notify is not None:
+                    inbox.notify()
+                del changed[0]
 
 
 def _is_tcp(sock: socket.socket) -> bool:

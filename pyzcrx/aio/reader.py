@@ -164,24 +164,29 @@ class StreamReader:
         """Until there is *enough*, or the end."""
         if self._waits:
             raise RuntimeError("another coroutine is already waiting for incoming data")
-        reading = self._reading
+        reading, chunks = self._reading, self._chunks
         self._waits = True
         try:
-            while not (enough() or self._ended):
-                if self._closed and self._failure is None:
+            while not enough():
+                told = chunks.incoming or chunks.ended or chunks.failure is not None
+                if (told or self._closed) and self._over():
                     return
-                failure = self.exception()
-                if failure is not None:
-                    raise failure
-                reading.go_on()
+                if chunks.limited:
+                    reading.go_on()
                 await self._attached._change(reading.request)
         finally:
             self._waits = False
 
-    @property
-    def _ended(self) -> bool:
-        """Whether the peer ended the stream, after a look at all that came."""
-        return self._chunks.at_end or self._chunks.ended
+    def _over(self) -> bool:
+        """Whether nothing more is to come, after a look at all that came. Raises how it failed."""
+        if self._chunks.at_end or self._chunks.ended:
+            return True
+        if self._closed and self._failure is None:
+            return True
+        failure = self.exception()
+        if failure is not None:
+            raise failure
+        return False
 
     def _close(self, failure: Exception | None) -> None:
         """Our end was closed: what arrived can be read, then the stream ends, or fails."""

@@ -199,27 +199,33 @@ class RingSelector(selectors._BaseSelectorImpl):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As :meth:`selectors.BaseSelector.select`: one turn of the ring."""
-        ring = self.ring
-        if self._to_arm:
-            for fd in list(self._to_arm):
-                self._arm(ring, fd)
-        assert self._delivery is not None
-        if self._done or self._delivery.inboxes.changed:
+        done, delivery = self._done, self._delivery
+        if self._to_arm or delivery is None:
+            delivery = self._arm_all()
+        if done or delivery.inboxes.changed or timeout == 0:
             wait_ns = 0
         elif timeout is None:
             wait_ns = _FOR_LONG_NS
         else:
             wait_ns = min(max(0, math.ceil(timeout * 1e9)), _FOR_LONG_NS)
-        self._delivery.collect(wait_ns)
+        if not delivery.collect_quietly(wait_ns):
+            self._arm_all().collect_on(wait_ns)  # or this is another thread than before
+        if not done:
+            return []
         ready: list[tuple[selectors.SelectorKey, int]] = []
-        if not self._done:
-            return ready
-        for poll in self._done:
+        for poll in done:
             found = self._finish(poll)
             if found is not None:
                 ready.append(found)
-        self._done.clear()
+        done.clear()
         return ready
+
+    def _arm_all(self) -> Delivery:
+        """Have the ring of this thread poll all that is registered."""
+        ring = self.ring
+        for fd in list(self._to_arm):
+            self._arm(ring, fd)
+        return ring._delivery
 
     def _arm(self, ring: Ring, fd: int) -> None:
         core = ring._core

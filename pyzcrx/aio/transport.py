@@ -25,10 +25,7 @@ from pyzcrx.aio.protocol import LeaseProtocol
 from pyzcrx.ifq import Ifq
 
 _ROOM_BYTES = 2 << 20
-"""Of a connection, half of it at once: more falls out of the CPU's cache before it is read."""
-_PIECE_BYTES = 64 << 10
-"""Of data_received() at once. The C library maps larger ones anew each time, and every page of
-those is a fault."""
+"""Of a connection among many, half of it at once."""
 _FATAL_READ = "Fatal read error on socket transport"
 
 
@@ -41,6 +38,12 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         _protocol: Any
         _closing: bool
         _conn_lost: int
+        _paused: bool
+
+    _give: Callable[[ZcTransport, Chunks], None]
+    """How the protocol takes bytes; it raises what the protocol does."""
+    _given: str
+    """The name of what that calls."""
 
     def __init__(
         self,
@@ -53,13 +56,11 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
     ) -> None:
         """over: called once the connection is."""
         self._ifq = ifq
+        self._rx_buf_len = ifq.rx_buf_len
         self._over = over
         self._arrival = Arrival(ifq, sock)
         self._reading: Reading | None = None
-        self._handle: asyncio.Handle | None = asyncio.Handle(
-            self._arrived, (), loop, contextvars.copy_context()
-        )
-        """Made once, as asyncio makes that of a reader; None once the connection is over."""
+        self._context = contextvars.copy_context()
         self._wanted = False
         """Whether the protocol wants to be told of data."""
         self._ending = False
@@ -87,20 +88,29 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
     # -- when asyncio would watch the socket ------------------------------------
 
     def _add_reader(self, fd: int, callback: Any, *args: Any) -> None:  # noqa: ARG002
-        if not self.is_reading() or self._loop.is_closed():
+        if self._paused or self._closing or self._loop.is_closed():
             return
         self._wanted = True
         if self._reading is None:
-            room = max(2 * self._ifq.rx_buf_len, min(_ROOM_BYTES, self._ifq.area.size_bytes // 8))
             try:
-                self._reading = self._ifq._reading(self._sock, room)
+                self._reading = self._ifq._reading(self._sock, self._room_bytes())
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
                 self._fatal_error(error, _FATAL_READ)
                 return
-            self._reading.chunks.notify = self._soon
-        self._soon()
+            later = self._loop.get_debug()  # it tells of slow callbacks
+            self._reading.chunks.notify = (
+                self._arrive_later if later else partial(self._context.run, self._arrived)
+            )
+        self._reading.notify()
+
+    def _room_bytes(self) -> int:
+        """The first connections share an eighth of the area: a limit reached costs a turn."""
+        ifq = self._ifq
+        most = ifq.area.size_bytes // 8
+        share = most // (1 + ifq._delivery.inboxes.streams)
+        return max(2 * ifq.rx_buf_len, min(most, max(_ROOM_BYTES, share)))
 
     def stop_receiving(self) -> bool:
         """The protocol wants no data for now, or, where it is closing, ever. As remove_reader()."""
@@ -110,31 +120,49 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
             self._reading.request.cancel()
         return wanted
 
-    def _soon(self) -> None:
-        """Look at the inbox in this iteration of the loop, or the next."""
-        if self._handle is not None and not self._loop.is_closed():
-            self._loop._add_callback(self._handle)
+    def pause_reading(self) -> None:
+        """As asyncio's, which asks the loop to watch the socket no longer."""
+        if self._loop is None or self._loop.get_debug():
+            super().pause_reading()
+        elif self.is_reading():
+            self._paused = True
+            self._wanted = False
+
+    def _arrive_later(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon(self._arrived, context=self._context)
 
     # -- what arrived -------------------------------------------------------------
 
     def _arrived(self) -> None:
-        """The inbox got something, or the protocol wants data again."""
+        """The inbox got something, or the protocol wants data again.
+
+        Called by the loop, in the iteration in which its selector brought that.
+        """
         reading = self._reading
         if reading is None or self._lost is not None:
-            self._lose()
+            if self._loop is not None:
+                self._loop.call_soon(self._lose, context=self._context)
             return
         chunks = reading.chunks
         while self._wanted and not self._conn_lost and chunks.has_bytes:
-            self._hand_over(chunks)
-        if not self._wanted or self._conn_lost or chunks.nbytes or self._ending:
+            try:
+                self._give(self, chunks)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                self._fatal_error(error, f"Fatal error: {self._given}() call failed.")
+        if not self._wanted or self._conn_lost or self._ending:
             return
+        if chunks.incoming:  # no bytes any more
+            chunks.absorb()
         if chunks.failure is not None:
             self._ending = True
             self._fatal_error(chunks.failure, _FATAL_READ)
         elif chunks.ended:
             self._ending = True
             self._read_ready__on_eof()
-        else:
+        elif chunks.limited:
             self._go_on(reading)
 
     def _go_on(self, reading: Reading) -> None:
@@ -145,28 +173,41 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         except BaseException as error:
             self._fatal_error(error, _FATAL_READ)
 
-    def _hand_over(self, chunks: Chunks) -> None:
-        """Give the protocol what there is, in the form that it takes."""
-        name, call, data = self._form(self._protocol, chunks)
-        try:
-            call(data)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self._fatal_error(error, f"Fatal error: protocol.{name}() call failed.")
+    # -- the forms in which a protocol takes it -----------------------------------
 
-    def _form(
-        self, protocol: asyncio.BaseProtocol, chunks: Chunks
-    ) -> tuple[str, Callable[[Any], None], object]:
-        """Which method is given what."""
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """As asyncio's."""
+        super().set_protocol(protocol)
+        # Functions, not methods: those would refer to us.
         if isinstance(protocol, LeaseProtocol):
-            return "chunk_received", protocol.chunk_received, chunks.next_chunk()
-        if isinstance(protocol, asyncio.BufferedProtocol):
-            return "get_buffer", partial(self._fill, protocol), chunks
-        receive: Any = protocol  # as asyncio, of any type
-        return "data_received", receive.data_received, chunks.read_some(_PIECE_BYTES)
+            self._given, self._give = "protocol.chunk_received", ZcTransport._give_chunk
+        elif isinstance(protocol, asyncio.BufferedProtocol):
+            self._given, self._give = "protocol.get_buffer", ZcTransport._fill
+        elif type(protocol) is asyncio.StreamReaderProtocol:
+            self._given, self._give = "protocol.data_received", ZcTransport._give_reader
+        else:
+            self._given, self._give = "protocol.data_received", ZcTransport._give_bytes
 
-    def _fill(self, protocol: asyncio.BufferedProtocol, chunks: Chunks) -> None:
+    def _give_chunk(self, chunks: Chunks) -> None:
+        self._protocol.chunk_received(chunks.next_chunk())
+
+    def _give_bytes(self, chunks: Chunks) -> None:
+        self._protocol.data_received(chunks.read_some(self.max_size))
+
+    def _give_reader(self, chunks: Chunks) -> None:
+        """Put all but the last buffer where asyncio's reader would copy it, which saves a copy.
+
+        The last one is given as ever, so that the reader wakes who waits, and pauses.
+        """
+        protocol = self._protocol
+        most, last = self.max_size, self._rx_buf_len
+        reader = protocol._stream_reader
+        if type(reader) is asyncio.StreamReader and type(reader._buffer) is bytearray:  # type: ignore[attr-defined]
+            most -= chunks.move(reader._buffer, most - last, last)  # type: ignore[attr-defined]
+        protocol.data_received(chunks.read_some(most))
+
+    def _fill(self, chunks: Chunks) -> None:
+        protocol = self._protocol
         memory = memoryview(protocol.get_buffer(-1)).cast("B")
         if not memory.nbytes:
             raise RuntimeError("get_buffer() returned an empty buffer")
@@ -191,7 +232,6 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
             reading.chunks.notify = None
             reading.end()
         (exc,), self._lost = self._lost, None
-        self._handle = None  # it refers to us
         self._arrival.note()
         self._over()
         super()._call_connection_lost(exc)

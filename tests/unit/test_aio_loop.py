@@ -171,6 +171,94 @@ def test_a_pause_in_the_middle_of_a_turn(kernel: ModelKernel) -> None:
     run(main)
 
 
+class Counting(asyncio.StreamReader):
+    """Not asyncio's own: it sees every byte."""
+
+    seen = 0
+
+    def feed_data(self, data: Any) -> None:
+        assert type(data) is bytes
+        self.seen += len(data)
+        super().feed_data(data)
+
+
+async def close(reader: asyncio.StreamReader, protocol: Any) -> None:
+    transport = reader._transport  # type: ignore[attr-defined]
+    writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize("kind", [asyncio.StreamReader, Counting])
+@pytest.mark.parametrize("limit", [100, 3 * PAGE, 1 << 20])
+@pytest.mark.parametrize("debug", [False, True])
+def test_streams_of_asyncio(
+    kernel: ModelKernel, kind: type[asyncio.StreamReader], limit: int, debug: bool
+) -> None:
+    data = bytes(i * 7 % 251 for i in range(60 * PAGE))
+
+    async def main(loop: EventLoop) -> None:
+        loop.set_debug(debug)
+        reader = kind(limit=limit, loop=loop)
+        made = asyncio.StreamReaderProtocol(reader, loop=loop)
+        protocol, peer = connect(loop, kernel, lambda: made)
+        for at in range(0, len(data), 5000):
+            peer.send(data[at : at + 5000])
+        peer.finish()
+        assert await reader.readexactly(10) == data[:10]
+        assert await reader.readuntil(data[20:23]) == data[10:23]
+        got = b""
+        while piece := await reader.read(3000):
+            got += piece
+        assert data[23:] == got
+        assert reader.at_eof()
+        if isinstance(reader, Counting):
+            assert reader.seen == len(data)
+        await close(reader, protocol)
+
+    run(main)
+
+
+def test_a_stream_that_nobody_reads_is_paused(kernel: ModelKernel) -> None:
+    async def main(loop: EventLoop) -> None:
+        reader = asyncio.StreamReader(limit=PAGE, loop=loop)
+        made = asyncio.StreamReaderProtocol(reader, loop=loop)
+        protocol, peer = connect(loop, kernel, lambda: made)
+        for _ in range(40):
+            peer.send(bytes(PAGE))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        there = len(reader._buffer)  # type: ignore[attr-defined]
+        assert 2 * PAGE < there <= AREA // 16 + PAGE
+        peer.finish()
+        assert len(await reader.read(-1)) == 40 * PAGE
+        await close(reader, protocol)
+
+    run(main)
+
+
+def test_a_protocol_that_pauses_and_resumes_at_once_starves_nobody(kernel: ModelKernel) -> None:
+    class Restless(Plain):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+            self.transport.resume_reading()
+
+    async def main(loop: EventLoop) -> None:
+        restless, peer = connect(loop, kernel, Restless)
+        other, other_peer = connect(loop, kernel, Plain)
+        for _ in range(4):
+            peer.send(bytes(PAGE))
+            other_peer.send(bytes(PAGE))
+        peer.finish()
+        other_peer.finish()
+        await restless.lost
+        await other.lost
+        assert len(restless.data) == len(other.data) == 4 * PAGE
+
+    run(main)
+
+
 @pytest.mark.parametrize("number", [errno.ECONNRESET, errno.ETIMEDOUT])
 def test_a_failure_comes_after_the_data(kernel: ModelKernel, number: int) -> None:
     async def main(loop: EventLoop) -> None:

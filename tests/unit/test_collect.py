@@ -8,15 +8,21 @@ import pytest
 
 import pyzcrx
 from pyzcrx._lease import Queue
+from pyzcrx._receive.events import Data, End
 from pyzcrx._receive.reading import Reading
+from pyzcrx._receive.request import Request
 from pyzcrx.testing import ModelKernel
 from tests.unit.test_model import receiving
 
 
-def reading_of(kernel: ModelKernel, ifq: pyzcrx.Ifq) -> tuple[Any, Reading]:
+def reading_of(
+    kernel: ModelKernel, ifq: pyzcrx.Ifq, at_once_bytes: int | None = None
+) -> tuple[Any, Reading]:
     """A peer, and who reads what it sends."""
     sock = kernel.socket()
     reading = ifq._reading(sock.fileno(), None)
+    if at_once_bytes is not None:
+        reading.chunks.at_once_bytes = at_once_bytes
     reading.go_on()
     return sock, reading
 
@@ -55,14 +61,132 @@ def test_what_is_no_streams_joins_the_queue() -> None:
         assert not changed
 
 
-def test_it_says_where_inboxes_may_have_too_much() -> None:
+@pytest.mark.parametrize(
+    ("crowded_above", "most_buffers", "spill_above", "said"),
+    [(2, 0, 9, 1), (1, 1, 9, 2), (1, 2, 9, 1), (9, 9, 1, 2), (0, 0, 9, 2)],
+)
+def test_it_says_where_inboxes_may_have_too_much(
+    crowded_above: int, most_buffers: int, spill_above: int, said: int
+) -> None:
     kernel = ModelKernel()
     with receiving(kernel, pages=64) as (ring, ifq):
         sock, reading = reading_of(kernel, ifq)
-        ifq._core.account.crowded_above = 0
-        sock.send(b"x")
-        assert ring._core.collect_quietly(0, Queue(), []) == 2
-        assert reading.chunks.read_some(9) == b"x"
+        account = ifq._core.account
+        account.crowded_above, account.spill_above = crowded_above, spill_above
+        reading.chunks.most_buffers = most_buffers
+        sock.send(bytes(2 * 4096))
+        assert ring._core.collect_quietly(0, Queue(), []) == said
+        assert account.leased == 2
+        assert reading.chunks.buffers == 2
+        assert len(reading.chunks.read(reading.chunks.nbytes)) == 2 * 4096
+        assert reading.chunks.buffers == 0
+
+
+def test_a_limit_is_told_in_a_quiet_turn() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel, pages=64) as (ring, ifq):
+        sock, reading = reading_of(kernel, ifq, at_once_bytes=3000)
+        data = bytes(range(250)) * 40
+        sock.send(data)
+        got = b""
+        for _ in range(4):
+            changed: list[Any] = []
+            assert ring._core.collect_quietly(0, Queue(), changed) == 1
+            assert set(changed) == {reading.request}
+            assert not ring._core.posted
+            got += reading.chunks.read(reading.chunks.nbytes)
+            reading.go_on()
+        assert got == data
+
+
+def test_an_end_is_told_behind_the_data_of_its_turn() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel, pages=64) as (ring, ifq):
+        sock, reading = reading_of(kernel, ifq)
+        sock.send(b"all")
+        sock.finish()
+        changed: list[Any] = []
+        while not reading.request.over:
+            assert ring._core.collect_quietly(0, Queue(), changed) == 1
+        assert changed[-1] is reading.request
+        assert isinstance(reading.chunks.incoming[-1], End)
+        assert reading.chunks.read_some(9) == b"all"
+        assert reading.chunks.at_end
+
+
+def test_what_brings_no_event_is_quiet() -> None:
+    kernel = ModelKernel()
+    with receiving(kernel, pages=64) as (ring, ifq):
+        told = []
+
+        class Told:
+            def _complete(self, res: int, _flags: int) -> None:
+                told.append(res)
+
+        _, reading = reading_of(kernel, ifq)
+        reading.request.cancel()  # that of the cancellation itself is nobody's
+        operation: Any = Told()
+        ring._core._operations[reading.request.token] = operation
+        assert ring._core.collect_quietly(0, Queue(), []) == 1
+        assert len(told) == 1
+
+
+@pytest.mark.parametrize("which", ["plain", "abandoned"])
+def test_an_event_that_no_reader_waits_for_is_for_python(which: str) -> None:
+    kernel = ModelKernel()
+    with receiving(kernel, pages=64) as (ring, ifq):
+        sock, reading = reading_of(kernel, ifq)
+        other = kernel.socket()
+        plain = ifq.receive(other.fileno())
+        for each in (sock, other):
+            each.send(b"data")
+        if which == "plain":
+            other.finish()
+        else:
+            sock.finish()
+            reading.chunks.abandoned = True
+        queue: Any = Queue()
+        changed: list[Any] = []
+        assert ring._core.collect_quietly(0, queue, changed) == 0
+        assert not len(queue)
+        ring._delivery.collect(0)
+        found = list(ring._delivery._undelivered)
+        assert bytes(found[0].buffer) == b"data"
+        assert [type(event) for event in found] == [Data] + [End] * (which == "plain")
+        found[0].buffer.release()
+        assert reading.chunks.has_bytes == (which == "plain")
+        plain.cancel()
+
+
+class Raised(Exception):
+    """By a signal handler."""
+
+
+def test_an_interruption_while_ends_are_told_loses_nothing(monkeypatch: Any) -> None:
+    kernel = ModelKernel()
+    with receiving(kernel, pages=64) as (ring, ifq):
+        readings = [reading_of(kernel, ifq) for _ in range(3)]
+        for sock, _ in readings:
+            sock.send(b"data")
+            sock.finish()
+        asked = []
+        complete = Request._complete
+
+        def once(self: Request, res: int, flags: int) -> Any:
+            asked.append(self)
+            if len(asked) == 2:
+                raise Raised
+            return complete(self, res, flags)
+
+        monkeypatch.setattr(Request, "_complete", once)
+        with pytest.raises(Raised):
+            ring._core.collect_quietly(0, Queue(), [])
+        assert not any(reading.chunks.incoming for _, reading in readings)
+        while not all(reading.request.over for _, reading in readings):
+            ring._delivery.collect(0)
+        for _, reading in readings:
+            assert reading.chunks.read_some(9) == b"data"
+            assert reading.chunks.at_end
 
 
 def test_what_is_not_quiet_is_for_python() -> None:

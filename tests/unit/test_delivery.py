@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import pyzcrx
+from pyzcrx._lease import Inbox
 from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.events import Event
 from pyzcrx._ring.columns import FRESH
@@ -142,12 +143,12 @@ def test_events_in_a_circle_are_found(replay: Replay) -> None:
 def test_streams_that_end_count_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stream's end takes Python: it must not look at what all others have."""
     counted = 0
-    buffers = vars(Chunks)["buffers"].fget
+    buffers = vars(Inbox)["buffers"]
 
     def count(chunks: Chunks) -> int:
         nonlocal counted
         counted += 1
-        return int(buffers(chunks))
+        return int(buffers.__get__(chunks))
 
     monkeypatch.setattr(Chunks, "buffers", property(count))
     with Replay(per_turn=64, turns=4, connections=16) as replay:

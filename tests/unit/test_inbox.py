@@ -65,6 +65,14 @@ def do(found: Fed, step: str, value: int) -> None:
         n = chunks.fill(memoryview(memory))
         assert n or not min(value, there)
         found.takes(memory[:n])
+    elif step == "move":
+        array = bytearray(b"before")
+        n = chunks.move(array, value, value // 2)
+        assert n <= value
+        assert n < there or not there  # the last one stays
+        assert array[:6] == b"before"
+        assert len(array) == 6 + n
+        found.takes(array[6:])
     elif step == "chunk" and there:
         with chunks.next_chunk() as chunk:
             found.takes(bytes(chunk))
@@ -79,7 +87,7 @@ def do(found: Fed, step: str, value: int) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["feed", "feed", "some", "fill", "chunk", "read", "look"]),
+            st.sampled_from(["feed", "feed", "some", "fill", "move", "chunk", "read", "look"]),
             st.integers(0, 900),
         ),
         max_size=18,
@@ -149,12 +157,46 @@ def test_what_is_no_lease_is_for_python() -> None:
     found = Fed()
     found.feed(2)
     found.chunks.feed(Limit(found.request))
-    assert found.chunks._offer_chunk(Chunk) is None
-    assert len(found.chunks._offer_bytes(1000) or b"") == 2 * ENTRY  # what is before it
+    chunk = found.chunks._offer_chunk(Chunk)
+    assert len(chunk) == 2 * ENTRY  # what is before it
+    assert len(found.chunks._offer_bytes(1000) or b"") == 2 * ENTRY
     assert found.chunks.nbytes == 2 * ENTRY
     assert found.chunks.limited
+    assert found.chunks._offer_chunk(Chunk) is None
     assert found.chunks._offer_bytes(1000) is None
     assert found.chunks._offer_into(bytearray(1000)) == 0
+
+
+def test_a_bytearray_that_cannot_grow_takes_nothing() -> None:
+    found = Fed()
+    found.feed(3)
+    array = bytearray(b"before")
+    with memoryview(array), pytest.raises(BufferError):
+        found.chunks.move(array, 1000, 0)
+    for more in (2**63 - 1, 2**62):
+        with pytest.raises(MemoryError):
+            found.chunks.move(array, 1000, more)
+    assert array == b"before"
+    assert counts(found.core) == (0, 3, 3, 3, 0)
+    assert found.chunks.move(array, 1000, -1) == 2 * ENTRY
+    found.takes(array[6:])
+    found.takes(found.chunks.read_some(1000))
+    assert not found.model
+
+
+def test_all_but_the_last_is_moved_from_before_an_event() -> None:
+    found = Fed()
+    found.feed(3)
+    found.feed(2)
+    found.chunks.feed(Limit(found.request))
+    array = bytearray()
+    assert found.chunks.move(array, 1000, ENTRY) == 4 * ENTRY
+    found.takes(array)
+    assert found.chunks.move(array, 1000, ENTRY) == 0
+    found.takes(found.chunks.read_some(1000))
+    assert found.chunks.move(array, 1000, ENTRY) == 0
+    assert found.chunks.nbytes == 0
+    assert found.chunks.limited
 
 
 def test_what_cannot_be_read_here_is_for_python() -> None:
@@ -173,6 +215,8 @@ def test_bad_calls() -> None:
         chunks._offer_bytes("1")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         chunks._offer_into(b"read-only")
+    with pytest.raises(TypeError):
+        chunks.move(b"", 1, 1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="becomes False"):
         chunks._offered = True
     with pytest.raises(ValueError, match="becomes False"):
