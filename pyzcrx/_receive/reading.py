@@ -5,6 +5,7 @@ Without I/O: the blocking stream and the streams of event loops drive it.
 
 from __future__ import annotations
 
+from pyzcrx._common.stalled import RELIEF_BYTES
 from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.inboxes import Inboxes
 from pyzcrx._receive.request import Request
@@ -49,6 +50,22 @@ class Reading:
         if request.over:
             request.resume(chunks.limit(request.received))
         chunks.limited = False
+
+    def relieve(self) -> None:
+        """Receive some on, although what there is was not read: it is copied out of the area.
+
+        As far as there is no more than twice what is received at once. For who cannot send:
+        see :mod:`pyzcrx._common.stalled`.
+        """
+        chunks, request = self.chunks, self.request
+        enough = chunks.nbytes >= 2 * chunks.at_once_bytes
+        if enough or not chunks.limited or not request.over or request._stopping:
+            return
+        chunks.spill()
+        limit = min(RELIEF_BYTES, chunks.limit(request.received))
+        if limit > 0:
+            request.resume(limit)
+            chunks.limited = False
 
     def notify(self) -> None:
         """Have the event loop look at it, as if a turn had brought something."""

@@ -9,6 +9,7 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from pyzcrx.aio.option import getsockopt
 from pyzcrx.errors import KernelError
 from pyzcrx.ifq import Ifq
 from pyzcrx.nic.read import Reader
@@ -18,14 +19,7 @@ _SO_INCOMING_NAPI_ID = 56
 
 def napi_id(sock: Any) -> int:
     """The NAPI instance that the last packet of a connection came by; 0: not known."""
-    try:
-        return int(sock.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID))
-    except (AttributeError, TypeError):  # what uvloop shows of a socket
-        whole = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, sock.fileno())
-        try:
-            return whole.getsockopt(socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID)
-        finally:
-            whole.detach()
+    return int(getsockopt(sock, socket.SOL_SOCKET, _SO_INCOMING_NAPI_ID))
 
 
 class Arrival:

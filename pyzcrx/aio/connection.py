@@ -11,6 +11,7 @@ from pyzcrx.aio.arrival import Arrival
 from pyzcrx.aio.attach import Attached
 from pyzcrx.aio.outbox import Outbox
 from pyzcrx.aio.reader import StreamReader
+from pyzcrx.aio.stall import Stall
 from pyzcrx.aio.writer import StreamWriter
 from pyzcrx.errors import BadArgument, ClosedError
 from pyzcrx.ifq import Ifq
@@ -42,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Future[None] | None = None
         """The handler's, kept while it runs."""
         self._failure: Exception | None = None
+        self._stall: Stall | None = None
         self._paused = False
         self._lost = False
         self._drainers: set[asyncio.Future[None]] = set()
@@ -67,6 +69,7 @@ class Connection(asyncio.Protocol):
                 loop.call_exception_handler(context)
             return
         self._writer = StreamWriter(transport, self, None, loop)
+        self._stall = Stall(loop, sock, lambda: bool(self._drainers), lambda: self._reading)
         self._outbox = self._writer._outbox = Outbox(
             self._attached, self._ifq, transport, self._wake_drainers, self._send_failed
         )
@@ -106,6 +109,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
+        if self._stall is not None:
+            self._stall.end()
         exc = exc or self._failure
         if self._reader is not None and self._reader._arrival is not None:
             self._reader._arrival.note()
@@ -174,6 +179,8 @@ class Connection(asyncio.Protocol):
         while self._paused or (self._outbox is not None and self._outbox.full):
             drainer: asyncio.Future[None] = self._attached.loop.create_future()
             self._drainers.add(drainer)
+            if self._stall is not None:
+                self._stall.begin()
             try:
                 await drainer
             finally:

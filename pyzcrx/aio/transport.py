@@ -22,6 +22,7 @@ from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.reading import Reading
 from pyzcrx.aio.arrival import Arrival
 from pyzcrx.aio.protocol import LeaseProtocol
+from pyzcrx.aio.stall import Stall
 from pyzcrx.ifq import Ifq
 
 _ROOM_BYTES = 2 << 20
@@ -67,6 +68,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         """Whether it was told how the stream ended."""
         self._lost: tuple[BaseException | None] | None = None
         """connection_lost() waits for the request, with this."""
+        self._stall = Stall(loop, sock, self._sends, lambda: self._reading)
         super().__init__(loop, sock, *args, **options)
 
     @property
@@ -213,10 +215,21 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
             raise RuntimeError("get_buffer() returned an empty buffer")
         protocol.buffer_updated(chunks.fill(memory))
 
+    # -- while it cannot send -------------------------------------------------------
+
+    def _sends(self) -> bool:
+        return self.get_write_buffer_size() > 0 and not self._conn_lost
+
+    def _maybe_pause_protocol(self) -> None:
+        """As asyncio's, which calls it when something waits to be sent."""
+        super()._maybe_pause_protocol()
+        self._stall.begin()
+
     # -- the end ------------------------------------------------------------------
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         self._lost = (exc,)
+        self._stall.end()
         if self._reading is not None and not self._ifq._core.ring.closed:
             self._reading.request.cancel()
         self._lose()

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from pyzcrx._common.stalled import AFTER_S
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._receive.batch import Batch
 from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
@@ -99,6 +100,8 @@ class Server:
         self._ending = ending
         self._told = told
         self._idle = Idle[Connection](idle_timeout_s, clock)
+        self._stalled = Idle[Connection](AFTER_S, clock)
+        """Those that are not read on before their echo drains."""
         self._connections: dict[int, Connection] = {}
         self._leaving: set[Connection] = set()
         """Those that wait for nothing but notifications."""
@@ -116,7 +119,12 @@ class Server:
 
         Raises InterfaceGone once the NIC was taken away.
         """
-        waits = (timeout, self._acceptor.wait_s(), self._idle.wait_s())
+        waits = (
+            timeout,
+            self._acceptor.wait_s(),
+            self._idle.wait_s(),
+            self._stalled.wait_s(),
+        )
         try:
             batch = self._ring.wait(min((s for s in waits if s is not None), default=None))
         except AreaHeld as error:
@@ -135,6 +143,8 @@ class Server:
             raise self._ifq.gone
         for connection in self._idle.due():
             self._time_out(connection)
+        for connection in self._stalled.due():
+            self._relieve(connection)
         for connection in [c for c in self._leaving if c.outbox.drained]:
             self._advance(connection)
 
@@ -206,6 +216,7 @@ class Server:
             os.close(c.fd)
             del self._connections[c.fd]
             self._idle.forget(c)
+            self._stalled.forget(c)
 
     def _leave(self, c: Connection) -> None:
         """Close *c* with its last notification; the peer sees that at once."""
@@ -220,10 +231,28 @@ class Server:
         if c.paused:
             share_bytes = self._backlog.share_bytes(len(self._connections))
             if c.outbox.unsent_bytes <= share_bytes // 2:
-                assert c.request is not None
-                c.request.resume(share_bytes)
-                c.paused = False
-                c.receiving = True
+                self._stalled.forget(c)
+                self._receive_on(c, share_bytes)
+            else:
+                self._stalled.touch(c)
+
+    def _receive_on(self, c: Connection, limit: int) -> None:
+        assert c.request is not None
+        c.request.resume(limit)
+        c.paused = False
+        c.receiving = True
+
+    def _relieve(self, c: Connection) -> None:
+        """Nothing of *c* was sent for a while: see :mod:`pyzcrx._common.stalled`."""
+        more_bytes = self._backlog.relief_bytes(len(self._connections), c.outbox.unsent_bytes)
+        if c.broken or not (c.paused and more_bytes) or self._ifq._core.crowded:
+            return
+        try:
+            self._receive_on(c, more_bytes)
+        except KernelError as error:
+            self.failures.append(error)
+            self._break(c)
+            self._advance(c)
 
     def _sent(self, send: Send, size_bytes: int) -> None:
         connection = self._connection(send)

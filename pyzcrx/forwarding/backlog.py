@@ -2,11 +2,13 @@
 
 A larger share means fewer turns: each time that a request has reached its limit costs a send, a
 request that is armed again, and their completions. But what waits lies in the area, which is
-everybody's.
+everybody's. A stream that makes no progress for a while is read on beyond its share
+(:mod:`pyzcrx._common.stalled`).
 """
 
 from __future__ import annotations
 
+from pyzcrx._common.stalled import RELIEF_BYTES
 from pyzcrx._kernel.memory import PAGE
 
 LEAST_BYTES = 256 << 10
@@ -36,3 +38,13 @@ class Backlog:
             share_bytes = self._quarter_bytes // max(4, connections)
             share_bytes = max(LEAST_BYTES, min(share_bytes, MOST_BYTES))
         return min(share_bytes, self._most_bytes)
+
+    def relief_bytes(self, connections: int, unsent_bytes: int) -> int:
+        """How far a stream is read on that made no progress, with *unsent_bytes* waiting.
+
+        In all one share more than is usual, or :data:`RELIEF_BYTES` where that is larger.
+        """
+        share_bytes = self.share_bytes(connections)
+        usual_bytes = share_bytes + share_bytes // 2
+        most_bytes = usual_bytes + min(max(share_bytes, RELIEF_BYTES), self._most_bytes)
+        return max(0, min(most_bytes - unsent_bytes, RELIEF_BYTES))

@@ -6,11 +6,12 @@ import errno
 import select
 import socket
 
+from pyzcrx._common.checked import integer
 from pyzcrx._kernel._ffi import lib
-from pyzcrx._kernel.endpoint import Endpoint
+from pyzcrx._kernel.endpoint import Endpoint, resolve
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._ring.core import RingCore
-from pyzcrx.errors import KernelError
+from pyzcrx.errors import BadArgument, KernelError
 
 
 class Connect:
@@ -67,3 +68,14 @@ class Connect:
 
     def _closed_by_ring(self) -> None:
         """Its owner closes the socket."""
+
+
+def resolved(address: tuple[str, int]) -> list[Endpoint]:
+    """What a host and a port stand for. Raises BadArgument."""
+    try:
+        host, port = address
+    except (TypeError, ValueError):
+        raise BadArgument(f"address must be a host and a port, not {address!r:.60}") from None
+    if not isinstance(host, str):
+        raise BadArgument(f"address must begin with a host, not {host!r:.60}")
+    return resolve(host, integer("port", port, 1, (1 << 16) - 1))

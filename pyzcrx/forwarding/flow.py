@@ -72,11 +72,27 @@ class Flow:
             self.finished = True
             with suppress(OSError):  # its peer has reset it: the other direction will tell
                 self._sink.shutdown(socket.SHUT_WR)
-        if not (self._receiving or self._ended):
+        if self.waits:
             backlog_bytes = self._backlog_bytes()
             if outbox.unsent_bytes <= backlog_bytes // 2:
                 self._request.resume(backlog_bytes)
                 self._receiving = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether its source is not read on before the sink takes some."""
+        return not (self._receiving or self._ended)
+
+    def relieve(self, more_bytes: int) -> None:
+        """Read *more_bytes* on all the same. Raises KernelError."""
+        if self.waits and more_bytes:
+            self._request.resume(more_bytes)
+            self._receiving = True
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait here."""
+        return self._outbox.unsent_bytes
 
     # -- the end ----------------------------------------------------------------
 

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pyzcrx._common.checked import integer, optional, seconds
-from pyzcrx._kernel.endpoint import Endpoint, resolve
+from pyzcrx._common.stalled import AFTER_S
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._receive.events import Accepted, End, Event, Failed, Limit, Sent
 from pyzcrx._send.accept import Accept
 from pyzcrx._send.send import Send
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, make_room
 from pyzcrx.cli.idle import Idle
-from pyzcrx.errors import AreaHeld, BadArgument, KernelError, ZcrxError
+from pyzcrx.errors import AreaHeld, KernelError, ZcrxError
 from pyzcrx.forwarding.backlog import Backlog
-from pyzcrx.forwarding.connect import Connect
+from pyzcrx.forwarding.connect import Connect, resolved
 from pyzcrx.forwarding.flow import Flow
 from pyzcrx.forwarding.pair import Pair
 from pyzcrx.forwarding.stats import RelayStats
@@ -60,7 +60,7 @@ class Relay:
         self._ring = ring
         self._clock = clock
         self._ifq = ifq
-        self._endpoints = _resolved(address)
+        self._endpoints = resolved(address)
         self._zero_copy = zero_copy
         given_bytes = optional("backlog_bytes", backlog_bytes, 1, 1 << 31)
         self._backlog = Backlog(ifq.area.size_bytes, given_bytes, directions=2)
@@ -73,6 +73,8 @@ class Relay:
         self._connecting = Idle[Pair](seconds("connect_timeout", connect_timeout), clock)
         idle_s = None if idle_timeout is None else seconds("idle_timeout", idle_timeout)
         self._idle = Idle[Pair](idle_s, clock)
+        self._stalled = Idle[Flow](AFTER_S, clock)
+        """Those whose sources are not read on before their sinks take some."""
         self._pairs: set[Pair] = set()
         self._pending: set[Pair] = set()
         """Those whose second side is not connected yet."""
@@ -114,6 +116,7 @@ class Relay:
             self._acceptor.wait_s(),
             self._idle.wait_s(),
             self._connecting.wait_s(),
+            self._stalled.wait_s(),
         )
         try:
             batch = self._ring.wait(min((s for s in waits if s is not None), default=None))
@@ -141,6 +144,8 @@ class Relay:
         for pair in self._idle.due():
             where = f"fd {pair.accepted.fileno()}"
             self._fail(pair, kernel_error(errno.ETIMEDOUT, "serve", where))
+        for flow in self._stalled.due():
+            self._relieve(flow)
         for pair in [pair for pair in self._ending if pair.over]:
             self._close(pair)
 
@@ -244,10 +249,21 @@ class Relay:
             try:
                 for flow in pair.flows:
                     flow.go_on()
+                    self._stalled.touch(flow) if flow.waits else self._stalled.forget(flow)
             except KernelError as error:
                 self._fail(pair, error)
             if pair.ending:
                 self._ending.add(pair)
+
+    def _relieve(self, flow: Flow) -> None:
+        """Nothing of *flow* was sent for a while: see :mod:`pyzcrx._common.stalled`."""
+        pair = _pair(flow)
+        if pair.broken or self._ifq._core.crowded:
+            return
+        try:
+            flow.relieve(self._backlog.relief_bytes(len(self._pairs), flow.unsent_bytes))
+        except KernelError as error:
+            self._fail(pair, error)
 
     def _fail(self, pair: Pair, error: ZcrxError) -> None:
         if not pair.broken:
@@ -270,6 +286,8 @@ class Relay:
             pairs.discard(pair)
         self._connecting.forget(pair)
         self._idle.forget(pair)
+        for flow in pair.flows:
+            self._stalled.forget(flow)
         if pair.flows:
             self._stats.forward_bytes += pair.flows[0].forwarded_bytes
             self._stats.backward_bytes += pair.flows[-1].forwarded_bytes
@@ -297,16 +315,6 @@ class Relay:
         for pair in list(self._pairs):
             self._close(pair)
         self._acceptor.close()
-
-
-def _resolved(address: tuple[str, int]) -> list[Endpoint]:
-    try:
-        host, port = address
-    except (TypeError, ValueError):
-        raise BadArgument(f"address must be a host and a port, not {address!r:.60}") from None
-    if not isinstance(host, str):
-        raise BadArgument(f"address must begin with a host, not {host!r:.60}")
-    return resolve(host, integer("port", port, 1, (1 << 16) - 1))
 
 
 def _narrow(listener: socket.socket, rcvbuf_bytes: int) -> None:

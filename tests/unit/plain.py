@@ -98,6 +98,11 @@ class PlainIfq:
         self.ring = ring
         self.gone: KernelError | None = None
         self.rx_buf_len = PAGE
+        self.crowded = False
+
+    @property
+    def _core(self) -> PlainIfq:
+        return self
 
     def receive(self, fd: int, *, limit: int | None = None, context: object = None) -> PlainRequest:
         if self.gone is not None:

@@ -171,6 +171,33 @@ def test_a_pause_in_the_middle_of_a_turn(kernel: ModelKernel) -> None:
     run(main)
 
 
+def test_what_is_received_on_for_who_cannot_send_has_an_end(kernel: ModelKernel) -> None:
+    data = bytes(i * 7 % 251 for i in range(40 * PAGE))
+
+    async def main(loop: EventLoop) -> None:
+        protocol, peer = connect(loop, kernel, Plain)
+        await until(lambda: protocol.transport)
+        protocol.transport.pause_reading()
+        peer.send(data)
+        reading = protocol.transport._reading
+        found = []
+        for _ in range(40):
+            reading.relieve()
+            for _ in range(3):
+                await asyncio.sleep(0)
+            found.append(reading.chunks.nbytes)
+        assert found == sorted(found)
+        at_once = reading.chunks.at_once_bytes
+        assert at_once < found[-1] == found[-2] <= 3 * at_once + PAGE
+        assert not protocol.data
+        peer.finish()
+        protocol.transport.resume_reading()
+        await protocol.lost
+        assert protocol.data == data
+
+    run(main)
+
+
 class Counting(asyncio.StreamReader):
     """Not asyncio's own: it sees every byte."""
 

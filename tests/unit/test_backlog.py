@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pyzcrx._common.stalled import RELIEF_BYTES
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx.forwarding.backlog import LEAST_BYTES, MOST_BYTES, Backlog
 
@@ -43,3 +44,19 @@ def test_what_is_given_stays_within_a_quarter_of_the_area(connections: int) -> N
     assert Backlog(64 * MIB, 3 * MIB).share_bytes(connections) == 3 * MIB
     assert Backlog(8 * MIB, 3 * MIB).share_bytes(connections) == 2 * MIB
     assert Backlog(64 * MIB, 1).share_bytes(connections) == 1
+
+
+@pytest.mark.parametrize("given_bytes", [None, 1, PAGE, 64 << 10, 4 * MIB])
+@pytest.mark.parametrize("area_bytes", [2 * PAGE, 1 * MIB, 64 * MIB])
+def test_relief_ends(area_bytes: int, given_bytes: int | None) -> None:
+    backlog = Backlog(area_bytes, given_bytes)
+    share_bytes = backlog.share_bytes(1)
+    unsent_bytes = usual_bytes = share_bytes + share_bytes // 2
+    for _ in range(100):
+        more_bytes = backlog.relief_bytes(1, unsent_bytes)
+        assert 0 <= more_bytes <= RELIEF_BYTES
+        unsent_bytes += more_bytes
+    assert backlog.relief_bytes(1, unsent_bytes) == 0
+    quarter_bytes = max(PAGE, area_bytes // 4)
+    assert usual_bytes < unsent_bytes <= usual_bytes + max(share_bytes, RELIEF_BYTES)
+    assert unsent_bytes <= usual_bytes + quarter_bytes

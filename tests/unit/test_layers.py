@@ -82,7 +82,8 @@ LAYERS = [
         ["protocol", "connection"],
         ["reader", "writer"],
         ["outbox"],
-        ["arrival", "clients", "attach"],
+        ["arrival", "clients", "attach", "stall"],
+        ["option"],
     ),
     ["testing.stand_in", "probe", "nic.setup"],
     ["nic.restore", "nic.steering"],
@@ -145,7 +146,7 @@ LAYERS = [
         ["card_meanings"],
     ),
     ["_lease", "cli.streams"],
-    *room("_common", ["caller", "checked", "leaving"]),
+    *room("_common", ["caller", "checked", "leaving", "stalled"]),
     ["errors", "uapi", "_zcrx"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 import pyzcrx
+from pyzcrx._common.stalled import AFTER_S, RELIEF_BYTES
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._pressure.holders import Held
 from pyzcrx.cli.acceptor import RETRY_S
@@ -164,3 +165,53 @@ def test_a_card_taken_away_ends_it(bench: Bench) -> None:
     bench.ifq.gone = kernel_error(errno.ENODEV, "receive", "eth0, queue 1")
     with pytest.raises(pyzcrx.errors.InterfaceGone):
         bench.server.turn(0)
+
+
+def unsent(bench: Bench) -> int:
+    [connection] = bench.server._connections.values()
+    return connection.outbox.unsent_bytes
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_who_cannot_send_is_read_on_for_a_while(bench: Bench, crowded: bool) -> None:
+    sock = bench.stuffed()
+    sock.setblocking(False)
+    sent = 0
+    found = [unsent(bench)]
+    bench.ifq.crowded = crowded
+    for _ in range(8):
+        bench.pass_time(AFTER_S)
+        bench.settle()
+        found.append(unsent(bench))
+        with suppress(BlockingIOError):
+            while True:
+                sent += sock.send(bytes(BACKLOG_BYTES))
+    most_bytes = BACKLOG_BYTES * 3 // 2 + RELIEF_BYTES
+    assert found == sorted(found)
+    assert found[-1] <= most_bytes
+    assert (found[-1] > found[0]) == (not crowded)
+    assert found[-1] == found[-2]  # there is an end to it
+    bench.ifq.crowded = False
+    idle = 0
+    while idle < 5:
+        bench.settle()
+        try:
+            idle = 0 if sock.recv(1 << 16) else idle + 1
+        except BlockingIOError:
+            idle += 1
+    assert unsent(bench) == 0
+    sock.sendall(b"more")
+    bench.settle()
+    assert sock.recv(100) == b"more"
+
+
+def test_who_sends_again_is_read_as_ever(bench: Bench) -> None:
+    """A time without progress does not count once there was some."""
+    sock = bench.stuffed()
+    bench.pass_time(AFTER_S / 2)
+    while not bench.server._stalled._since:
+        sock.recv(1 << 16)
+        bench.settle()
+    before = unsent(bench)
+    bench.pass_time(AFTER_S / 4)
+    assert unsent(bench) <= before
