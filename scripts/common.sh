@@ -146,12 +146,33 @@ liburing() {
     export PKG_CONFIG_PATH
 }
 
-# wheel: pyzcrx, built from this checkout and installed in the environment, where one of the same
-# version may be already, with what it needs.
+installed() {
+    [ "$(cat "$venv/installed" 2>/dev/null)" = "$printed" ] &&
+        "$python" -P -c 'import pyzcrx' 2>/dev/null
+}
+
+# wheel: pyzcrx, built from this checkout and installed in the environment, with what it needs. It
+# stays the one that is installed there until the caller and what he executes are dead
+# (descriptor 7): who has built another waits.
 wheel() {
     output_of "$python" -m vm wheel || exit
-    { run "$python" -m pip -q --disable-pip-version-check install --no-deps --force-reinstall \
-        "$printed" &&
-        run "$python" -m pip -q --disable-pip-version-check install "$printed"; } ||
-        die "pyzcrx cannot be installed: see above"
+    exec 7>"$venv/using"
+    while :; do # what a lock becomes shared from is not held meanwhile
+        flock -sn 7 || {
+            say "waiting for another run, which installs pyzcrx in $venv"
+            run flock -s 7
+        }
+        if installed; then return 0; fi
+        flock -n 7 || {
+            say "waiting for another run, which uses another pyzcrx in $venv"
+            run flock 7
+        }
+        if installed; then continue; fi
+        rm -f "$venv/installed"
+        { run "$python" -m pip -q --disable-pip-version-check install --no-deps --force-reinstall \
+            "$printed" &&
+            run "$python" -m pip -q --disable-pip-version-check install "$printed"; } ||
+            die "pyzcrx cannot be installed: see above"
+        echo "$printed" >"$venv/installed"
+    done
 }

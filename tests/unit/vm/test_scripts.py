@@ -103,6 +103,45 @@ def test_status_and_output(tmp_path: Path, script: Path) -> None:
     assert done.stdout == b"<one two>\n3\n"
 
 
+PYTHON = """#!/bin/sh
+case "$*" in
+"-m vm wheel") echo "$WHEEL" ;;
+*" --no-deps "*) echo "begin $WHEEL" >>"$LOG"; sleep 0.2; echo "end $WHEEL" >>"$LOG" ;;
+esac
+"""
+"""In the place of the environment's: it builds nothing, and notes what it installs."""
+
+
+def test_runs_beside_each_other_have_the_pyzcrx_that_they_built(
+    tmp_path: Path, script: Path
+) -> None:
+    """Who built another waits until it is used no longer, also by what was executed."""
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    log = tmp_path / "log"
+    quoted = shlex.quote(str(tmp_path))
+    use = 'exec sh -c \'echo "use $WHEEL" >>"$LOG"; sleep 0.3; echo "done $WHEEL" >>"$LOG"\''
+    argv = command(script, f"venv={quoted}; python={python}; wheel; {use}")
+    runs = [
+        subprocess.Popen(argv, env=environment(tmp_path, WHEEL=wheel, LOG=str(log)))
+        for wheel in ("a", "a", "b", "a", "b")
+    ]
+    assert [run.wait(60) for run in runs] == [0] * 5
+    told = [line.split() for line in log.read_text().splitlines()]
+    assert sum(what == "use" for what, _ in told) == 5
+    there, used, begun = "", 0, False
+    for what, wheel in told:
+        if what == "begin":
+            assert not used
+            assert not begun
+        there = {"begin": "", "end": wheel}.get(what, there)
+        begun = what == "begin" or (begun and what != "end")
+        used += {"use": 1, "done": -1}.get(what, 0)
+        assert what not in ("use", "done") or wheel == there
+    assert sum(what == "begin" for what, _ in told) <= 4
+
+
 def test_too_little_room_is_one_line(tmp_path: Path, script: Path) -> None:
     argv = command(script, 'room "$cache" 999999999; echo not reached')
     done = subprocess.run(
