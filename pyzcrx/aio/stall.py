@@ -61,7 +61,12 @@ class Stall:
         return int(struct.unpack_from("=Q", info, _ACKED)[0]) if len(info) == _INFO_BYTES else 0
 
     def end(self) -> None:
-        """The connection is over. Idempotent."""
+        """The connection is over, and is referred to no longer. Idempotent."""
+        self._waits, self._reading = bool, _nothing
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _nothing() -> None:
+    """There is no connection any more."""
