@@ -27,6 +27,9 @@ from pyzcrx.ifq import Ifq
 
 _ROOM_BYTES = 2 << 20
 """Of a connection among many, half of it at once."""
+_PIECE_BYTES = 64 << 10
+"""Of data_received() at once. The C library maps larger ones anew each time that two of them are
+freed, and every page of those is a fault."""
 _FATAL_READ = "Fatal read error on socket transport"
 
 
@@ -194,7 +197,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         self._protocol.chunk_received(chunks.next_chunk())
 
     def _give_bytes(self, chunks: Chunks) -> None:
-        self._protocol.data_received(chunks.read_some(self.max_size))
+        self._protocol.data_received(chunks.read_some(_PIECE_BYTES))
 
     def _give_reader(self, chunks: Chunks) -> None:
         """Put all but the last buffer where asyncio's reader would copy it, which saves a copy.
