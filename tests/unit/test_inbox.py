@@ -173,9 +173,8 @@ def test_a_bytearray_that_cannot_grow_takes_nothing() -> None:
     array = bytearray(b"before")
     with memoryview(array), pytest.raises(BufferError):
         found.chunks.move(array, 1000, 0)
-    for more in (2**63 - 1, 2**62):
-        with pytest.raises(MemoryError):
-            found.chunks.move(array, 1000, more)
+    with pytest.raises(MemoryError):  # not by trying: sanitizers end a process for that
+        found.chunks.move(array, 1000, 2**63 - 1)
     assert array == b"before"
     assert counts(found.core) == (0, 3, 3, 3, 0)
     assert found.chunks.move(array, 1000, -1) == 2 * ENTRY
