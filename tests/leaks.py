@@ -201,6 +201,8 @@ def settled(pid: int, fds: int) -> Holdings:
 def _steady() -> Holdings:
     """Once the kernel has unpinned what was closed before."""
     now = Holdings.now()
+    if now.pinned_kb:  # maybe by a packet of who ran before
+        free_deferred_skbs()
     while (next_ := Holdings.now()).pinned_kb != now.pinned_kb:
         now = next_
         time.sleep(0.02)
