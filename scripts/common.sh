@@ -157,7 +157,7 @@ installed() {
 wheel() {
     output_of "$python" -m vm wheel || exit
     exec 7>"$venv/using"
-    while :; do # what a lock becomes shared from is not held meanwhile
+    while :; do # changing the kind of a lock releases it for a moment, so look again
         flock -sn 7 || {
             say "waiting for another run, which installs pyzcrx in $venv"
             run flock -s 7
