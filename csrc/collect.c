@@ -72,14 +72,17 @@ static int note_changed(struct core *k, PyObject *changed)
 	return 0;
 }
 
-/* The inbox of the request that an event is of, if somebody reads it; NULL with or without error. */
-static PyObject *inbox_of(PyObject *event)
+/*
+ * The inbox of an event's request, if somebody reads it; NULL with or without an exception.
+ * The request is the caller's to let go of, in either case; NULL if it cannot be had.
+ */
+static PyObject *inbox_of(PyObject *event, PyObject **request)
 {
-	PyObject *request = PyObject_GetAttrString(event, "request"), *inbox = NULL, *abandoned;
+	PyObject *inbox = NULL, *abandoned;
 
-	if (request && PyObject_TypeCheck(request, receiver_type))
-		inbox = receiver_inbox(request);
-	Py_XDECREF(request);
+	*request = PyObject_GetAttrString(event, "request");
+	if (*request && PyObject_TypeCheck(*request, receiver_type))
+		inbox = receiver_inbox(*request);
 	if (!inbox)
 		return NULL;
 	abandoned = PyObject_TypeCheck(inbox, inbox_type) ?
@@ -92,8 +95,9 @@ static PyObject *inbox_of(PyObject *event)
 
 static int for_inbox(PyObject *event)
 {
-	PyObject *inbox = inbox_of(event);
+	PyObject *request, *inbox = inbox_of(event, &request);
 
+	Py_XDECREF(request);
 	if (!inbox)
 		return PyErr_Occurred() ? -1 : 0;
 	Py_DECREF(inbox);
@@ -105,12 +109,10 @@ static int sort_posted(struct core *k, PyObject *changed)
 {
 	while (PyList_Size(k->posted)) {
 		PyObject *event = Py_NewRef(PyList_GetItem(k->posted, 0));
-		PyObject *inbox = inbox_of(event), *request = NULL;
+		PyObject *request, *inbox = inbox_of(event, &request);
 		int ret = -1;
 
-		if (inbox && changed)
-			request = PyObject_GetAttrString(event, "request");
-		if (inbox && (!changed || (request && !PyList_Append(changed, request))) &&
+		if (inbox && (!changed || !PyList_Append(changed, request)) &&
 		    !PyList_Append(((struct inbox *)inbox)->incoming, event))
 			ret = PyList_SetSlice(k->posted, 0, 1, NULL);
 		Py_DECREF(event);
