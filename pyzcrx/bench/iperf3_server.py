@@ -15,6 +15,7 @@ import resource
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from pyzcrx._receive.batch import Batch, Run
@@ -39,7 +40,7 @@ from pyzcrx.bench.iperf3 import (
 )
 from pyzcrx.cli.acceptor import Acceptor, close_by_reset, end, make_room
 from pyzcrx.cli.idle import Idle
-from pyzcrx.errors import KernelError
+from pyzcrx.errors import InterfaceGone, KernelError
 from pyzcrx.ifq import Ifq
 from pyzcrx.ring import Ring
 
@@ -47,6 +48,8 @@ TIMEOUT_S = 20.0
 """For a cookie; for each step before the test's start or after its end; for some payload."""
 SETTLE_PART = 0.25
 """Of that, for the last bytes of the streams once the client has said how many it sent."""
+FAREWELL_S = 1.0
+"""For a client to leave once it was told that the server was stopped."""
 OVERTIME_S = 60.0
 """A test of so many seconds may take so many more; one of bytes or blocks a day and these."""
 MAX_CONNECTIONS = 4 * MAX_STREAMS
@@ -112,6 +115,7 @@ class Iperf3Server:
         self._began = self._ended = self._omit_until = 0.0
         self._payload = False
         """Whether some came."""
+        self._stopped = False
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self.tests = 0
         """How many are over."""
@@ -343,6 +347,8 @@ class Iperf3Server:
             self._finish(f"the client fell silent in {self._session.state.name}")
 
     def _finish(self, trouble: str) -> None:
+        if self._stopped and trouble:
+            trouble = "the server was stopped"
         seconds = (self._ended or self._clock()) - self._began if self._began else 0.0
         size_bytes = sum(stream.size_bytes for stream in self._streams)
         result = TestResult(len(self._streams), size_bytes, seconds, trouble)
@@ -356,14 +362,25 @@ class Iperf3Server:
         self._told(result)
 
     def stop(self) -> None:
-        """End a test that runs: its client is told. Before the ring is closed."""
+        """End a test that runs, its client first. Before the ring is closed.
+
+        A client that is told goes by itself. One whose streams end before it has read that sees
+        an error of writing instead, so they are received on until then, for FAREWELL_S at most.
+        """
+        self._acceptor.stop()
         if self._session is None or self._control is None:
             return
         if self._session.state is State.DISPLAY_RESULTS:  # the client has all it wanted
             self._finish("")
-        else:
-            self._say(self._control, bytes([State.SERVER_TERMINATE]))
-            self._finish("the server was stopped")
+            return
+        self._stopped = True
+        self._say(self._control, bytes([State.SERVER_TERMINATE]))
+        until = self._clock() + FAREWELL_S
+        with suppress(InterfaceGone):
+            while self._session is not None and (left_s := until - self._clock()) > 0:
+                self.turn(left_s)
+        if self._session is not None:
+            self._finish("its client did not leave")
 
     def close(self) -> None:
         """Close every connection; the ring, closed before, has ended their requests."""

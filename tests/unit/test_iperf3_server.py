@@ -16,7 +16,7 @@ import pyzcrx
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx.bench import iperf3_server
 from pyzcrx.bench.iperf3 import COOKIE_BYTES, MAX_TIME_S, State, framed
-from pyzcrx.bench.iperf3_server import OVERTIME_S, Iperf3Server, TestResult
+from pyzcrx.bench.iperf3_server import FAREWELL_S, OVERTIME_S, Iperf3Server, TestResult
 from pyzcrx.cli.acceptor import REFUSALS, RETRY_S, SPARE, close_by_reset
 from tests.unit.mishaps import kernel_errors
 from tests.unit.plain import PlainIfq, PlainRing
@@ -524,3 +524,76 @@ def test_an_end_before_what_was_to_be_omitted_is_over(bench: Bench) -> None:
     result = answered(peer, 1 << 40)  # so that it waits for more, beyond those 5 s
     assert result["bytes"] == len(BLOCK)
     assert result["end_time"] == pytest.approx(2)
+
+
+# -- stopping ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", list(STEPS)[2:-2])
+def test_a_server_that_is_stopped_keeps_streams_until_its_client_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """One that sees its stream end before it has read why reports another error."""
+    peer = Peer(bench)
+    peer.to(step)
+    turn = bench.server.turn
+    joined = step != "half a stream's cookie" and peer.streams
+    blocks = 3 if joined else 0
+
+    def turn_with_a_client(timeout: float | None) -> None:
+        nonlocal blocks
+        if blocks:
+            blocks -= 1
+            peer.streams[0].sendall(BLOCK)
+        else:
+            assert peer.control.recv(1 << 16)[-1] == State.SERVER_TERMINATE
+            peer.control.close()
+            monkeypatch.undo()
+        turn(timeout)
+
+    monkeypatch.setattr(bench.server, "turn", turn_with_a_client)
+    before = bench.ring.now
+    bench.server.stop()
+    assert bench.ring.now == before
+    assert [result.trouble for result in bench.told] == ["the server was stopped"]
+
+
+@pytest.mark.parametrize("step", list(STEPS)[2:-2])
+def test_a_client_that_does_not_leave_keeps_a_stopping_server_for_a_moment(
+    bench: Bench, step: str
+) -> None:
+    Peer(bench).to(step)
+    before = bench.ring.now
+    bench.server.stop()
+    assert bench.ring.now - before == pytest.approx(FAREWELL_S)
+    assert [result.trouble for result in bench.told] == ["the server was stopped"]
+
+
+def test_a_test_that_ends_while_its_server_stops_ended_well(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = Peer(bench)
+    peer.to("end")
+    turn = bench.server.turn
+    words = iter([_results(peer), bytes([State.IPERF_DONE])])
+
+    def turn_with_a_client(timeout: float | None) -> None:
+        peer.control.sendall(next(words, b""))
+        turn(timeout)
+
+    monkeypatch.setattr(bench.server, "turn", turn_with_a_client)
+    bench.server.stop()
+    assert bench.told[0].trouble == ""
+
+
+def test_a_card_taken_away_ends_a_server_that_stops(bench: Bench) -> None:
+    Peer(bench).to("payload")
+    bench.ifq.gone = kernel_error(errno.ENODEV, "receive", "eth0, queue 1")
+    bench.server.stop()
+    assert [result.trouble for result in bench.told] == ["the server was stopped"]
+
+
+def test_a_server_without_a_test_stops_at_once(bench: Bench) -> None:
+    before = bench.ring.now
+    bench.server.stop()
+    assert (bench.ring.now, bench.told) == (before, [])

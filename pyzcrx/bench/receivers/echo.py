@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import socket
+import termios
+import time
 from functools import partial
 
 import pyzcrx
@@ -11,10 +15,18 @@ from pyzcrx.bench.receivers.zcrx import finish, registered
 from pyzcrx.forwarding.backlog import Backlog
 from pyzcrx.forwarding.flow import Flow
 
+POLL_S = 0.001
+
 
 def _flow(of: pyzcrx.Request | Send) -> Flow:
     assert isinstance(of.context, Flow)
     return of.context
+
+
+def _wait_until_acknowledged(stream: socket.socket) -> None:
+    """What was copied into the socket is with the peer, so that its sending was measured, too."""
+    while any(fcntl.ioctl(stream, termios.TIOCOUTQ, bytes(4))):
+        time.sleep(POLL_S)
 
 
 def _forward(gate: Gate, zero_copy: bool | None, *, relay: bool = False) -> None:
@@ -48,6 +60,8 @@ def _forward(gate: Gate, zero_copy: bool | None, *, relay: bool = False) -> None
                         raise error
             for flow in flows:
                 flow.go_on()
+        for stream in streams:
+            _wait_until_acknowledged(stream)
         finish(gate, ifq, turns, bytes_sent_by_copy=ring.send_stats().bytes_copied)
         for stream in streams:
             stream.close()
