@@ -54,11 +54,13 @@ def number_of(sock: socket.socket | int) -> int:
 
     -1: the socket was closed.
     """
-    if type(sock) is int and 0 <= sock <= MOST_FD:  # as a server has them, for each connection
-        return sock
-    if hasattr(sock, "fileno"):
-        return integer("the socket's descriptor", sock.fileno(), -1, MOST_FD)
-    return integer("descriptor", sock, 0, MOST_FD)
+    fileno = getattr(sock, "fileno", None)
+    number = sock if fileno is None else fileno()
+    if type(number) is int and 0 <= number <= MOST_FD:  # as nearly all are, once a connection
+        return number
+    if fileno is None:
+        return integer("descriptor", number, 0, MOST_FD)
+    return integer("the socket's descriptor", number, -1, MOST_FD)
 
 
 def interface(value: Any) -> str | int:

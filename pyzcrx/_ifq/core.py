@@ -25,7 +25,6 @@ from pyzcrx._queue.area import Area, check_readable
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.notices import Notices
 from pyzcrx._queue.queue import InterfaceQueue
-from pyzcrx._queue.refill import RefillQueue
 from pyzcrx._receive import debug
 from pyzcrx._receive.events import Data
 from pyzcrx._receive.request import Request, State, checked_limit
@@ -58,7 +57,22 @@ class IfqCore:
         self.token = TOKEN_RECEIVE | slot << TOKEN_IFQ_SHIFT
         """What the tokens of its requests have in common."""
         self.queue = queue
-        self._on_nic = not queue.nodev
+        self.nodev = queue.nodev
+        """Whether there is no NIC, so that the kernel copies."""
+        self.interface, self.ifindex = queue.interface, queue.ifindex
+        """The primary name as it was at registration, and the index; NODEV: None and 0."""
+        self.rx_queue = queue.rx_queue
+        """The number of the rx queue; None: NODEV."""
+        self.areas = queue.areas
+        """The areas, in the order of their tokens."""
+        self.area = queue.areas[0]
+        """The area it was registered with."""
+        self.rq = queue.rq
+        """The refill queue."""
+        self.rq_entries = queue.rq.entries
+        """Size of the refill queue, as the kernel settled it."""
+        self.rx_buf_len = queue.registered.rx_buf_len
+        """Bytes of a buffer, as the kernel settled it."""
         self.zcrx_id = queue.registered.zcrx_id
         """The number by which the kernel knows the queue in this ring."""
         self.face: Any = None
@@ -101,51 +115,6 @@ class IfqCore:
 
     # -- the queue --------------------------------------------------------------
 
-    @property
-    def interface(self) -> str | None:
-        """The primary name of the interface, as it was at registration; None: NODEV."""
-        return self.queue.interface
-
-    @property
-    def ifindex(self) -> int:
-        """The index of the interface; 0: NODEV."""
-        return self.queue.ifindex
-
-    @property
-    def rx_queue(self) -> int | None:
-        """The number of the rx queue; None: NODEV."""
-        return self.queue.rx_queue
-
-    @property
-    def nodev(self) -> bool:
-        """Whether there is no NIC, so that the kernel copies."""
-        return self.queue.nodev
-
-    @property
-    def rx_buf_len(self) -> int:
-        """Bytes of a buffer, as the kernel settled it."""
-        return self.queue.registered.rx_buf_len
-
-    @property
-    def areas(self) -> list[Area]:
-        """The areas, in the order of their tokens."""
-        return self.queue.areas
-
-    @property
-    def area(self) -> Area:
-        """The area it was registered with."""
-        return self.queue.areas[0]
-
-    @property
-    def rq(self) -> RefillQueue:
-        """The refill queue."""
-        return self.queue.rq
-
-    @property
-    def rq_entries(self) -> int:
-        """Size of the refill queue, as the kernel settled it."""
-        return self.rq.entries
-
     def add_area(self, area: Area) -> None:
         """See :meth:`pyzcrx.Ifq.add_area`."""
         self.check_usable()
@@ -167,7 +136,7 @@ class IfqCore:
         fd = number_of(sock)
         held = hold(fd, "receive")
         refused = lib.pz_tcp_ready(held.number)
-        if not refused and self._on_nic:
+        if not refused and not self.nodev:
             refused = lib.pz_drop_urgent(held.number)
             if refused == -errno.EPERM:  # its listener's filter, which it has, must do
                 refused = 0
@@ -296,7 +265,7 @@ class IfqCore:
         """Some link has gone: if it was ours, every request fails with InterfaceGone."""
         if self.gone is not None or not self.queue.interface_gone():
             return
-        where = f"{self.interface}, queue {self.rx_queue}"
+        where = f"{self.queue.interface}, queue {self.queue.rx_queue}"
         self.gone = kernel_error(errno.ENODEV, "receive", where)
         for request in (*self.ring.operations(), *self.waiting.requests()):
             if isinstance(request, Request) and request._ifq is self:
@@ -338,7 +307,9 @@ class IfqCore:
         """Raise unless the calling thread may use it now."""
         if self._closed:
             raise ClosedError("the ifq was closed with its ring")
-        self.ring.check_usable()
+        ring = self.ring
+        if ring._state is not None or not ring.owned:
+            ring.check_usable()
 
     def check_readable(self, what: str) -> None:
         """Raise UnreadableMemory where *what* cannot be done with what it receives."""

@@ -14,7 +14,7 @@ from pyzcrx._receive.request import Request
 class Reading:
     """A request and its Chunks. Owner thread of the ring only."""
 
-    __slots__ = ("_inboxes", "chunks", "request")
+    __slots__ = ("_half_bytes", "_inboxes", "_rx_buf_len", "chunks", "request", "shared_bytes")
 
     def __init__(
         self,
@@ -30,14 +30,23 @@ class Reading:
         """
         self.request = request
         self.chunks = Chunks()
-        self.chunks.most_buffers = max(1, room_bytes // rx_buf_len)
+        self._rx_buf_len = rx_buf_len
+        self._half_bytes = room_bytes // 2
+        """The other half of its room is for the socket."""
+        self.shared_bytes = 0
+        """What the ring's readers may receive at once together, where that is more for each."""
+        self._receive_at_once(self._half_bytes)
         self.chunks.limited = True
-        self.chunks.at_once_bytes = max(1, room_bytes // 2)
         self.chunks.most_bytes = most_bytes
         self._inboxes = inboxes
         account = request._ifq.account
         account.crowded_above = min(account.crowded_above, self.chunks.most_buffers)
         inboxes.add(request, self.chunks)
+
+    def _receive_at_once(self, size_bytes: int) -> None:
+        """With so many its request is armed; twice as many may lie in the area unread."""
+        self.chunks.at_once_bytes = max(1, size_bytes)
+        self.chunks.most_buffers = max(1, 2 * size_bytes // self._rx_buf_len)
 
     def go_on(self) -> None:
         """Receive on, if there is room."""
@@ -46,6 +55,9 @@ class Reading:
             return
         if chunks.nbytes > chunks.at_once_bytes:
             chunks.spill()  # one call wants more than the reader may hold
+        if self.shared_bytes:  # a limit that is reached costs a turn
+            share_bytes = self.shared_bytes // max(1, self._inboxes.streams)
+            self._receive_at_once(max(self._half_bytes, share_bytes))
         # Once more, after an interruption: it may be under way.
         if request.over:
             request.resume(chunks.limit(request.received))

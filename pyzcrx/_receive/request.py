@@ -46,6 +46,9 @@ class State(Enum):
     OVER = "over"
 
 
+_ARMED, _OVER = State.ARMED, State.OVER
+
+
 class Attachment(Protocol):
     """One ring's use of an interface queue, as its requests see it."""
 
@@ -127,7 +130,7 @@ class Request(Receiver):
         self._failure: ZcrxError | None = None
         self._stopping = False
         """Whether :meth:`cancel` was called."""
-        self._state = State.ARMED
+        self._state = _ARMED
         self._pause_at: int | None = None
         """Bytes held, up to which it is not armed again after a pause; None: no pause is due."""
         self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
@@ -285,18 +288,19 @@ class Request(Receiver):
 
     def _arm(self) -> None:
         """Hand it to the kernel; one that reached its limit without it ends."""
-        ifq, token = self._ifq, self.token
+        ifq, protocol, token = self._ifq, self._protocol, self.token
         ring = ifq.ring
         self._pause_at = None
-        self._hand_plain()
-        if self._protocol.reached:
+        if self._plain is not None:
+            self._hand_plain()
+        if protocol.limit is not None and protocol.reached:
             ring.post(self._end(Step.LIMIT, 0))
             return
         result = lib.pz_prep_recv_zc(
-            ring.raw, self._held.number, ifq.zcrx_id, self._protocol.arm(), token
+            ring.raw, self._held.number, ifq.zcrx_id, protocol.arm(), token
         )
         ring.submit(self, token, result, "receive")
-        self._state = State.ARMED
+        self._state = _ARMED
 
     def _drop(self, res: int) -> None:
         """Nothing to undo: the kernel takes its buffers back with the ring."""
@@ -357,8 +361,9 @@ class Request(Receiver):
 
     def _let_go(self) -> None:
         """The socket is the user's alone again."""
-        self._hand_plain()
-        self._state = State.OVER
+        if self._plain is not None:
+            self._hand_plain()
+        self._state = _OVER
         if self._rcvbuf is not None:
             self._widen()
         self._held.close()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pyzcrx._kernel import endpoint
 from pyzcrx.bench.job import ReceiveJob
 from pyzcrx.bench.meter import Meter
+from pyzcrx.urgent import drop_urgent
 
 Consume = Callable[[memoryview, socket.socket], object]
 
@@ -24,6 +25,11 @@ class Gate:
         self._listener: socket.socket | None = None
         if not job.fds and not job.program:
             self._listener = endpoint.listen(job.host, job.port, max(128, job.connections))
+
+    def guard(self) -> None:
+        """Have sockets inherit the filter of urgent data, which each has to be given else."""
+        if self._listener is not None and self.job.interface:
+            drop_urgent(self._listener)
 
     def open(self) -> list[socket.socket]:
         """Say that we are ready, take all connections, start the meter."""

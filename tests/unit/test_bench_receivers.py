@@ -29,6 +29,9 @@ class Fed:
     read: bool
     got: Counter[int] = dataclasses.field(default_factory=Counter)
 
+    def guard(self) -> None:
+        """There is no listener."""
+
     def open(self) -> list[ModelSocket]:
         self.meter.start()
         return self.streams

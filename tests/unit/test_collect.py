@@ -16,13 +16,11 @@ from tests.unit.test_model import receiving
 
 
 def reading_of(
-    kernel: ModelKernel, ifq: pyzcrx.Ifq, at_once_bytes: int | None = None
+    kernel: ModelKernel, ifq: pyzcrx.Ifq, room_bytes: int | None = None
 ) -> tuple[Any, Reading]:
     """A peer, and who reads what it sends."""
     sock = kernel.socket()
-    reading = ifq._reading(sock.fileno(), None)
-    if at_once_bytes is not None:
-        reading.chunks.at_once_bytes = at_once_bytes
+    reading = ifq._reading(sock.fileno(), room_bytes)
     reading.go_on()
     return sock, reading
 
@@ -85,8 +83,8 @@ def test_it_says_where_inboxes_may_have_too_much(
 def test_a_limit_is_told_in_a_quiet_turn() -> None:
     kernel = ModelKernel()
     with receiving(kernel, pages=64) as (ring, ifq):
-        sock, reading = reading_of(kernel, ifq, at_once_bytes=3000)
-        data = bytes(range(250)) * 40
+        sock, reading = reading_of(kernel, ifq, room_bytes=8192)
+        data = bytes(range(250)) * 60
         sock.send(data)
         got = b""
         for _ in range(4):

@@ -77,6 +77,7 @@ async def _on_our_loop(gate: Gate, chunks: bool) -> None:
     assert isinstance(loop, EventLoop)
     ifq = loop.ifq
     gate.meter.payload(ifq.area._address, gate.job.area_bytes)
+    gate.guard()
     await (_take_chunks if chunks else _read_all)(gate, ifq)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-import socket
 from functools import partial
 
 import pyzcrx
@@ -17,53 +16,46 @@ from pyzcrx.bench.receivers.streams import READ_BYTES
 from pyzcrx.bench.receivers.zcrx import finish, registered
 
 
-def _guarded(gate: Gate) -> socket.socket:
-    """The listener, whose filter of urgent data the accepted sockets inherit."""
-    listener = gate.first()
-    pyzcrx.drop_urgent(listener)
-    return listener
-
-
 def columns(gate: Gate) -> None:
     """``ring.accept()``, ``ring.batches()``."""
     left = gate.job.short
     turns = 0
-    with registered(gate) as (ring, ifq), _guarded(gate) as listener:
+    with registered(gate) as (ring, ifq), gate.first() as listener:
         ring.accept(listener)
         while left:
             batch = ring.wait()
             turns += 1
             batch.release()
             for event in batch.events:
-                match event:
-                    case pyzcrx.Accepted(fd=fd):
-                        ifq.receive(fd)
-                    case pyzcrx.End(request=request):
-                        os.close(request.fd)
-                        left -= 1
-                    case pyzcrx.Failed(error=error):
-                        raise error
+                # No match by keyword, as in buffers().
+                if isinstance(event, pyzcrx.Accepted):
+                    ifq.receive(event.fd)
+                elif isinstance(event, pyzcrx.End):
+                    os.close(event.request.fd)
+                    left -= 1
+                elif isinstance(event, pyzcrx.Failed):
+                    raise event.error
         finish(gate, ifq, turns)
 
 
 def buffers(gate: Gate) -> None:
     """``ring.accept()``, ``ring.events()``."""
     left = gate.job.short
-    with registered(gate) as (ring, ifq), _guarded(gate) as listener:
+    with registered(gate) as (ring, ifq), gate.first() as listener:
         ring.accept(listener)
         for event in ring.events():
-            match event:
-                case pyzcrx.Data(buffer=buffer):
-                    buffer.release()
-                case pyzcrx.Accepted(fd=fd):
-                    ifq.receive(fd)
-                case pyzcrx.End(request=request):
-                    os.close(request.fd)
-                    left -= 1
-                    if not left:
-                        break
-                case pyzcrx.Failed(error=error):
-                    raise error
+            # No match by keyword: that costs as much as the Buffer.
+            if isinstance(event, pyzcrx.Data):
+                event.buffer.release()
+            elif isinstance(event, pyzcrx.Accepted):
+                ifq.receive(event.fd)
+            elif isinstance(event, pyzcrx.End):
+                os.close(event.request.fd)
+                left -= 1
+                if not left:
+                    break
+            elif isinstance(event, pyzcrx.Failed):
+                raise event.error
         finish(gate, ifq, 0)
 
 

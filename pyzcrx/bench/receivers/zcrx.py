@@ -30,6 +30,7 @@ def registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
             timeout=TIMEOUT_S,
         )
         gate.meter.payload(area._address, job.area_bytes)
+        gate.guard()
         yield ring, ifq
 
 
@@ -69,6 +70,8 @@ def columns(gate: Gate) -> None:
             for event in batch.events:
                 if isinstance(event, pyzcrx.Failed):
                     raise event.error
+                if isinstance(event, pyzcrx.End):
+                    sock_of(event.request).close()
             batch.release()
         finish(gate, ifq, turns)
 
@@ -89,18 +92,23 @@ def buffers(gate: Gate) -> None:
                 buffer.release()
             elif isinstance(event, pyzcrx.Failed):
                 raise event.error
+            elif isinstance(event, pyzcrx.End):
+                sock_of(event.request).close()
         finish(gate, ifq, 0)
 
 
 def chunks(gate: Gate) -> None:
     """``for chunk in stream``: of several connections one chunk each in turn."""
     consume = gate.consume
-    with registered(gate) as (_, ifq), ExitStack() as streams:
-        left = {iter(streams.enter_context(ifq.stream(sock))): sock for sock in gate.open()}
+    with registered(gate) as (_, ifq), ExitStack() as stack:
+        left = {}
+        for sock in gate.open():
+            stream = stack.enter_context(ifq.stream(sock))
+            left[iter(stream)] = stream, sock
         while left:
             several = len(left) > 1
-            for stream, sock in tuple(left.items()):
-                for chunk in stream:
+            for chunks_of_it, (stream, sock) in tuple(left.items()):
+                for chunk in chunks_of_it:
                     if consume:
                         for view in chunk.views():
                             consume(view, sock)
@@ -109,5 +117,7 @@ def chunks(gate: Gate) -> None:
                     if several:
                         break
                 else:
-                    del left[stream]
+                    del left[chunks_of_it]
+                    stream.close()
+                    sock.close()
         finish(gate, ifq, 0)
