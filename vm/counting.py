@@ -29,6 +29,7 @@ KINDS = {
     "rep_movs_alternative": "copy",
     "memcpy": "memcpy",
     "memcpy_orig": "memcpy",
+    "copy_mc_to_kernel": "move",
 }
 IRQ_PREFIXES = ("asm_sysvec_", "asm_common_interrupt", "asm_spurious_interrupt")
 EXCEPTION_PREFIX = "asm_exc_"

@@ -112,6 +112,39 @@ def test_what_is_sent_on_without_a_copy_is_not_touched(forwarded: bench.Measured
         assert dma == pytest.approx(2, abs=0.2), name
 
 
+MOVES = """
+import mmap, re, sys
+from tests.perf.marks import Marking
+
+def moved():
+    return int(re.search("pgmigrate_success ([0-9]+)", open("/proc/vmstat").read())[1])
+
+held = mmap.mmap(-1, 64 << 20)
+held.madvise(mmap.MADV_NOHUGEPAGE)
+for at in range(0, len(held), 4096):
+    held[at] = 1
+for at in range(0, len(held), 8192):  # every second page is free again
+    held.madvise(mmap.MADV_DONTNEED, at, 4096)
+before = moved()
+marking = Marking(1)
+marking.start()
+with open("/proc/sys/vm/compact_memory", "w") as compact:
+    compact.write("1")
+marking._end()
+print(moved() - before)
+"""
+
+
+def test_pages_that_are_moved_are_not_copied_payload(tmp_path: Path) -> None:
+    """The kernel compacts memory in whichever task asks for some, now and then the receiver."""
+    with bench.booted(bench.Options(touches=True, nodev=True), tmp_path) as guest:
+        done = guest.run(["env", f"PYTHONPATH={bench.SOURCE}", "python3", "-c", MOVES], timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) >= 64
+    counts = json.loads((tmp_path / "counts").read_text())
+    assert counts["memcpy_written_bytes"] + counts["other_memcpy_bytes"] < 16 * 4096
+
+
 def test_the_tables(measured: bench.Measured) -> None:
     lines = [*bench.instructions(measured), *bench.touches(measured)]
     assert max(map(len, lines)) <= 100

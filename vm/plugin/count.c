@@ -19,8 +19,10 @@
  * With touches=on the bytes that are read or written are counted too: by user code
  * within the payload's range, by the kernel's copying functions, by memcpy() elsewhere.
  * A memcpy() that a module calls is the card model's DMA, whoever's task it is in: the
- * receiver's own may be the one that sends. symbols has a line "KIND START END" for each
- * function of interest, out gets a line of JSON for each run.
+ * receiver's own may be the one that sends. One by which the kernel moves a page elsewhere
+ * (compaction, in whichever task asks for memory) copies no payload, and is not counted.
+ * symbols has a line "KIND START END" for each function of interest, out gets a line of
+ * JSON for each run.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -39,11 +41,12 @@
 #define MODULES		0xffffffffa0000000ULL	/* the kernel itself lies below */
 
 enum mark { MARK_BEGIN = 1, MARK_END, MARK_DIGITS, MARK_RANGE };
-enum kind { IRQ, EXCEPTION, SOFTIRQ, SWITCH, COPY, MEMCPY, KINDS };
+enum kind { IRQ, EXCEPTION, SOFTIRQ, SWITCH, COPY, MEMCPY, MOVE, KINDS };
+enum caller { CORE, MODULE, MOVER };
 enum context { USER, SYSTEM, SOFT, HARD, CONTEXTS };
 
 static const char *const kind_names[] = {
-	"irq", "exception", "softirq", "switch", "copy", "memcpy"
+	"irq", "exception", "softirq", "switch", "copy", "memcpy", "move"
 };
 static const char *const context_names[] = { "user", "system", "softirq", "irq" };
 
@@ -76,7 +79,7 @@ struct vcpu {
 	uint64_t last;		/* address of the block before */
 	uint64_t other;		/* instructions of other tasks, while one receives */
 	uint64_t other_memcpy_bytes;
-	bool dma;		/* the memcpy() that runs was called by a module */
+	enum caller caller;	/* of the memcpy() that runs */
 	uint64_t digits[4];
 	uint64_t switches;
 	uint64_t pad[8];
@@ -152,6 +155,13 @@ static enum context context_of(const struct task *t, uint64_t vaddr)
 	return SYSTEM;
 }
 
+static enum caller caller_of(uint64_t vaddr)
+{
+	if (vaddr >= MODULES)
+		return MODULE;
+	return symbol_at(vaddr, false) == MOVE ? MOVER : CORE;
+}
+
 static void block_runs(unsigned int vcpu, void *data)
 {
 	struct vcpu *v = &vcpus[vcpu];
@@ -161,7 +171,7 @@ static void block_runs(unsigned int vcpu, void *data)
 
 	v->last = b->vaddr;
 	if (b->copies && symbol_at(last, false) != MEMCPY)
-		v->dma = last >= MODULES;
+		v->caller = caller_of(last);
 	/* A task that ended inside an interrupt leaves its task_struct to another. */
 	if (!(b->vaddr & KERNEL))
 		t->depth = t->soft_at = 0;
@@ -238,11 +248,11 @@ static void kernel_copies(unsigned int vcpu, meminfo info, uint64_t vaddr, void 
 	bool store = qemu_plugin_mem_is_store(info), is_memcpy = (uintptr_t)data == MEMCPY;
 
 	(void)vaddr;
-	if (!receiving)
+	if (!receiving || (is_memcpy && vcpus[vcpu].caller == MOVER))
 		return;
 	if (!t->receives)
 		vcpus[vcpu].other_memcpy_bytes += store && is_memcpy ? n : 0;
-	else if (is_memcpy && vcpus[vcpu].dma)
+	else if (is_memcpy && vcpus[vcpu].caller == MODULE)
 		t->counts->dma_bytes += store ? n : 0;
 	else if (is_memcpy)
 		*(store ? &t->counts->memcpy_written_bytes : &t->counts->memcpy_read_bytes) += n;
