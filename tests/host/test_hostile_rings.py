@@ -135,7 +135,8 @@ def test_a_statistics_page_that_others_wrote(contents: bytes) -> None:
         object.__setattr__(
             ifq._core.queue.registered, "stats", ffi.cast("struct pz_stats *", memory)
         )
-        ifq._core.queue.interface = "eth0"  # as if on a card, where the page counts
+        # As if on a card, where the page counts.
+        ifq._core.queue.interface, ifq._core.nodev = "eth0", False
         copied = ifq.stats().bytes_copied
         assert copied == struct.unpack_from("=Q", contents, 8)[0]
 
