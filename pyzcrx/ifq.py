@@ -138,9 +138,9 @@ class Ifq:
 
         room_bytes: the most of the area that bytes take which were not read, half of them in
         the stream, half in the socket: on a NIC its receive buffer (SO_RCVBUF) is bounded. None:
-        an eighth of the area; up to three streams of a ring hold more, together a quarter of
-        the area beside what lies in their sockets. TCP stops a peer that sends more. timeout:
-        how many seconds a call waits while nothing arrives; None: for ever.
+        an eighth of the area; the only stream of a ring holds twice its half. TCP stops a peer
+        that sends more. timeout: how many seconds a call waits while nothing arrives; None: for
+        ever.
 
         The first read arms the request. Keep *sock* open until :meth:`Stream.close`, which
         leaves it open. At most one stream or request a socket. Raises BadArgument, and what
@@ -209,7 +209,7 @@ class Ifq:
         request = core.new_request(sock, None, None)
         reading = Reading(self._delivery.inboxes, request, room, core.rx_buf_len, most_bytes)
         if room_bytes is None:
-            reading.shared_bytes = core.area.size_bytes // 4
+            reading.shared_bytes = core.area.size_bytes // 8
         if core.unread is None:
             delivery = self._delivery
             core.unread = lambda: delivery.make_way(core, core.area.size_bytes)

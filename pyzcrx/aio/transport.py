@@ -99,7 +99,6 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         if self._reading is None:
             try:
                 self._reading = self._ifq._reading(self._sock, self._room_bytes())
-                self._reading.shared_bytes = self._ifq.area.size_bytes // 4
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
