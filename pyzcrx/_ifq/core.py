@@ -130,7 +130,9 @@ class IfqCore:
 
     def new_request(self, sock: socket.socket | int, limit: int | None, context: object) -> Request:
         """A request that is not armed yet. Raises what :meth:`pyzcrx.Ifq.receive` does."""
-        self.check_receives()
+        ring = self.ring  # looked at here, as it is for each connection
+        if self._closed or self.gone is not None or ring._state is not None or not ring.owned:
+            self.check_receives()
         if limit is not None:
             limit = checked_limit(limit)
         fd = number_of(sock)
@@ -307,9 +309,7 @@ class IfqCore:
         """Raise unless the calling thread may use it now."""
         if self._closed:
             raise ClosedError("the ifq was closed with its ring")
-        ring = self.ring
-        if ring._state is not None or not ring.owned:
-            ring.check_usable()
+        self.ring.check_usable()
 
     def check_readable(self, what: str) -> None:
         """Raise UnreadableMemory where *what* cannot be done with what it receives."""

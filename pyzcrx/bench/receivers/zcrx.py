@@ -70,8 +70,9 @@ def columns(gate: Gate) -> None:
             for event in batch.events:
                 if isinstance(event, pyzcrx.Failed):
                     raise event.error
-                if isinstance(event, pyzcrx.End):
-                    sock_of(event.request).close()
+                ended = event.request.context
+                assert isinstance(ended, socket.socket)
+                ended.close()
             batch.release()
         finish(gate, ifq, turns)
 
