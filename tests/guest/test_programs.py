@@ -106,6 +106,20 @@ def test_a_server_and_curl(name: str, file: Path) -> None:
     CARD.queue_free()
 
 
+def test_streams_of_asyncio_and_socat(file: Path) -> None:
+    argv = ["python3", f"{EXAMPLES}/asyncio_server.py", "0", *PLACE]
+    with zero_copied(SIZE):
+        with program(argv, "listening on port") as (server, line):
+            to = f"TCP:{CARD.server}:{line.split()[-1]}"
+            socat = [*CARD.client_prefix, "socat", "-u", f"FILE:{file}", to]
+            done = subprocess.run(socat, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            output, errors = server.communicate(timeout=START_S)
+            assert server.returncode == 0, errors
+        assert output.strip() == digest_of(file)
+    CARD.queue_free()
+
+
 # -- clients ----------------------------------------------------------------------------
 
 
