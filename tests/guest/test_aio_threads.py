@@ -92,8 +92,8 @@ def test_threads_of_an_executor_release_what_a_coroutine_received(how: str) -> N
             at, jobs = 0, []
             with ThreadPoolExecutor(WORKERS) as pool:
                 async for chunk in reader:
-                    jobs.append(loop.run_in_executor(pool, work, at, chunk))
-                    at += len(chunk)
+                    here, at = at, at + len(chunk)  # a chunk that was given back has no bytes
+                    jobs.append(loop.run_in_executor(pool, work, here, chunk))
                     del chunk
                     if len(jobs) > 4 * WORKERS:
                         await jobs[-4 * WORKERS]
