@@ -4,7 +4,7 @@
 
 Prints one line of JSON: how many ran, how many were skipped, and the names of those that
 failed. Debian's libpython3-testsuite has the tests. What they take for asyncio's loop is ours;
-a NAME chooses tests.
+a NAME chooses tests. PLACE in the environment, as JSON: the NIC of the loop.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from pyzcrx.aio import EventLoop, RingSelector
 
 TIME_LIMIT_S = 500
+PLACE: dict[str, Any] = json.loads(os.environ.get("PLACE", "{}"))
 
 
 class Loop(EventLoop):
@@ -31,7 +32,7 @@ class Loop(EventLoop):
     def __init__(self, selector: Any = None) -> None:
         if selector is not None and not isinstance(selector, RingSelector):
             raise unittest.SkipTest("a selector that is not the ring")
-        super().__init__(area_bytes=8 << 20)
+        super().__init__(area_bytes=8 << 20, **PLACE)
 
 
 def take_the_place() -> None:
