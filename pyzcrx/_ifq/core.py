@@ -113,8 +113,6 @@ class IfqCore:
         )
         bound.add(self)
 
-    # -- the queue --------------------------------------------------------------
-
     def add_area(self, area: Area) -> None:
         """See :meth:`pyzcrx.Ifq.add_area`."""
         self.check_usable()
@@ -130,9 +128,7 @@ class IfqCore:
 
     def new_request(self, sock: socket.socket | int, limit: int | None, context: object) -> Request:
         """A request that is not armed yet. Raises what :meth:`pyzcrx.Ifq.receive` does."""
-        ring = self.ring  # looked at here, as it is for each connection
-        if self._closed or self.gone is not None or ring._state is not None or not ring.owned:
-            self.check_receives()
+        self.check_receives()
         if limit is not None:
             limit = checked_limit(limit)
         fd = number_of(sock)

@@ -50,6 +50,8 @@ SETTLE_PART = 0.25
 """Of that, for the last bytes of the streams once the client has said how many it sent."""
 FAREWELL_S = 1.0
 """For a client to leave once it was told that the server was stopped."""
+STOPPED = "the server was stopped"
+"""The trouble of a test that ended so, however its client took it."""
 OVERTIME_S = 60.0
 """A test of so many seconds may take so many more; one of bytes or blocks a day and these."""
 MAX_CONNECTIONS = 4 * MAX_STREAMS
@@ -348,7 +350,7 @@ class Iperf3Server:
 
     def _finish(self, trouble: str) -> None:
         if self._stopped and trouble:
-            trouble = "the server was stopped"
+            trouble = STOPPED
         seconds = (self._ended or self._clock()) - self._began if self._began else 0.0
         size_bytes = sum(stream.size_bytes for stream in self._streams)
         result = TestResult(len(self._streams), size_bytes, seconds, trouble)
@@ -380,7 +382,7 @@ class Iperf3Server:
             while self._session is not None and (left_s := until - self._clock()) > 0:
                 self.turn(left_s)
         if self._session is not None:
-            self._finish("its client did not leave")
+            self._finish(STOPPED)
 
     def close(self) -> None:
         """Close every connection; the ring, closed before, has ended their requests."""

@@ -155,13 +155,6 @@ static enum context context_of(const struct task *t, uint64_t vaddr)
 	return SYSTEM;
 }
 
-static enum caller caller_of(uint64_t vaddr)
-{
-	if (vaddr >= MODULES)
-		return MODULE;
-	return symbol_at(vaddr, false) == MOVE ? MOVER : CORE;
-}
-
 static void block_runs(unsigned int vcpu, void *data)
 {
 	struct vcpu *v = &vcpus[vcpu];
@@ -170,8 +163,12 @@ static void block_runs(unsigned int vcpu, void *data)
 	uint64_t last = v->last;
 
 	v->last = b->vaddr;
-	if (b->copies && symbol_at(last, false) != MEMCPY)
-		v->caller = caller_of(last);
+	if (b->copies) {
+		int from = symbol_at(last, false);
+
+		if (from != MEMCPY)
+			v->caller = last >= MODULES ? MODULE : from == MOVE ? MOVER : CORE;
+	}
 	/* A task that ended inside an interrupt leaves its task_struct to another. */
 	if (!(b->vaddr & KERNEL))
 		t->depth = t->soft_at = 0;

@@ -70,9 +70,8 @@ def columns(gate: Gate) -> None:
             for event in batch.events:
                 if isinstance(event, pyzcrx.Failed):
                     raise event.error
-                ended = event.request.context
-                assert isinstance(ended, socket.socket)
-                ended.close()
+                if isinstance(event, pyzcrx.End):
+                    sock_of(event.request).close()
             batch.release()
         finish(gate, ifq, turns)
 
