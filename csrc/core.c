@@ -46,7 +46,7 @@ static int core_traverse(PyObject *self, visitproc visit, void *arg)
 	Py_VISIT(k->looked_at);
 	Py_VISIT(k->pace);
 	Py_VISIT(k->functions);
-	Py_VISIT(k->direct);
+	Py_VISIT(k->built);
 	Py_VISIT(k->raw);
 	Py_VISIT(k->raw_columns);
 	return k->roster ? roster_traverse(k->roster, visit, arg) : 0;
@@ -93,7 +93,7 @@ static void core_dealloc(PyObject *self)
 	Py_CLEAR(k->looked_at);
 	Py_CLEAR(k->pace);
 	Py_CLEAR(k->functions);
-	Py_CLEAR(k->direct);
+	Py_CLEAR(k->built);
 	Py_CLEAR(k->raw);
 	Py_CLEAR(k->raw_columns);
 	PyObject_GC_Del(self);
@@ -101,27 +101,30 @@ static void core_dealloc(PyObject *self)
 }
 
 PyDoc_STRVAR(use_doc,
-"use(turn, pace, functions, raw, columns)\n--\n\n"
-"What its turns work with: a Turn, a Pace, the functions of the shim by name, and this\n"
-"ring and the Turn as pz_ring_turn takes them. It is called where that has not been replaced.");
+"use(turn, pace, functions, built, raw, columns)\n--\n\n"
+"What its turns work with: a Turn, a Pace, the functions of the shim by name, those that were\n"
+"built, and this ring and the Turn as pz_ring_turn takes them. Where functions has what was built,\n"
+"C calls it.");
 
 static PyObject *core_use(PyObject *self, PyObject *args)
 {
 	struct core *k = (struct core *)self;
-	PyObject *turn, *pace, *functions, *direct, *raw, *columns;
+	PyObject *turn, *pace, *functions, *built, *raw, *columns;
 
-	if (!PyArg_ParseTuple(args, "O!O!O!OOO:use", turn_type, &turn, pace_type, &pace,
-			      &PyDict_Type, &functions, &direct, &raw, &columns))
+	if (!PyArg_ParseTuple(args, "O!O!O!O!OO:use", turn_type, &turn, pace_type, &pace,
+			      &PyDict_Type, &functions, &PyDict_Type, &built, &raw, &columns))
 		return NULL;
-	if (k->turn) {
+	if (!core_is_bare(k)) {
 		PyErr_SetString(PyExc_ValueError, "it has a Turn");
 		return NULL;
 	}
+	if (stand_ins_known())
+		return NULL;
 	k->turn = Py_NewRef(turn);
 	k->pace = Py_NewRef(pace);
 	Py_DECREF(k->functions);
 	k->functions = Py_NewRef(functions);
-	k->direct = Py_NewRef(direct);
+	k->built = Py_NewRef(built);
 	k->raw = Py_NewRef(raw);
 	k->raw_columns = Py_NewRef(columns);
 	Py_RETURN_NONE;
@@ -130,7 +133,7 @@ static PyObject *core_use(PyObject *self, PyObject *args)
 /* The columns, or NULL with an exception. */
 static struct pz_columns *columns_of(struct core *k)
 {
-	if (k->turn)
+	if (!core_is_bare(k))
 		return turn_columns(k->turn);
 	PyErr_SetString(PyExc_ValueError, "it has no Turn");
 	return NULL;
@@ -286,6 +289,11 @@ static PyObject *core_enlisted_on(PyObject *self, PyObject *arg)
 	return roster_owners(((struct core *)self)->roster, (int)ifq);
 }
 
+PyDoc_STRVAR(arm_doc,
+"arm(receiver, zcrx_id)\n--\n\n"
+"Prepare its RECV_ZC, as its Progress says, note that the kernel holds it, and give 0; or give\n"
+"-errno. Called again before it is submitted, it changes nothing.");
+
 PyDoc_STRVAR(armed_doc,
 "set_armed(operation, armed)\n--\n\n"
 "Whether the kernel holds this Receiver of ours, so that data may come for it. Nothing else\n"
@@ -308,6 +316,7 @@ static PyMethodDef core_methods[] = {
 	{"use", core_use, METH_VARARGS, use_doc},
 	{"turn_quietly", core_turn_quietly, METH_O, turn_doc},
 	{"collect_quietly", core_collect_quietly, METH_VARARGS, collect_doc},
+	{"arm", (PyCFunction)(void (*)(void))core_arm, METH_FASTCALL, arm_doc},
 	{"count", core_count, METH_NOARGS, count_doc},
 	{"complete", core_method_complete, METH_NOARGS, complete_doc},
 	{"lease_runs", core_method_lease_runs, METH_O, lease_runs_doc},

@@ -23,7 +23,7 @@ struct core {
 	PyObject *looked_at;	/* who still looks at the columns, or None */
 	PyObject *pace;		/* Pace, or NULL */
 	PyObject *functions;	/* dict: the shim's, by name; one may have been replaced */
-	PyObject *direct;	/* pz_ring_turn among them, as it was built */
+	PyObject *built;	/* dict: the same, as they were built */
 	PyObject *raw;		/* this ring, as that takes it */
 	PyObject *raw_columns;	/* and its columns */
 	uint64_t owner;		/* the thread that may turn it, by thread_number() */
@@ -36,6 +36,29 @@ struct core {
 };
 
 PyObject *core_owned(PyObject *self, void *unused);
+/* Those of the shim that C calls itself. */
+enum shim_function {
+	RING_TURN,
+	PREP_RECV_ZC,
+	TCP_READY,
+	UNREAD,
+	SHIM_FUNCTIONS,
+};
+
+/* Once, before the next two. -1 with an exception. */
+int stand_ins_known(void);
+/* What stands in the place of that function, borrowed; NULL where nothing does. */
+PyObject *core_stand_in(const struct core *k, enum shim_function function);
+/* What it gave, as the shim does; takes the reference. -EIO or -1 with an exception. */
+int stand_in_answer(PyObject *result);
+/* Core.arm() */
+PyObject *core_arm(PyObject *self, PyObject *const *args, Py_ssize_t n);
+/* Whether nobody told it yet what its turns work with. */
+static inline int core_is_bare(const struct core *k)
+{
+	return !k->turn;
+}
+
 /* Whether the calling thread may act on it without Python. */
 int core_is_quiet(const struct core *k);
 /*

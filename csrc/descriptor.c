@@ -50,16 +50,25 @@ static void descriptor_link(struct descriptor *d)
 	all = d;
 }
 
-static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+/* Nearly all are made of a number alone, one for each request. */
+static int parsed(PyObject *args, PyObject *kwargs, int *number, int *adopt, int *inherit)
 {
 	static char *names[] = {"number", "adopt", "inherit", NULL};
+
+	if (kwargs || PyTuple_Size(args) != 1)
+		return PyArg_ParseTupleAndKeywords(args, kwargs, "i|pp:Descriptor", names, number,
+						   adopt, inherit);
+	return PyArg_ParseTuple(args, "i:Descriptor", number);
+}
+
+static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
 	allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
 	struct descriptor *d;
 	int number, adopt = 0, inherit = 0;
 	struct stat status;
 
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "i|pp:Descriptor", names, &number,
-					 &adopt, &inherit))
+	if (!parsed(args, kwargs, &number, &adopt, &inherit))
 		return NULL;
 	d = (struct descriptor *)alloc(type, 0);
 	if (!d)
@@ -79,6 +88,16 @@ static PyObject *descriptor_new(PyTypeObject *type, PyObject *args, PyObject *kw
 	if (!inherit)
 		descriptor_link(d);
 	return (PyObject *)d;
+}
+
+PyObject *descriptor_dup(int number)
+{
+	return PyObject_CallFunction((PyObject *)descriptor_type, "i", number);
+}
+
+int descriptor_number(const PyObject *self)
+{
+	return ((const struct descriptor *)self)->number;
 }
 
 static void descriptor_dealloc(PyObject *self)

@@ -54,12 +54,29 @@ struct account {
 	char orphaned;			/* this is a forked child, which has not the memory */
 };
 
+struct progress {
+	PyObject_HEAD
+	unsigned long long received;	/* bytes, ever */
+	unsigned long long this_arm;	/* bytes, since it was armed last */
+	unsigned long long armed_bytes;	/* the most of those; 0: no limit */
+	Py_ssize_t fruitless;		/* flushes since bytes came last */
+	PyObject *limit;		/* bytes in all, or None */
+};
+
+#define RECEIVER_KEPT	8
+
 struct receiver {
 	PyObject_HEAD
 	PyObject *protocol;		/* its Progress */
+	PyObject *held;			/* its Descriptor of the socket, or NULL */
+	PyObject *ifq, *context;	/* for Python, or NULL */
+	PyObject *inbox;		/* whose its events are: an Inbox, or None */
+	PyObject *kept[RECEIVER_KEPT];	/* for Python, each None at first: see receiver.c */
 	struct roster *roster;		/* which its token is of, or NULL */
 	uint64_t token;
+	int fd;				/* the socket's number as the user gave it */
 	char greedy;			/* it holds much of an area that is short */
+	char stopping;			/* for Python */
 };
 
 struct pace {
@@ -181,6 +198,20 @@ int turn_count(struct pz_columns *c, const struct roster *roster, PyObject *acco
 int turn_name(const struct pz_columns *c, const struct roster *roster, PyObject *receivers);
 /* All that was not taken goes back, once. -1 with an exception. */
 int turn_give_back(const struct pz_columns *c, PyObject *accounts);
+/* The longest limit that one SQE takes: its len has 32 bits. */
+#define MOST_ARM_BYTES	((1ull << 32) - (1ull << 20))
+
+/* It is being armed. -1 with an exception. */
+int progress_arm(struct progress *p);
+
+/* So many bytes arrived. */
+static inline void progress_add(struct progress *p, unsigned long long bytes)
+{
+	p->received += bytes;
+	p->this_arm += bytes;
+	p->fruitless = 0;
+}
+
 /* A turn brought so much. */
 void pace_brought(struct pace *p, unsigned long long buffers, unsigned long long bytes);
 
@@ -205,6 +236,9 @@ void roster_leave(struct receiver *receiver);
 PyObject *gather_bytes(PyObject *module, PyObject *args);
 PyObject *gather_into(PyObject *module, PyObject *args);
 
+/* A Descriptor of the same file; NULL with an OSError. */
+PyObject *descriptor_dup(int number);
+int descriptor_number(const PyObject *self);
 /* close_descriptors() */
 PyObject *descriptors_close(PyObject *module, PyObject *unused);
 

@@ -6,7 +6,7 @@
 
 #include "queue.h"
 
-static PyObject *inbox_name, *incoming_name;
+static PyObject *incoming_name;
 
 /* Entry i of the columns: 0, or -1 if no memory has such a place. */
 static int place(PyObject *memories, uint64_t off, uint32_t length, struct span **memory,
@@ -153,13 +153,6 @@ PyObject *account_lease_as(PyObject *self, PyObject *args)
 	a->memories = Py_NewRef(memories);
 	a->looks = Py_NewRef(looks);
 	Py_RETURN_NONE;
-}
-
-PyObject *receiver_inbox(PyObject *receiver)
-{
-	if (!inbox_name)
-		inbox_name = PyUnicode_InternFromString("_inbox");
-	return inbox_name ? PyObject_GetAttr(receiver, inbox_name) : NULL;
 }
 
 /* A new reference to the list that what comes for a request waits in; NULL: it has no inbox. */

@@ -91,7 +91,9 @@ PyMODINIT_FUNC PyInit__lease(void)
 	PyObject *m = PyModule_Create(&module);
 
 	if (m && (add_types(m) ||
-		  PyModule_AddObject(m, "TAKEN", PyLong_FromUnsignedLongLong(PZ_TAKEN)))) {
+		  PyModule_AddObject(m, "TAKEN", PyLong_FromUnsignedLongLong(PZ_TAKEN)) ||
+		  PyModule_AddObject(m, "MOST_ARM_BYTES",
+				     PyLong_FromUnsignedLongLong(MOST_ARM_BYTES)))) {
 		Py_DECREF(m);
 		return NULL;
 	}

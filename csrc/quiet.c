@@ -77,27 +77,16 @@ void core_forget_names(struct core *k)
 /* pz_ring_turn(), or what stands in for it, which may raise. */
 static int enter(struct core *k, long long timeout_ns, uint32_t enough, uint32_t gather_us)
 {
-	static PyObject *name;
 	struct pz_columns *c = turn_columns(k->turn);
-	PyObject *function, *result;
+	PyObject *stand_in = core_stand_in(k, RING_TURN);
 	int n;
 
-	if (!name)
-		name = PyUnicode_InternFromString("pz_ring_turn");
-	if (!name)
-		return -ENOMEM;
-	function = PyDict_GetItemWithError(k->functions, name);
-
-	if (function == k->direct) {
-		Py_BEGIN_ALLOW_THREADS
-		n = pz_ring_turn(k->ring, timeout_ns, enough, gather_us, c);
-		Py_END_ALLOW_THREADS
-		return n;
-	}
-	result = function ? PyObject_CallFunction(function, "OLIIO", k->raw, timeout_ns, enough,
-						  gather_us, k->raw_columns) : NULL;
-	n = result ? (int)PyLong_AsLong(result) : -EIO;
-	Py_XDECREF(result);
+	if (stand_in)
+		return stand_in_answer(PyObject_CallFunction(stand_in, "OLIIO", k->raw, timeout_ns,
+							     enough, gather_us, k->raw_columns));
+	Py_BEGIN_ALLOW_THREADS
+	n = pz_ring_turn(k->ring, timeout_ns, enough, gather_us, c);
+	Py_END_ALLOW_THREADS
 	return n;
 }
 

@@ -73,9 +73,9 @@ int pz_prep_cancel(struct pz_ring *ring, uint64_t target, int any, uint64_t toke
 	return 0;
 }
 
-int pz_tcp_ready(int fd)
+int pz_tcp_ready(int fd, int drop_urgent)
 {
-	int protocol = 0, listens = 0, one = 1;
+	int protocol = 0, listens = 0, one = 1, ret;
 	socklen_t length = sizeof(int);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length))
@@ -89,7 +89,8 @@ int pz_tcp_ready(int fd)
 		return -ENOTCONN;
 	if (setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)))
 		return -errno;
-	return 0;
+	ret = drop_urgent ? pz_drop_urgent(fd) : 0;
+	return ret == -EPERM ? 0 : ret; /* its listener's filter, which it has, must do */
 }
 
 int pz_drop_urgent(int fd)

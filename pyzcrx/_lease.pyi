@@ -1,8 +1,10 @@
 from collections.abc import Callable, Iterator, Sized
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 from typing_extensions import Buffer as _Readable
 
+MOST_ARM_BYTES: int
+"""The longest limit one SQE takes (its len is 32 bits; 0 means none)."""
 TAKEN: int
 """What stands in ``offs`` for an entry that was taken as a Buffer."""
 
@@ -167,6 +169,11 @@ class Progress:
     received: int
     this_arm: int
     fruitless: int
+    limit: int | None
+    def __new__(cls, limit: int | None = None, /) -> Self: ...
+    @property
+    def armed_bytes(self) -> int: ...
+    def arm(self) -> int: ...
     def data(self, size_bytes: int, /) -> None: ...
 
 class Descriptor:
@@ -251,8 +258,41 @@ def gather(pieces: list[Any], n: int, /) -> bytes: ...
 def gather_into(pieces: list[Any], memory: _Readable, /) -> None: ...
 
 class Receiver:
-    _protocol: Any
     _greedy: bool
+    _stopping: bool
+    _inbox: Any
+    _cookie: Any
+    _over: Any
+    _failure: Any
+    _state: Any
+    _pause_at: Any
+    _rcvbuf: Any
+    _unbounded: Any
+    _plain: Any
+    context: object
+    fd: int
+    @overload
+    def __init__(self, protocol: Progress = ..., /) -> None: ...
+    @overload
+    def __init__(
+        self,
+        core: Core,
+        slot: int,
+        ifq: object,
+        fd: int,
+        drop_urgent: bool,
+        protocol: Progress,
+        context: object,
+        /,
+    ) -> None: ...
+    @property
+    def _ifq(self) -> Any: ...
+    @property
+    def _protocol(self) -> Any: ...
+    @property
+    def _held(self) -> Descriptor: ...
+    def _at_end(self, core: Core, /) -> bool: ...
+    def _hold(self, held: Descriptor, /) -> None: ...
     @property
     def token(self) -> int: ...
 
@@ -286,6 +326,7 @@ class Core:
     def receivers(self) -> list[Receiver]: ...
     @property
     def unrest(self) -> list[Sized]: ...
+    def arm(self, receiver: Receiver, zcrx_id: int, /) -> int: ...
     def collect_quietly(
         self, timeout_ns: int, queue: Queue, changed: list[Any] | None, /
     ) -> int: ...
@@ -303,7 +344,7 @@ class Core:
         turn: Turn,
         pace: Pace,
         functions: dict[str, Any],
-        direct: object,
+        built: dict[str, Any],
         raw: object,
         columns: object,
         /,

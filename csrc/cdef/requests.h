@@ -16,9 +16,10 @@ int pz_prep_cancel(struct pz_ring *ring, uint64_t target, int any, uint64_t toke
 /*
  * Make a socket ready to receive: 0, or -EPROTONOSUPPORT (not TCP), -ENOTCONN
  * (listening), -ENOTSOCK, -EBADF.  Sets SO_OOBINLINE, so that pz_unread also
- * counts what lies behind an urgent byte.
+ * counts what lies behind an urgent byte; drop_urgent: and pz_drop_urgent() it, if
+ * this process may.
  */
-int pz_tcp_ready(int fd);
+int pz_tcp_ready(int fd, int drop_urgent);
 /*
  * Have the kernel drop this TCP socket's segments that carry the URG flag, by a socket
  * filter, which those accepted from it inherit.  Leaves a filter that is there alone.

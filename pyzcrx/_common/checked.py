@@ -54,12 +54,11 @@ def number_of(sock: socket.socket | int) -> int:
 
     -1: the socket was closed.
     """
-    fileno = getattr(sock, "fileno", None)
-    number = sock if fileno is None else fileno()
+    if not hasattr(sock, "fileno"):
+        return integer("descriptor", sock, 0, MOST_FD)
+    number = sock.fileno()
     if type(number) is int and 0 <= number <= MOST_FD:  # as nearly all are, once a connection
         return number
-    if fileno is None:
-        return integer("descriptor", number, 0, MOST_FD)
     return integer("the socket's descriptor", number, -1, MOST_FD)
 
 

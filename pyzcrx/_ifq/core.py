@@ -13,8 +13,6 @@ from typing import Any
 
 from pyzcrx._common.caller import caller
 from pyzcrx._common.checked import number_of
-from pyzcrx._kernel._ffi import check, lib
-from pyzcrx._kernel.descriptor import hold
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._lease import Account
 from pyzcrx._pressure.policy import Pressure
@@ -27,6 +25,7 @@ from pyzcrx._queue.notices import Notices
 from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._receive import debug
 from pyzcrx._receive.events import Data
+from pyzcrx._receive.protocol import ReceiveProtocol
 from pyzcrx._receive.request import Request, State, checked_limit
 from pyzcrx._receive.waiting import SHORT_NS, Waiting
 from pyzcrx._ring.core import RingCore
@@ -131,20 +130,18 @@ class IfqCore:
         self.check_receives()
         if limit is not None:
             limit = checked_limit(limit)
-        fd = number_of(sock)
-        held = hold(fd, "receive")
-        refused = lib.pz_tcp_ready(held.number)
-        if not refused and not self.nodev:
-            refused = lib.pz_drop_urgent(held.number)
-            if refused == -errno.EPERM:  # its listener's filter, which it has, must do
-                refused = 0
-        if refused:
-            check(refused, "receive", f"fd {fd}")
-        return Request(self, fd, held, limit, context)
+        fd = sock.fileno() if type(sock) is socket.socket else number_of(sock)
+        protocol = ReceiveProtocol(limit)
+        try:
+            return Request(self.ring, self.slot, self, fd, not self.nodev, protocol, context)
+        except OSError as error:
+            if isinstance(error, KernelError):
+                raise
+            raise kernel_error(error.errno or 0, "receive", f"fd {fd}") from None
 
     def begin(self, request: Request) -> None:
         """Hand a new request to the kernel."""
-        request._arm()
+        self.ring.receive(request, self.zcrx_id)
         self._stats.connections += 1
 
     def put_off(self, request: Request) -> None:
@@ -314,7 +311,9 @@ class IfqCore:
 
     def check_receives(self) -> None:
         """Raise what keeps a request from being armed."""
-        self.check_usable()
+        ring = self.ring
+        if self._closed or ring._state is not None or not ring.owned:  # as it says at length
+            self.check_usable()
         if self.gone is not None:
             raise self.gone
 

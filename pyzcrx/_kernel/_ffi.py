@@ -7,7 +7,7 @@ error of the operation, in one place.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyzcrx import _zcrx
 from pyzcrx._kernel.meanings import kernel_error
@@ -30,8 +30,9 @@ class Shim:
     def __init__(self) -> None:
         vars(self).update(_REAL)
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"the shim has no {name}")
+    if TYPE_CHECKING:  # else each look takes the long way
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def replace(self, functions: Mapping[str, Any]) -> dict[str, Any]:
         """Put *functions* in the place of those of the same names; gives those."""

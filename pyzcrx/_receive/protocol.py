@@ -20,9 +20,6 @@ from enum import Enum, auto
 
 from pyzcrx._lease import Progress
 
-MAX_ARM_BYTES = (1 << 32) - (1 << 20)
-"""The longest limit one SQE takes (its len is 32 bits; 0 means none)."""
-
 FRUITLESS_FLUSHES = 3
 """How often ENOMEM is met by a flush alone, before a buffer must have come back.
 
@@ -50,23 +47,11 @@ class Step(Enum):
 class ReceiveProtocol(Progress):
     """One request, however often it is armed. *limit* in bytes; None: to the end.
 
-    ``received`` are the bytes that ever came, told by ``data(size_bytes)``.
+    ``received`` are the bytes that ever came, told by ``data(size_bytes)``. ``arm()``, as it is
+    armed, gives the ``len`` of the SQE.
     """
 
-    __slots__ = ("_armed_bytes", "limit")
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
-        self._armed_bytes = 0
-
-    def arm(self) -> int:
-        """It is being armed; gives the ``len`` of the SQE."""
-        self.this_arm = 0
-        if self.limit is None:
-            self._armed_bytes = 0
-        else:
-            self._armed_bytes = min(self.limit - self.received, MAX_ARM_BYTES)
-        return self._armed_bytes
+    __slots__ = ()
 
     def extend(self, limit: int | None) -> None:
         """*limit* more bytes (None: to the end) after the limit was reached."""
@@ -75,7 +60,7 @@ class ReceiveProtocol(Progress):
     def finish(self, res: int) -> Step:
         """The final completion of this arm, with result *res*."""
         if res >= 0:
-            if self._armed_bytes and self.this_arm >= self._armed_bytes:
+            if self.armed_bytes and self.this_arm >= self.armed_bytes:
                 return self._again(Step.ARM)
             return Step.CONFIRM_END
         if res == -errno.ENOSPC:

@@ -11,7 +11,7 @@ from pyzcrx._common.checked import MOST_BYTES, optional
 from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx._kernel.descriptor import Cookie, hold
 from pyzcrx._kernel.meanings import kernel_error
-from pyzcrx._lease import Account, Descriptor, Receiver
+from pyzcrx._lease import Account, Receiver
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._queue.queue import InterfaceQueue
 from pyzcrx._receive.chunks import Chunks
@@ -21,7 +21,6 @@ from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.outcomes import End, Failed, Limit
 from pyzcrx.errors import BadArgument, KernelError, UrgentDataLost, ZcrxError
 
-_CONFIRM_END = Step.CONFIRM_END  # an attribute of an enum's class takes a search
 _RCVBUF_LOCK = 2
 """SOCK_RCVBUF_LOCK: its owner set it, and TCP does not."""
 _MOST_RCVBUF = 1 << 30
@@ -37,16 +36,11 @@ def checked_limit(limit: int | None) -> int | None:
 
 
 class State(Enum):
-    """What a request does; :mod:`pyzcrx._receive.waiting` has those between ARMED and OVER."""
+    """What a request that is not armed waits for (:mod:`pyzcrx._receive.waiting`)."""
 
-    ARMED = "in flight"
     STARVED = "starved"
     POSTPONED = "postponed"
     PAUSED = "paused"
-    OVER = "over"
-
-
-_ARMED, _OVER = State.ARMED, State.OVER
 
 
 class Attachment(Protocol):
@@ -93,51 +87,19 @@ class Request(Receiver):
     Kernel: ``io_uring/net.c:io_recvzc()`` (6.15).
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_cookie",
-        "_drained_at",
-        "_failure",
-        "_held",
-        "_ifq",
-        "_inbox",
-        "_over",
-        "_pause_at",
-        "_plain",
-        "_rcvbuf",
-        "_state",
-        "_stopping",
-        "_unbounded",
-        "context",
-        "fd",
-    )
-
-    def __init__(
-        self, ifq: Attachment, fd: int, held: Descriptor, limit: int | None, context: object
-    ) -> None:
-        """Use :meth:`Ifq.receive`."""
-        self._ifq = ifq
-        self.fd = fd
-        """The number of the socket as the user gave it: for messages."""
-        self._held = held
-        self._cookie: Cookie | None = None
-        self._protocol: ReceiveProtocol = ReceiveProtocol(limit)
-        self.context = context
-        """Yours."""
-        self._inbox: Chunks | None = None
-        """Whose its events are; None: the ring's."""
-        self._over: type[object] | None = None  # End, Limit or Failed
-        self._failure: ZcrxError | None = None
-        self._stopping = False
-        """Whether :meth:`cancel` was called."""
-        self._state = _ARMED
-        self._pause_at: int | None = None
-        """Bytes held, up to which it is not armed again after a pause; None: no pause is due."""
-        self._rcvbuf: Any = None  # struct pz_rcvbuf, as it was before narrow()
-        self._drained_at = 0
-        self._unbounded: Any = None  # struct pz_rcvbuf, as it was before bound()
-        self._plain: Any = None  # struct pz_plain, while bytes are received without the area
-        ifq.ring.enlist(self, ifq.slot)  # last: whoever finds it by its token finds all of it
+    __slots__ = ("__weakref__",)
+    # What C keeps for it (csrc/receiver.c), None at first:
+    _ifq: Attachment
+    _protocol: ReceiveProtocol
+    _cookie: Cookie | None
+    _inbox: Chunks | None
+    _over: type[object] | None
+    _failure: ZcrxError | None
+    _state: State | None
+    _pause_at: int | None
+    _rcvbuf: Any  # struct pz_rcvbuf, as it was, and the bytes received once it is drained
+    _unbounded: Any  # struct pz_rcvbuf
+    _plain: Any  # struct pz_plain
 
     @property
     def ifq(self) -> Any:
@@ -166,7 +128,7 @@ class Request(Receiver):
         limit = checked_limit(limit)
         held = hold(self.fd, "receive")
         self._cookie.check(held, self.fd)
-        self._held = held
+        self._hold(held)
         self._protocol.extend(limit)
         try:
             self._over = None
@@ -210,19 +172,18 @@ class Request(Receiver):
         if self._rcvbuf is None and self._over is None:
             rcvbuf = ffi.new("struct pz_rcvbuf *")
             if not lib.pz_rcvbuf_get(self._held.number, rcvbuf):
-                self._rcvbuf = rcvbuf
-                self._drained_at = self._protocol.received + rcvbuf.bytes
+                self._rcvbuf = rcvbuf, self._protocol.received + rcvbuf.bytes
                 lib.pz_rcvbuf_narrow(self._held.number, min(_NARROW_BYTES, rcvbuf.bytes))
 
     @property
     def _drained(self) -> bool:
         """Whether all was read that its peer was allowed to send before :meth:`_narrow`."""
-        return self._protocol.received >= self._drained_at
+        return self._rcvbuf is None or self._protocol.received >= self._rcvbuf[1]
 
     def _widen(self) -> None:
         """Undo :meth:`_narrow`."""
         if self._rcvbuf is not None:
-            lib.pz_rcvbuf_restore(self._held.number, self._rcvbuf)
+            lib.pz_rcvbuf_restore(self._held.number, self._rcvbuf[0])
             self._rcvbuf = None
 
     def _bound(self, most_bytes: int) -> None:
@@ -288,19 +249,17 @@ class Request(Receiver):
 
     def _arm(self) -> None:
         """Hand it to the kernel; one that reached its limit without it ends."""
-        ifq, protocol, token = self._ifq, self._protocol, self.token
+        ifq, protocol = self._ifq, self._protocol
         ring = ifq.ring
-        self._pause_at = None
+        if self._pause_at is not None:
+            self._pause_at = None
         if self._plain is not None:
             self._hand_plain()
         if protocol.limit is not None and protocol.reached:
             ring.post(self._end(Step.LIMIT, 0))
             return
-        result = lib.pz_prep_recv_zc(
-            ring.raw, self._held.number, ifq.zcrx_id, protocol.arm(), token
-        )
-        ring.submit(self, token, result, "receive")
-        self._state = _ARMED
+        ring.receive(self, ifq.zcrx_id)
+        self._state = None
 
     def _drop(self, res: int) -> None:
         """Nothing to undo: the kernel takes its buffers back with the ring."""
@@ -311,14 +270,14 @@ class Request(Receiver):
 
     def _complete(self, res: int, flags: int) -> Ended | None:  # noqa: ARG002
         """The final completion of one arm."""
-        if self._pause_at is not None and res == -errno.ECANCELED and not self._stopping:
-            self._ifq.wait(self, State.PAUSED)
-            return None
-        step = self._protocol.finish(res)
-        if step is _CONFIRM_END and not lib.pz_unread(self._held.number):  # as most do
+        if not res and self._at_end(self._ifq.ring):  # as most do
             self._over = End
             self._let_go()
             return End(self)
+        if res == -errno.ECANCELED and self._pause_at is not None and not self._stopping:
+            self._ifq.wait(self, State.PAUSED)
+            return None
+        step = self._protocol.finish(res)
         if self._stopping and step in (Step.FLUSH_OVERFLOW, Step.FLUSH_REFILL, Step.ARM):
             return self._give_up(errno.ECANCELED)
         if step is Step.FLUSH_OVERFLOW:
@@ -363,7 +322,7 @@ class Request(Receiver):
         """The socket is the user's alone again."""
         if self._plain is not None:
             self._hand_plain()
-        self._state = _OVER
+        self._state = None
         if self._rcvbuf is not None:
             self._widen()
         self._held.close()
@@ -374,7 +333,9 @@ class Request(Receiver):
         return kernel_error(res, "receive", f"fd {self.fd}")
 
     def __repr__(self) -> str:
-        state = self._over.__name__ if self._over else self._state.value
+        state = self._state.value if self._state else "in flight"
+        if self._over:
+            state = self._over.__name__
         return f"<Request fd {self.fd}, {self.received} bytes, {state}>"
 
 

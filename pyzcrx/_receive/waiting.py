@@ -8,8 +8,8 @@ POSTPONED  ENOSPC: the completion queue was full              when the overflow 
 PAUSED     pressure: it holds too much of the area            when it holds little enough
 =========  =================================================  =================================
 
-A request is ARMED while the kernel has it, and OVER once its last event was made. The state is
-in the request; here is the order in which they waited.
+A request that the kernel has, or that is over, is in none of them. The state is in the request;
+here is the order in which they waited.
 """
 
 from __future__ import annotations

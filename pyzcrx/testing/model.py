@@ -258,7 +258,7 @@ class ModelKernel:
 
     # -- the shim's calls: sockets ----------------------------------------------
 
-    def _pz_tcp_ready(self, fd: int) -> int:
+    def _pz_tcp_ready(self, fd: int, _drop_urgent: int) -> int:
         sock = self._sockets.get(identity(fd))
         if sock is None:
             return -errno.EBADF

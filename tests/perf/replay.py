@@ -101,7 +101,7 @@ class Replay:
             {
                 "pz_ring_init": self._ring_init,
                 "pz_register_ifq": self._register_ifq,
-                "pz_tcp_ready": lambda _fd: 0,
+                "pz_tcp_ready": lambda _fd, _drop: 0,
             }
         )
         set_up.put()

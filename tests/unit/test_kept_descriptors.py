@@ -20,7 +20,6 @@ KEPT = {
     "_ring.outcomes:Accepted.fd": "the user's own from the event on",
     "_send.accept:Accept.fd": MESSAGE,
     "_send.send:Send.fd": MESSAGE,
-    "_receive.request:Request.fd": MESSAGE,
     "aio.attach:Attached._fd": "of the ring, which has the loop forget it before it closes",
     "aio.selector:_Poll.fd": "asyncio's own, which it unregisters before it closes it",
     "cli.acceptor:Acceptor._reserve": OWNS,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzcrx._receive.protocol import FRUITLESS_FLUSHES, MAX_ARM_BYTES, ReceiveProtocol, Step
+from pyzcrx._lease import MOST_ARM_BYTES
+from pyzcrx._receive.protocol import FRUITLESS_FLUSHES, ReceiveProtocol, Step
 
 
 def armed(limit: int | None = None) -> ReceiveProtocol:
@@ -70,9 +71,9 @@ def test_other_errors_are_final(number: int) -> None:
 
 
 def test_a_limit_beyond_32_bits_takes_several_arms() -> None:
-    protocol = ReceiveProtocol(MAX_ARM_BYTES + 5)
-    assert protocol.arm() == MAX_ARM_BYTES
-    protocol.data(MAX_ARM_BYTES)
+    protocol = ReceiveProtocol(MOST_ARM_BYTES + 5)
+    assert protocol.arm() == MOST_ARM_BYTES
+    protocol.data(MOST_ARM_BYTES)
     assert protocol.finish(0) is Step.ARM
     assert protocol.arm() == 5
     protocol.data(5)

@@ -31,12 +31,11 @@ class Turned(Core):
         self.columns = Columns(64)
         raw = ffi.from_buffer("struct pz_ring *", self.shared)
         pace = Pace(1000, 64)
-        self.use(self.columns.turn, pace, {}, None, raw, self.columns.raw)
+        self.use(self.columns.turn, pace, {}, {}, raw, self.columns.raw)
         self.accounts.extend(Account() for _ in range(ifqs))
 
     def receiver(self, ifq: int = 0, *, armed: bool = True) -> Receiver:
-        made = Receiver()
-        made._protocol = ReceiveProtocol()
+        made = Receiver(ReceiveProtocol())
         self.enlist(made, ifq)
         self.set_armed(made, armed)
         return made
@@ -197,10 +196,9 @@ def test_a_receiver_keeps_its_protocol_and_no_longer() -> None:
     class Protocol(ReceiveProtocol):
         __slots__ = ("__weakref__",)
 
-    made = Receiver()
     with pytest.raises(AttributeError):
-        _ = made._protocol
-    made._protocol = Protocol()
+        _ = Receiver()._protocol
+    made = Receiver(Protocol())
     left = weakref.ref(made._protocol)
     gc.collect()
     assert left() is not None
@@ -256,9 +254,10 @@ def test_runs_of_no_ifq_go_nowhere() -> None:
 class Read(Receiver):
     """As a request: with an inbox, or without one."""
 
-    __slots__ = ("_inbox",)
+    __slots__ = ()
 
     def __init__(self, inbox: object = None) -> None:
+        super().__init__(ReceiveProtocol())
         self._inbox = inbox
 
 
@@ -278,7 +277,6 @@ class Leased(Turned):
 
     def read(self, inbox: object = None, ifq: int = 0) -> Read:
         made = Read(inbox)
-        made._protocol = ReceiveProtocol()
         self.enlist(made, ifq)
         self.set_armed(made, True)
         return made
@@ -340,7 +338,6 @@ def test_an_inbox_without_a_list_takes_nothing(inbox: object, error: type[Except
 def test_runs_without_what_leases_are_made_of_are_refused() -> None:
     core = Turned()
     made = Read()
-    made._protocol = ReceiveProtocol()
     core.enlist(made, 0)
     core.set_armed(made, True)
     core.brought((made.token, [0]))
@@ -371,7 +368,6 @@ def test_an_event_that_raises_as_it_is_made_is_made_again() -> None:
 
     core.accounts[0].lease_as(Buffer, make, None, [memory.span], [])
     mine = Read()
-    mine._protocol = ReceiveProtocol()
     core.enlist(mine, 0)
     core.set_armed(mine, True)
     core.brought((mine.token, [0, 100]))
