@@ -10,44 +10,22 @@
  */
 #include "core.h"
 
-/* Borrowed from dict; NULL without an exception if it is not there. */
-static PyObject *by_token(PyObject *dict, uint64_t token)
-{
-	PyObject *key = PyLong_FromUnsignedLongLong(token), *found;
-
-	if (!key)
-		return NULL;
-	found = PyDict_GetItemWithError(dict, key);
-	Py_DECREF(key);
-	return found;
-}
-
 /* It is in flight no longer, and kept as the one that is being told of its end. */
-static int ended(struct core *k, PyObject *operation, uint64_t token)
+static int ended(struct core *k, PyObject *operation, PyObject *token)
 {
-	PyObject *key = PyLong_FromUnsignedLongLong(token);
-
-	if (!key)
-		return -1;
 	k->finishing = Py_NewRef(operation);
-	if (PyDict_DelItem(k->operations, key)) {
-		Py_DECREF(key);
+	if (PyDict_DelItem(k->operations, token))
 		return -1;
-	}
-	Py_DECREF(key);
 	if (!PyObject_TypeCheck(operation, receiver_type))
 		return 0;
 	return roster_set_armed(k->roster, (struct receiver *)operation, 0);
 }
 
-/* Whose completion it is: a new reference, None if nobody's. */
-static PyObject *whose(struct core *k, uint64_t token, uint32_t flags)
+/* Whose a completion with that token is: a new reference, None if nobody's. */
+static PyObject *found(struct core *k, PyObject *token, uint32_t flags)
 {
-	PyObject *operation = k->finishing;
+	PyObject *operation = PyDict_GetItemWithError(k->operations, token);
 
-	if (operation)
-		return Py_NewRef(operation);
-	operation = by_token(k->operations, token);
 	if (operation) {
 		Py_INCREF(operation);
 		if (!(flags & IORING_CQE_F_MORE) && ended(k, operation, token))
@@ -56,10 +34,22 @@ static PyObject *whose(struct core *k, uint64_t token, uint32_t flags)
 	}
 	if (PyErr_Occurred())
 		return NULL;
-	operation = by_token(k->own, token);
+	operation = PyDict_GetItemWithError(k->own, token);
 	if (operation || PyErr_Occurred())
 		return Py_XNewRef(operation);
 	return Py_NewRef(Py_None);
+}
+
+static PyObject *whose(struct core *k, uint64_t token, uint32_t flags)
+{
+	PyObject *number, *operation;
+
+	if (k->finishing)
+		return Py_NewRef(k->finishing);
+	number = PyLong_FromUnsignedLongLong(token);
+	operation = number ? found(k, number, flags) : NULL;
+	Py_XDECREF(number);
+	return operation;
 }
 
 static PyObject *event_of(PyObject *operation, int32_t res, uint32_t flags)

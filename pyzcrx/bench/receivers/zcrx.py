@@ -68,10 +68,10 @@ def columns(gate: Gate) -> None:
                     for i in range(run.start, run.stop):
                         consume(batch.view(request, i), stream)
             for event in batch.events:
-                if isinstance(event, pyzcrx.Failed):
-                    raise event.error
                 if isinstance(event, pyzcrx.End):
                     sock_of(event.request).close()
+                elif isinstance(event, pyzcrx.Failed):
+                    raise event.error
             batch.release()
         finish(gate, ifq, turns)
 
@@ -90,10 +90,10 @@ def buffers(gate: Gate) -> None:
                     with buffer.view() as view:
                         consume(view, sock_of(event.request))
                 buffer.release()
-            elif isinstance(event, pyzcrx.Failed):
-                raise event.error
             elif isinstance(event, pyzcrx.End):
                 sock_of(event.request).close()
+            elif isinstance(event, pyzcrx.Failed):
+                raise event.error
         finish(gate, ifq, 0)
 
 
