@@ -292,7 +292,8 @@ static PyObject *core_enlisted_on(PyObject *self, PyObject *arg)
 PyDoc_STRVAR(arm_doc,
 "arm(receiver, zcrx_id)\n--\n\n"
 "Prepare its RECV_ZC, as its Progress says, note that the kernel holds it, and give 0; or give\n"
-"-errno. Called again before it is submitted, it changes nothing.");
+"-errno. Called again before it is submitted, it changes nothing. Calls _submit_now() where not\n"
+"every turn is quiet.");
 
 PyDoc_STRVAR(armed_doc,
 "set_armed(operation, armed)\n--\n\n"

@@ -13,6 +13,7 @@ from typing import Any
 
 from pyzcrx._common.caller import caller
 from pyzcrx._common.checked import number_of
+from pyzcrx._kernel._ffi import check
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._lease import Account
 from pyzcrx._pressure.policy import Pressure
@@ -141,7 +142,9 @@ class IfqCore:
 
     def begin(self, request: Request) -> None:
         """Hand a new request to the kernel."""
-        self.ring.receive(request, self.zcrx_id)
+        refused = self.ring.arm(request, self.zcrx_id)
+        if refused:
+            check(refused, "receive")
         self._stats.connections += 1
 
     def put_off(self, request: Request) -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
 from pyzcrx._common.checked import MOST_BYTES, optional
-from pyzcrx._kernel._ffi import ffi, lib
+from pyzcrx._kernel._ffi import check, ffi, lib
 from pyzcrx._kernel.descriptor import Cookie, hold
 from pyzcrx._kernel.meanings import kernel_error
 from pyzcrx._lease import Account, Receiver
@@ -258,7 +258,7 @@ class Request(Receiver):
         if protocol.limit is not None and protocol.reached:
             ring.post(self._end(Step.LIMIT, 0))
             return
-        ring.receive(self, ifq.zcrx_id)
+        check(ring.arm(self, ifq.zcrx_id), "receive")
         self._state = None
 
     def _drop(self, res: int) -> None:

@@ -28,7 +28,7 @@ import time
 from pyzcrx._common.checked import integer
 from pyzcrx._kernel import fork
 from pyzcrx._kernel._ffi import FUNCTIONS, check, ffi, lib
-from pyzcrx._lease import Core, Receiver
+from pyzcrx._lease import Core
 from pyzcrx._ring.columns import FRESH, Columns
 from pyzcrx._ring.ending import Ending
 from pyzcrx._ring.pace import MOST_US, Pace
@@ -164,14 +164,6 @@ class RingCore(Core):
             check(result, name)
         self.set_armed(operation, True)
         self._operations[token] = operation
-        if self._readiness is not None:
-            self._submit_now()
-
-    def receive(self, request: Receiver, zcrx_id: int) -> None:
-        """Submit a RECV_ZC of *request*. It may be interrupted and called again."""
-        result = self.arm(request, zcrx_id)
-        if result < 0:
-            check(result, "receive")
         if self._readiness is not None:
             self._submit_now()
 

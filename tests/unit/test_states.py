@@ -272,7 +272,7 @@ NO_CHECK = {
         "end_look",
         "check_open",
     ),  # idempotent, or for any thread
-    *("add_child", "forget", "new_token", "post", "receive", "submit", "watch"),  # of the package
+    *("add_child", "forget", "new_token", "post", "submit", "watch"),  # of the package
     *(
         "collect_quietly",
         "complete",
