@@ -50,9 +50,17 @@ class StreamReader:
         """What arrived, not copied, yours to release; waits only while there is nothing."""
         chunks = self._chunks
         if self._waits or not chunks.has_bytes:
-            await self._wait_for(1)
-            if not chunks.has_bytes:
-                raise StopAsyncIteration
+            if not (self._waits or self._told()):
+                # As _wait() does, in one frame: with many connections it is most of a chunk.
+                self._waits = True
+                try:
+                    await self._attached._change(self._reading.request)
+                finally:
+                    self._waits = False
+            if self._waits or not chunks.has_bytes:
+                await self._wait_for(1)
+                if not chunks.has_bytes:
+                    raise StopAsyncIteration
         return chunks.next_chunk()
 
     # -- asyncio's methods --------------------------------------------------------
@@ -176,6 +184,13 @@ class StreamReader:
                 await self._attached._change(reading.request)
         finally:
             self._waits = False
+
+    def _told(self) -> bool:
+        """Whether there is something to look at beside bytes: an end, a failure, a limit."""
+        chunks = self._chunks
+        if self._closed or chunks.limited or chunks.ended or chunks.incoming:
+            return True
+        return chunks.failure is not None
 
     def _over(self) -> bool:
         """Whether nothing more is to come, after a look at all that came. Raises how it failed."""
