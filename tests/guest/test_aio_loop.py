@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -18,34 +18,15 @@ from pyzcrx.aio import EventLoop, LeaseProtocol, loop_factory
 from pyzcrx.types import Chunk
 from tests.guest.card import CARD, Sim, connect
 from tests.guest.echo import send_all
-from tests.leaks import nothing_leaks
+from tests.guest.loop import AREA, in_thread, run
 from tests.patience import PATIENCE_S, START_S
 
 MIB = 1 << 20
-AREA = 32 * MIB
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
-
-
-@pytest.fixture(autouse=True)
-def _no_leaks() -> Iterator[None]:
-    run(lambda _: asyncio.sleep(0))
-    with nothing_leaks():
-        yield
-
-
-def run(main: Callable[[EventLoop], Coroutine[Any, Any, Any]], patience_s: float = START_S) -> Any:
-    def make() -> EventLoop:
-        return EventLoop(area_bytes=AREA, **CARD.register)
-
-    async def timed() -> Any:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, EventLoop)
-        async with asyncio.timeout(patience_s):
-            return await main(loop)
-
-    with asyncio.Runner(loop_factory=make) as runner:
-        return runner.run(timed())
+pytestmark = [
+    pytest.mark.usefixtures("nothing_of_a_loop_leaks"),
+    pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning"),
+]
 
 
 class Recorder:
@@ -117,10 +98,6 @@ async def serve(
         await protocol.made
     server.close()
     return made, peers
-
-
-def in_thread(loop: EventLoop, what: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-    return loop.run_in_executor(None, what, *args)
 
 
 @pytest.mark.parametrize("form", [Plain, Buffered, Lease])

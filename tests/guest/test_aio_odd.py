@@ -9,7 +9,6 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -17,20 +16,15 @@ import pytest
 
 from pyzcrx.aio import EventLoop
 from tests.guest.card import CARD, connect
-from tests.guest.test_aio_loop import in_thread, run
-from tests.leaks import nothing_leaks
+from tests.guest.loop import in_thread, run
 from tests.patience import PATIENCE_S
 
 MIB = 1 << 20
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
-
-
-@pytest.fixture(autouse=True)
-def _no_leaks() -> Iterator[None]:
-    run(lambda _: asyncio.sleep(0))
-    with nothing_leaks():
-        yield
+pytestmark = [
+    pytest.mark.usefixtures("nothing_of_a_loop_leaks"),
+    pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning"),
+]
 
 
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,20 +18,15 @@ from pyzcrx.aio import EventLoop
 from pyzcrx.types import Chunk
 from tests.guest.card import CARD, connect
 from tests.guest.echo import send_all
-from tests.guest.test_aio_loop import run
-from tests.leaks import nothing_leaks
+from tests.guest.loop import run
 
 MIB = 1 << 20
 WORKERS = 4
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning")
-
-
-@pytest.fixture(autouse=True)
-def _no_leaks() -> Iterator[None]:
-    run(lambda _: asyncio.sleep(0))
-    with nothing_leaks():
-        yield
+pytestmark = [
+    pytest.mark.usefixtures("nothing_of_a_loop_leaks"),
+    pytest.mark.filterwarnings("ignore::pyzcrx.errors.PressureWarning"),
+]
 
 
 async def served(

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -20,9 +19,8 @@ from pyzcrx import aio
 from pyzcrx.aio import EventLoop
 from tests.guest.card import CARD, connect
 from tests.guest.echo import Echo
-from tests.guest.test_aio_loop import in_thread, run
+from tests.guest.loop import in_thread, run
 from tests.guest.test_relay import Relay, upstream
-from tests.leaks import nothing_leaks
 from tests.patience import PATIENCE_S, START_S
 
 MIB = 1 << 20
@@ -30,11 +28,7 @@ KIB = 1 << 10
 PIECES = (200, 700, 1400)
 
 
-@pytest.fixture(autouse=True)
-def _no_leaks() -> Iterator[None]:
-    run(lambda _: asyncio.sleep(0))
-    with nothing_leaks():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_of_a_loop_leaks")
 
 
 def stuff(sock: socket.socket, data: bytes, piece_bytes: int) -> int:
