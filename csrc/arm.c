@@ -1,30 +1,69 @@
 // SPDX-License-Identifier: MIT
 /*
- * A RECV_ZC, prepared and noted in one call: no signal handler runs between, so the kernel
+ * A RECV_ZC, noted and prepared in one call: no signal handler runs between, so the kernel
  * never holds one that nobody knows.
  */
 #include "core.h"
+#include "roster.h"
 
-static int prepare(struct core *k, const struct receiver *r, unsigned int zcrx_id)
+static int prepare(struct core *k, const struct receiver *r, uint32_t zcrx_id)
 {
 	PyObject *stand_in = core_stand_in(k, PREP_RECV_ZC);
-	const unsigned int most_bytes = ((const struct progress *)r->protocol)->armed_bytes;
+	const uint32_t most_bytes = ((const struct progress *)r->protocol)->armed_bytes;
+	const uint64_t token = r->token;
 	const int fd = descriptor_number(r->held);
+	struct pz_ring *ring = k->ring;
+	int ret;
 
-	if (!stand_in)
-		return pz_prep_recv_zc(k->ring, fd, zcrx_id, most_bytes, r->token);
-	return stand_in_answer(PyObject_CallFunction(stand_in, "OiIIK", k->raw, fd, zcrx_id,
-						     most_bytes, (unsigned long long)r->token));
+	if (stand_in)
+		return stand_in_answer(stand_in,
+				       PyObject_CallFunction(stand_in, "OiIIK", k->raw, fd, zcrx_id,
+							     most_bytes, (unsigned long long)token));
+	if (!io_uring_sq_space_left(&ring->uring)) {	/* what fills it is submitted first */
+		Py_BEGIN_ALLOW_THREADS
+		ret = pz_prep_recv_zc(ring, fd, zcrx_id, most_bytes, token);
+		Py_END_ALLOW_THREADS
+		return ret;
+	}
+	return pz_prep_recv_zc(ring, fd, zcrx_id, most_bytes, token);
 }
 
-static int note(struct core *k, struct receiver *r)
+/* -1 with an exception, and it is as it was. */
+static int note(struct core *k, struct receiver *r, PyObject *token)
 {
-	PyObject *token = PyLong_FromUnsignedLongLong(r->token);
-	int failed = !token || roster_set_armed(k->roster, r, 1) ||
-		     PyDict_SetItem(k->operations, token, (PyObject *)r);
+	if (PyDict_SetItem(k->operations, token, (PyObject *)r))
+		return -1;
+	return roster_set_armed(k->roster, r, 1);
+}
 
+static void unnote(struct core *k, struct receiver *r, PyObject *token)
+{
+	PyObject *type, *value, *trace;
+
+	PyErr_Fetch(&type, &value, &trace);
+	if (PyDict_DelItem(k->operations, token) || roster_set_armed(k->roster, r, 0))
+		PyErr_Clear();
+	PyErr_Restore(type, value, trace);
+}
+
+/* 0 or -errno; -1 with an exception. */
+static int arm(struct core *k, struct receiver *r, uint32_t zcrx_id)
+{
+	PyObject *token;
+	int ret = -1;
+
+	if (progress_arm((struct progress *)r->protocol))
+		return -1;
+	token = PyLong_FromUnsignedLongLong(r->token);
+	if (token && !note(k, r, token)) {
+		ret = prepare(k, r, zcrx_id);
+		if (ret > 0)
+			PyErr_SetString(PyExc_SystemError, "a request is prepared, or -errno");
+		if (ret)
+			unnote(k, r, token);
+	}
 	Py_XDECREF(token);
-	return failed ? -1 : 0;
+	return ret;
 }
 
 /* Somebody may watch the ring, who takes a turn only once something has happened. */
@@ -41,7 +80,7 @@ PyObject *core_arm(PyObject *self, PyObject *const *args, Py_ssize_t n)
 	struct core *k = (struct core *)self;
 	struct receiver *r;
 	unsigned long zcrx_id;
-	int result;
+	int ret = 0;
 
 	if (n != 2 || !PyObject_TypeCheck(args[0], receiver_type))
 		return PyErr_Format(PyExc_TypeError, "arm() takes a Receiver and a number");
@@ -49,14 +88,13 @@ PyObject *core_arm(PyObject *self, PyObject *const *args, Py_ssize_t n)
 	zcrx_id = PyLong_AsUnsignedLong(args[1]);
 	if (PyErr_Occurred())
 		return NULL;
-	if (core_is_bare(k) || !r->held || !r->protocol) {
-		PyErr_SetString(PyExc_ValueError, "the ring has no Turn, or the Receiver no socket");
+	if (zcrx_id > UINT32_MAX)
+		return PyErr_Format(PyExc_OverflowError, "zcrx_id has 32 bits");
+	if (core_is_bare(k) || !r->held || !r->protocol || r->roster != k->roster)
+		return PyErr_Format(PyExc_ValueError, "the Receiver has no socket, or another ring");
+	if (roster_find(k->roster, r->token) != r)	/* else somebody was interrupted after it */
+		ret = arm(k, r, zcrx_id);
+	if (PyErr_Occurred() || (!ret && !k->quiet && submitted(self)))
 		return NULL;
-	}
-	if (progress_arm((struct progress *)r->protocol))
-		return NULL;
-	result = prepare(k, r, zcrx_id);
-	if (PyErr_Occurred() || (!result && (note(k, r) || (!k->quiet && submitted(self)))))
-		return NULL;
-	return PyLong_FromLong(result);
+	return PyLong_FromLong(ret);
 }

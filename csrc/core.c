@@ -291,9 +291,8 @@ static PyObject *core_enlisted_on(PyObject *self, PyObject *arg)
 
 PyDoc_STRVAR(arm_doc,
 "arm(receiver, zcrx_id)\n--\n\n"
-"Prepare its RECV_ZC, as its Progress says, note that the kernel holds it, and give 0; or give\n"
-"-errno. Called again before it is submitted, it changes nothing. Calls _submit_now() where not\n"
-"every turn is quiet.");
+"Note that the kernel holds it, prepare its RECV_ZC as its Progress says, and give 0; or give\n"
+"-errno. Nothing is prepared for one that is armed. Calls _submit_now() unless quiet is set.");
 
 PyDoc_STRVAR(armed_doc,
 "set_armed(operation, armed)\n--\n\n"

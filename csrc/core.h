@@ -24,7 +24,7 @@ struct core {
 	PyObject *pace;		/* Pace, or NULL */
 	PyObject *functions;	/* dict: the shim's, by name; one may have been replaced */
 	PyObject *built;	/* dict: the same, as they were built */
-	PyObject *raw;		/* this ring, as that takes it */
+	PyObject *raw;		/* this ring, as pz_ring_turn takes it */
 	PyObject *raw_columns;	/* and its columns */
 	uint64_t owner;		/* the thread that may turn it, by thread_number() */
 	unsigned long long collected;	/* counts the turns that filled inboxes */
@@ -36,7 +36,8 @@ struct core {
 };
 
 PyObject *core_owned(PyObject *self, void *unused);
-/* Those of the shim that C calls itself. */
+
+/* Functions of the shim that C calls itself. */
 enum shim_function {
 	RING_TURN,
 	PREP_RECV_ZC,
@@ -45,12 +46,13 @@ enum shim_function {
 	SHIM_FUNCTIONS,
 };
 
-/* Once, before the next two. -1 with an exception. */
+/* Once, before core_stand_in(). -1 with an exception. */
 int stand_ins_known(void);
-/* What stands in the place of that function, borrowed; NULL where nothing does. */
+/* What stands in the place of that function, a new reference; NULL where nothing does. */
 PyObject *core_stand_in(const struct core *k, enum shim_function function);
-/* What it gave, as the shim does; takes the reference. -EIO or -1 with an exception. */
-int stand_in_answer(PyObject *result);
+/* What calling it gave, as the shim's own; takes both references. -EIO or -1 with an exception. */
+int stand_in_answer(PyObject *stand_in, PyObject *result);
+
 /* Core.arm() */
 PyObject *core_arm(PyObject *self, PyObject *const *args, Py_ssize_t n);
 /* Whether nobody told it yet what its turns work with. */

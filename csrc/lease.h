@@ -198,6 +198,7 @@ int turn_count(struct pz_columns *c, const struct roster *roster, PyObject *acco
 int turn_name(const struct pz_columns *c, const struct roster *roster, PyObject *receivers);
 /* All that was not taken goes back, once. -1 with an exception. */
 int turn_give_back(const struct pz_columns *c, PyObject *accounts);
+
 /* The longest limit that one SQE takes: its len has 32 bits. */
 #define MOST_ARM_BYTES	((1ull << 32) - (1ull << 20))
 

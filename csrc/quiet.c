@@ -82,7 +82,7 @@ static int enter(struct core *k, long long timeout_ns, uint32_t enough, uint32_t
 	int n;
 
 	if (stand_in)
-		return stand_in_answer(PyObject_CallFunction(stand_in, "OLIIO", k->raw, timeout_ns,
+		return stand_in_answer(stand_in, PyObject_CallFunction(stand_in, "OLIIO", k->raw, timeout_ns,
 							     enough, gather_us, k->raw_columns));
 	Py_BEGIN_ALLOW_THREADS
 	n = pz_ring_turn(k->ring, timeout_ns, enough, gather_us, c);

@@ -29,13 +29,14 @@ PyObject *core_stand_in(const struct core *k, enum shim_function function)
 {
 	PyObject *found = PyDict_GetItem(k->functions, names[function]);
 
-	return found == PyDict_GetItem(k->built, names[function]) ? NULL : found;
+	return found == PyDict_GetItem(k->built, names[function]) ? NULL : Py_XNewRef(found);
 }
 
-int stand_in_answer(PyObject *result)
+int stand_in_answer(PyObject *stand_in, PyObject *result)
 {
 	int n = result ? (int)PyLong_AsLong(result) : -EIO;
 
+	Py_DECREF(stand_in);
 	Py_XDECREF(result);
 	return n;
 }

@@ -16,8 +16,8 @@ int pz_prep_cancel(struct pz_ring *ring, uint64_t target, int any, uint64_t toke
 /*
  * Make a socket ready to receive: 0, or -EPROTONOSUPPORT (not TCP), -ENOTCONN
  * (listening), -ENOTSOCK, -EBADF.  Sets SO_OOBINLINE, so that pz_unread also
- * counts what lies behind an urgent byte; drop_urgent: and pz_drop_urgent() it, if
- * this process may.
+ * counts what lies behind an urgent byte.  With drop_urgent it also calls
+ * pz_drop_urgent(), whose -EPERM counts for nothing.
  */
 int pz_tcp_ready(int fd, int drop_urgent);
 /*

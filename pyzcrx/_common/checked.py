@@ -54,9 +54,10 @@ def number_of(sock: socket.socket | int) -> int:
 
     -1: the socket was closed.
     """
-    if not hasattr(sock, "fileno"):
+    fileno = getattr(sock, "fileno", None)
+    if fileno is None:
         return integer("descriptor", sock, 0, MOST_FD)
-    number = sock.fileno()
+    number = fileno()
     if type(number) is int and 0 <= number <= MOST_FD:  # as nearly all are, once a connection
         return number
     return integer("the socket's descriptor", number, -1, MOST_FD)

@@ -131,14 +131,15 @@ class IfqCore:
         self.check_receives()
         if limit is not None:
             limit = checked_limit(limit)
+        # Nearly all are sockets, which need no check.
         fd = sock.fileno() if type(sock) is socket.socket else number_of(sock)
         protocol = ReceiveProtocol(limit)
         try:
             return Request(self.ring, self.slot, self, fd, not self.nodev, protocol, context)
         except OSError as error:
-            if isinstance(error, KernelError):
+            if error.errno is None or isinstance(error, KernelError):  # of a signal handler
                 raise
-            raise kernel_error(error.errno or 0, "receive", f"fd {fd}") from None
+            raise kernel_error(error.errno, "receive", f"fd {fd}") from None
 
     def begin(self, request: Request) -> None:
         """Hand a new request to the kernel."""
@@ -315,7 +316,8 @@ class IfqCore:
     def check_receives(self) -> None:
         """Raise what keeps a request from being armed."""
         ring = self.ring
-        if self._closed or ring._state is not None or not ring.owned:  # as it says at length
+        # Once for each connection: check_usable() alone is two calls more.
+        if self._closed or ring._state is not None or not ring.owned:
             self.check_usable()
         if self.gone is not None:
             raise self.gone

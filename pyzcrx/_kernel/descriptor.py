@@ -20,7 +20,9 @@ def hold(number: int, operation: str) -> Descriptor:
     try:
         return Descriptor(number)
     except OSError as error:
-        raise kernel_error(error.errno or 0, operation, f"fd {number}") from None
+        if error.errno is None:  # of a signal handler
+            raise
+        raise kernel_error(error.errno, operation, f"fd {number}") from None
 
 
 class Cookie:

@@ -230,7 +230,7 @@ class Relief:
         for request, _, size_bytes in held_by_request(self._ifq):
             if not self._ifq.ring.operation(request.token):
                 continue  # paused, or about to be
-            if request not in self.narrowed:
+            if request._rcvbuf is None:  # also where a limit widened it
                 request._narrow()
                 self.narrowed[request] = size_bytes // 2
             if 4 * left < spare or (2 * left < spare and request._drained):

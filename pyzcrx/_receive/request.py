@@ -88,9 +88,10 @@ class Request(Receiver):
     """
 
     __slots__ = ("__weakref__",)
-    # What C keeps for it (csrc/receiver.c), None at first:
+    # What C keeps for it (csrc/receiver.c):
     _ifq: Attachment
     _protocol: ReceiveProtocol
+    # None at first:
     _cookie: Cookie | None
     _inbox: Chunks | None
     _over: type[object] | None
@@ -333,9 +334,12 @@ class Request(Receiver):
         return kernel_error(res, "receive", f"fd {self.fd}")
 
     def __repr__(self) -> str:
-        state = self._state.value if self._state else "in flight"
         if self._over:
             state = self._over.__name__
+        elif self._held.number < 0:
+            state = "over"  # the ring was closed
+        else:
+            state = self._state.value if self._state else "in flight"
         return f"<Request fd {self.fd}, {self.received} bytes, {state}>"
 
 

@@ -51,7 +51,8 @@ class StreamReader:
         chunks = self._chunks
         if self._waits or not chunks.has_bytes:
             if not (self._waits or self._told()):
-                # As _wait() does, in one frame: with many connections it is most of a chunk.
+                # As _wait() does, in one frame: with many connections that is most of what a
+                # chunk costs.
                 self._waits = True
                 try:
                     await self._attached._change(self._reading.request)
@@ -176,8 +177,7 @@ class StreamReader:
         self._waits = True
         try:
             while not enough():
-                told = chunks.incoming or chunks.ended or chunks.failure is not None
-                if (told or self._closed) and self._over():
+                if self._told() and self._over():
                     return
                 if chunks.limited:
                     reading.go_on()

@@ -175,7 +175,7 @@ def test_an_armed_receiver_lives_and_outlives_its_ring() -> None:
         __slots__ = ("__weakref__",)
 
     core = Turned()
-    made = Kept()
+    made = Kept(ReceiveProtocol())
     core.enlist(made, 0)
     core.set_armed(made, True)
     alive = weakref.ref(made)
