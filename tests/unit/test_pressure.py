@@ -170,6 +170,28 @@ def test_a_socket_is_as_it_was_when_its_ring_is_closed_under_pressure() -> None:
         assert sock.rcvbuf_bytes == before
 
 
+def test_a_socket_that_a_limit_widened_is_narrowed_again() -> None:
+    kernel = ModelKernel()
+    policy = pyzcrx.Pressure("copy", limit_bytes=4 * PAGE, low_water_bytes=40 * PAGE)
+    with pressed(kernel, policy) as (ring, ifq):
+        sock = filled(kernel, 26 * PAGE)
+        before = sock.rcvbuf_bytes
+        request = ifq.receive(sock.fileno(), limit=30 * PAGE)
+        held = buffers(ring)
+        assert request in ifq._core.relief.narrowed
+        narrow = sock.rcvbuf_bytes
+        assert narrow < before
+        sock.send(bytes(4 * PAGE))
+        *data, limit = ring.events(timeout=0)
+        assert isinstance(limit, pyzcrx.Limit)
+        assert sock.rcvbuf_bytes == before
+        request.resume(PAGE)
+        ring.wait(0)
+        assert sock.rcvbuf_bytes == narrow
+        assert held
+        assert data
+
+
 def test_raise_names_the_holder_and_loses_nothing() -> None:
     kernel = ModelKernel()
     policy = pyzcrx.Pressure("raise", low_water_bytes=32 * PAGE)
