@@ -200,30 +200,36 @@ static PyObject *batches_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 	return (PyObject *)b;
 }
 
+/* A Batch of the last turn, with what is posted; NULL with an exception, and both stay. */
+static PyObject *hand_on(struct core *k, PyTypeObject *type)
+{
+	PyObject *none_posted = PyList_New(0);
+	PyObject *batch = none_posted ? batch_make(type, k, k->posted) : NULL;
+
+	if (!batch) {
+		Py_XDECREF(none_posted);
+		return NULL;
+	}
+	Py_DECREF(k->posted);
+	k->posted = none_posted;
+	((struct batch *)batch)->seen = 1;
+	Py_XDECREF(k->looked_at);
+	k->looked_at = Py_NewRef(batch);
+	turn_columns(k->turn)->fresh = 0;
+	return batch;
+}
+
 /* The next one that needs no decision; NULL without an exception if there is one to take. */
 static PyObject *quiet_batch(struct core *k, PyTypeObject *type)
 {
-	while (core_turn(k, -1) > 0) {
+	while (core_turn_telling(k, -1, NULL) > 0) {
 		struct pz_columns *c = turn_columns(k->turn);
-		PyObject *events, *batch = NULL;
 
-		if (!c->n_data) {	/* a second is over, or a signal came */
-			c->fresh = 0;
-			if (PyErr_CheckSignals())
-				return NULL;
-			continue;
-		}
-		events = PyList_New(0);
-		if (events)
-			batch = batch_make(type, k, events);
-		Py_XDECREF(events);
-		if (!batch)	/* it stays in the columns */
+		if (c->n_data || !is_empty(k->posted))
+			return hand_on(k, type);
+		c->fresh = 0;	/* a second is over, or a signal came */
+		if (PyErr_CheckSignals())
 			return NULL;
-		((struct batch *)batch)->seen = 1;
-		Py_XDECREF(k->looked_at);
-		k->looked_at = Py_NewRef(batch);
-		c->fresh = 0;
-		return batch;
 	}
 	return NULL;
 }

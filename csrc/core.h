@@ -72,7 +72,7 @@ int core_turn(struct core *k, long long timeout_ns);
 /*
  * The same, and what comes beside data is told to its operations.  Python must go on only where an
  * event is posted that may not stay for the caller to deal with: may() gives 1, 0, or -1 with an
- * exception.
+ * exception; NULL: all may.
  */
 int core_turn_telling(struct core *k, long long timeout_ns, int (*may)(PyObject *event));
 /* more(), which is kept alive meanwhile: it may come to the same iterator again, and end it. */

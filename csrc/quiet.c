@@ -151,7 +151,7 @@ int core_turn_telling(struct core *k, long long timeout_ns, int (*may)(PyObject 
 	/* Names first: who is told of the end of his request is not known by its token then. */
 	if (turn_columns(k->turn)->n_other && (core_name(k) || core_complete(k)))
 		return -1;
-	for (i = 0; i < PyList_Size(k->posted); i++) {
+	for (i = 0; may && i < PyList_Size(k->posted); i++) {
 		done = may(PyList_GetItem(k->posted, i));
 		if (done <= 0)
 			return done;
