@@ -54,6 +54,8 @@ def number_of(sock: socket.socket | int) -> int:
 
     -1: the socket was closed.
     """
+    if type(sock) is int and 0 <= sock <= MOST_FD:  # as an Accepted has it
+        return sock
     fileno = getattr(sock, "fileno", None)
     if fileno is None:
         return integer("descriptor", sock, 0, MOST_FD)
