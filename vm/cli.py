@@ -167,14 +167,15 @@ def run_bench(*, arguments: tuple[str, ...], **options: Any) -> None:
     is_flag=True,
     help="Write the ratios to tests/perf/recorded.json instead of comparing.",
 )
-def count_perf(*, recording: bool) -> None:
+@click.option("--tables", is_flag=True, help="Print each run's table, too.")
+def count_perf(*, recording: bool, tables: bool) -> None:
     """Count what receivers cost, as ratios; what `test --tier perf` compares."""
     with reported():
         if recording:
-            for name, ratio in perf.record().items():
+            for name, ratio in perf.record(tables=tables).items():
                 click.echo(f"{name}: {ratio}")
             return
-        judged = perf.check()
+        judged = perf.check(tables=tables)
         for each in judged:
             click.echo(str(each))
         sys.exit(0 if all(each.ok for each in judged) else 1)

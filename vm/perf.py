@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import statistics
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import click
 
 from vm import bench, external, footprint, qemu, starting
 from vm.errors import VmError
@@ -28,23 +31,34 @@ TOUCH_TOLERANCE = 0.03
 HERE_TOLERANCE = 0.25
 START_TOLERANCE = 0.10
 HERE = "instructions a buffer, here"
+REQUEST = "instructions a request, here"
 WAYS = ("columns", "events", "buffers", "batch-view", "chunks")
 TURNS = ("columns", "chunks")
 RUNS = ", each a run"
+SMALL = ", MTU 1500"
 MANY = ", 64 connections"
+MOST = ", 512 connections"
 RATIOS = {
     "": (
         ("columns", "c-gather"),
         ("chunks", "c-gather"),
         ("buffers", "c-gather"),
         ("columns", "recv_into-1M"),
+        ("aio-chunks", "c-gather"),
+        ("aio-chunks", "asyncio"),
+        ("aio-streams", "asyncio"),
+        ("aio-streams", "uvloop"),
     ),
-    MANY: (("columns", "c-gather"), ("columns", "recv_into-1M")),
+    SMALL: (("columns", "c-gather"),),
+    MANY: (("columns", "c-gather"), ("columns", "recv_into-1M"), ("aio-chunks", "c-gather")),
+    MOST: (("columns", "c-gather"),),
 }
-"""Receivers whose instructions are compared, by how many connections there are."""
+"""Receivers whose instructions are compared, by what is special about the run."""
 SIZES = {
-    "": ("--rounds", "3", "--size", "32M"),
-    MANY: ("--rounds", "1", "--size", "256M", "--connections", "64"),
+    "": ("--rounds", "3", "--size", "64M"),
+    SMALL: ("--rounds", "3", "--size", "64M"),
+    MANY: ("--rounds", "5", "--size", "256M", "--connections", "64"),
+    MOST: ("--rounds", "3", "--size", "1G", "--connections", "512"),
 }
 """So that what a connection's begin and end cost is a small part."""
 SHORT_RATIOS = (("columns", "c"), ("buffers", "c"), ("columns", "asyncio"))
@@ -54,8 +68,9 @@ SHORT = (
 )
 """Connections that come and go, and round trips."""
 GOALS = {
-    "instructions, buffers of c-gather": 5.0,
     f"instructions, columns of c-gather{MANY}": 1.20,
+    f"instructions, columns of c-gather{MOST}": 1.30,
+    "instructions, aio-chunks of c-gather": 2.0,
     f"instructions, columns of recv_into-1M{MANY}": 0.75,
     "instructions, a short connection, columns of c": 3.0,
     f"{HERE}, a turn of columns of a slice": 3.9,
@@ -158,28 +173,47 @@ def per_buffer() -> dict[str, float]:
     return ratios | here(_counted("--per-turn", "1024", "--connections", "64"), RUNS)
 
 
+def per_request() -> dict[str, float]:
+    """A request's begin and its end, as multiples of what it costs to make and close a socket."""
+    told = external.report_of("per-request", [sys.executable, "-P", str(PERF / "per_request.py")])
+    return {
+        f"{REQUEST}, its {name} of a socket object": told[name] / told["socket"]
+        for name in told
+        if name != "socket"
+    }
+
+
 def _arguments(what: str, *size: str) -> tuple[str, ...]:
     """The receivers of RATIOS, and how much they receive, or *size*."""
     names = dict.fromkeys(name for pair in RATIOS[what] for name in reversed(pair))
     return (*(argument for name in names for argument in ("-r", name)), *(size or SIZES[what]))
 
 
-def _measured(options: bench.Options, *runs: tuple[str, ...]) -> list[bench.Measured]:
+def _measured(
+    options: bench.Options, *runs: tuple[str, ...], tables: bool = False
+) -> list[bench.Measured]:
     """Each with these arguments, in one guest. What counts of one run is the last of its number."""
+    done = []
     with tempfile.TemporaryDirectory() as name, bench.booted(options, Path(name)) as guest:
-        return [bench.measure(guest, options, arguments, Path(name)) for arguments in runs]
+        for arguments in runs:
+            done.append(bench.measure(guest, options, arguments, Path(name)))
+            if tables:
+                click.echo(f"\nMTU {options.mtu}, {shlex.join(arguments)}\n")
+                bench.show(guest, options, done[-1])
+    return done
 
 
-def count() -> tuple[dict[str, float], dict[str, str]]:
-    """All ratios, and the versions they hold for: two guests."""
-    counted, many, came_and_went = _measured(
-        bench.Options(), _arguments(""), _arguments(MANY), SHORT
-    )
-    ratios = instructions(counted) | instructions(many, MANY) | short(came_and_went)
+def count(*, tables: bool = False) -> tuple[dict[str, float], dict[str, str]]:
+    """All ratios, and the versions they hold for: three guests. tables: print them, too."""
+    runs = (_arguments(""), _arguments(MANY), _arguments(MOST), SHORT)
+    counted, many, most, came_and_went = _measured(bench.Options(), *runs, tables=tables)
+    [small] = _measured(bench.Options(mtu=1500), _arguments(SMALL), tables=tables)
+    ratios = instructions(counted) | instructions(small, SMALL)
+    ratios |= instructions(many, MANY) | instructions(most, MOST) | short(came_and_went)
     once = _arguments("", "--rounds", "1", "--size", "4M")
     [touched] = _measured(bench.Options(touches=True), once)
     ratios |= touches(touched)
-    ratios |= per_buffer() | starting.ratios() | footprint.ratios()
+    ratios |= per_buffer() | per_request() | starting.ratios() | footprint.ratios()
     setup = counted.report["setup"]
     versions = {
         "kernel": setup["kernel"],
@@ -191,9 +225,9 @@ def count() -> tuple[dict[str, float], dict[str, str]]:
     return ratios, versions
 
 
-def record(path: Path = RECORDED) -> dict[str, float]:
+def record(path: Path = RECORDED, *, tables: bool = False) -> dict[str, float]:
     """Count and write down."""
-    ratios, versions = count()
+    ratios, versions = count(tables=tables)
     rounded = {name: round(ratio, 3) for name, ratio in ratios.items()}
     path.write_text(json.dumps({"versions": versions, "ratios": rounded}, indent=1) + "\n")
     return rounded
@@ -202,7 +236,7 @@ def record(path: Path = RECORDED) -> dict[str, float]:
 def _tolerance(name: str) -> float:
     if name.startswith("touches"):
         return TOUCH_TOLERANCE
-    if name.startswith((starting.START, footprint.HELD)):
+    if name.startswith((REQUEST, starting.START, footprint.HELD)):
         return START_TOLERANCE
     return HERE_TOLERANCE if name.startswith(HERE) else TOLERANCE
 
@@ -220,10 +254,10 @@ def judge(ratios: dict[str, float], recorded: dict[str, Any]) -> list[Judged]:
     ]
 
 
-def check(path: Path = RECORDED) -> list[Judged]:
+def check(path: Path = RECORDED, *, tables: bool = False) -> list[Judged]:
     """Count, and judge by what is recorded."""
     try:
         recorded = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise VmError(f"{path}: {error}; record it with python -m vm perf --record") from None
-    return judge(count()[0], recorded)
+    return judge(count(tables=tables)[0], recorded)

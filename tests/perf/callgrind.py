@@ -29,7 +29,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from tests.perf import ways
 from tests.perf.ways import WAYS, Work
 
-_MARK = "getppid"
+mark: Any = os.getppid
+"""What nobody else calls."""
 _WARM = 1
 _TIMEOUT_S = 600
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
@@ -108,6 +109,16 @@ def program() -> str:
 
 def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[str, Counts]:
     """Every way of :data:`tests.perf.ways.WAYS`, in turns of so many."""
+    said, parts = counted(__file__, str(per_turn), json.dumps(list(lengths)), str(connections))
+    buffers, size_bytes = json.loads(said)
+    return {
+        name: Counts(found, buffers, size_bytes)
+        for name, found in zip(WAYS, parts[1::2], strict=True)
+    }
+
+
+def counted(script: str, *arguments: str) -> tuple[str, list[Counter[tuple[str, str]]]]:
+    """What *script* prints, and the instructions up to each call of :func:`mark` and to its end."""
     valgrind = program()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
@@ -117,13 +128,11 @@ def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[s
                     valgrind,
                     "--tool=callgrind",
                     f"--callgrind-out-file={out}",
-                    f"--dump-before={_MARK}",
+                    f"--dump-before={mark.__name__}",
                     sys.executable,
                     "-P",
-                    __file__,
-                    str(per_turn),
-                    json.dumps(list(lengths)),
-                    str(connections),
+                    script,
+                    *arguments,
                 ],
                 capture_output=True,
                 text=True,
@@ -136,14 +145,8 @@ def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[s
         if done.returncode:
             last = (done.stderr.strip() or "no word of it").splitlines()[-1]
             raise BenchError(f"valgrind ended with {done.returncode}: {last}")
-        buffers, size_bytes = json.loads(done.stdout)
-        parts = iter(range(1, 1 << 30))
-        counted = {}
-        for name in WAYS:
-            next(parts)  # up to the mark where it begins
-            found = parse(Path(f"{out}.{next(parts)}").read_text())
-            counted[name] = Counts(found, buffers, size_bytes)
-        return counted
+        numbers = sorted(int(path.suffix[1:]) for path in Path(folder).glob("out.*"))
+        return done.stdout, [parse(Path(f"{out}.{n}").read_text()) for n in numbers]
 
 
 def table(
@@ -163,7 +166,6 @@ def table(
 
 
 def _between_marks(function: Callable[[], None]) -> int:
-    mark: Any = os.getppid
     mark()
     function()
     mark()

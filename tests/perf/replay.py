@@ -175,14 +175,25 @@ class Replay:
         for i, request in enumerate(self.requests):
             if request.over:
                 request.resume(self._limit(i))
-        all_of_it = self.buffers + self._connections
-        tail, left = int(self._cq.tail[0]), all_of_it
+        self._post(self._recorded, self.buffers + self._connections)
+
+    def bring(self, requests: Sequence[Request]) -> None:
+        """Post one buffer for each of *requests*, which have no limit, and that its peer ended."""
+        words: list[int] = []
+        for request, off in zip(requests, self.offs[: len(requests)], strict=True):
+            words += (request.token, PAGE | CqeFlag.MORE << 32, off, 0)
+        for request in requests:
+            words += (request.token, 0, 0, 0)
+        self._post(ffi.new("uint64_t[]", words), 2 * len(requests))
+
+    def _post(self, words: Any, entries: int) -> None:
+        tail, left = int(self._cq.tail[0]), entries
         while left:
             slot = tail % _CQ_ENTRIES
             n = min(left, _CQ_ENTRIES - slot)
             ffi.memmove(
                 self._cq.entries + slot * CQ_WORDS,
-                self._recorded + (all_of_it - left) * CQ_WORDS,
+                words + (entries - left) * CQ_WORDS,
                 n * CQ_WORDS * 8,
             )
             tail, left = (tail + n) % _MODULO, left - n

@@ -20,7 +20,7 @@ from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx._kernel.memory import PAGE, Mapping
 from pyzcrx.bench.plan import BenchError
 from pyzcrx.uapi import OFFSET_MASK
-from tests.perf import bare, callgrind, ways
+from tests.perf import bare, callgrind, per_request, ways
 from tests.perf.per_buffer import command
 from tests.perf.replay import MOST, Replay
 
@@ -282,6 +282,12 @@ def test_valgrind_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BenchError, match="valgrind ended with 3: broken"):
         callgrind.count(256, LENGTHS)
+
+
+def test_a_request_begins_and_ends_between_marks() -> None:
+    marks: list[None] = []
+    per_request.measure(lambda: marks.append(None))
+    assert len(marks) == 2 * len(per_request.NAMES)
 
 
 def test_what_valgrind_runs_marks_every_way(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def test_the_record_names_its_versions() -> None:
     held = [name for name in recorded["ratios"] if name.startswith(footprint.HELD)]
     expected = sum(map(len, perf.RATIOS.values())) + 2 * len(perf.SHORT_RATIOS) + 1
     expected += len(here) + len(starts) + len(held)
+    expected += len([name for name in recorded["ratios"] if name.startswith(perf.REQUEST)])
     assert len(recorded["ratios"]) == expected
     assert here.keys() <= recorded["ratios"].keys()
 
@@ -220,12 +222,13 @@ def test_a_turns_cost_is_what_smaller_turns_cost_more() -> None:
     assert list(turns.values()) == pytest.approx([3.2, 0.0])
 
 
+@pytest.mark.parametrize("count", [perf.per_buffer, perf.per_request])
 def test_what_cannot_be_counted_here_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: Callable[[], object]
 ) -> None:
     python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho per-buffer: no valgrind >&2\nexit 1\n")
+    python.write_text("#!/bin/sh\necho no valgrind >&2\nexit 1\n")
     python.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(python))
-    with pytest.raises(VmError, match="ended with 1: per-buffer: no valgrind"):
-        perf.per_buffer()
+    with pytest.raises(VmError, match=r"per-.* ended with 1: no valgrind"):
+        count()
