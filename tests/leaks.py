@@ -117,6 +117,19 @@ class KernelHoldings:
             objects,
         )
 
+    def least(self, other: KernelHoldings) -> KernelHoldings:
+        """Of each account what both added at least: a leak adds to the same ones every time."""
+        return KernelHoldings(
+            min(self.pinned, other.pinned),
+            min(self.vmalloc, other.vmalloc),
+            min(self.nameless, other.nameless),
+            {
+                name: min(more, other.objects[name])
+                for name, more in self.objects.items()
+                if name in other.objects
+            },
+        )
+
 
 def _vmalloc_pages() -> int:
     return sum(

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import NoReturn
 
 import pytest
@@ -153,12 +154,11 @@ def less_than_one_a_load(grown: KernelHoldings, loads: int) -> bool:
 def test_loads_and_unloads_under_load_leave_nothing(sim: Sim) -> None:
     sim.take_down()
     come_and_go(sim, WARM_UP)
-    grown = []
-    # What a leak adds it adds every time; what the kernel keeps at hand grows once.
-    for _ in range(TRIES):
+    # A leak adds to the same account every time. What the kernel keeps at hand goes now to one,
+    # now to another: 28 pages, then 4 of vmalloc, then 28 again were seen in place of a leak.
+    grown = [grown_by(sim, ROUNDS)]
+    while not less_than_one_a_load(reduce(KernelHoldings.least, grown), ROUNDS):
+        if len(grown) == TRIES:
+            pytest.fail(f"{ROUNDS} loads left, each time measured: {grown}")
         grown.append(grown_by(sim, ROUNDS))
-        if less_than_one_a_load(grown[-1], ROUNDS):
-            break
-    else:
-        pytest.fail(f"{ROUNDS} loads left, each time measured: {grown}")
     assert "page_pool_release_retry" not in run("dmesg")  # "stalled pool shutdown"
