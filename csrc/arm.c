@@ -92,7 +92,7 @@ PyObject *core_arm(PyObject *self, PyObject *const *args, Py_ssize_t n)
 		return PyErr_Format(PyExc_OverflowError, "zcrx_id has 32 bits");
 	if (core_is_bare(k) || !r->held || !r->protocol || r->roster != k->roster)
 		return PyErr_Format(PyExc_ValueError, "the Receiver has no socket, or another ring");
-	if (roster_find(k->roster, r->token) != r)	/* else somebody was interrupted after it */
+	if (roster_find(k->roster, r->token) != r)	/* else a caller was interrupted after it */
 		ret = arm(k, r, zcrx_id);
 	if (PyErr_Occurred() || (!ret && !k->quiet && submitted(self)))
 		return NULL;

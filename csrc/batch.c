@@ -29,7 +29,7 @@ static PyObject *batch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	(void)kwargs;
 	if (!PyArg_ParseTuple(args, "O!O!:Batch", core_type, &ring, &PyList_Type, &events))
 		return NULL;
-	if (!((struct core *)ring)->turn) {
+	if (core_is_bare((struct core *)ring)) {
 		PyErr_SetString(PyExc_ValueError, "the ring has no Turn");
 		return NULL;
 	}

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pyzcrx._kernel._ffi import check, lib
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import typed
 from pyzcrx.errors import BadArgument, KernelError, UsageError
 
 
@@ -94,7 +94,7 @@ def drop(user: User) -> None:
         os.setresuid(user.uid, user.uid, user.uid)
         check(lib.pz_drop_capabilities(), name)
     except OSError as error:
-        raise kernel_error(error.errno or 0, name, f"to user {user.uid}") from None
+        raise typed(error, name, f"to user {user.uid}") from None
     with suppress(PermissionError):
         os.setresuid(-1, 0, -1)
         raise KernelError(errno.EPERM, name, "root can be had again", "end the process")

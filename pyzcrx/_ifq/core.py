@@ -14,7 +14,7 @@ from typing import Any
 from pyzcrx._common.caller import caller
 from pyzcrx._common.checked import number_of
 from pyzcrx._kernel._ffi import check
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import kernel_error, typed
 from pyzcrx._lease import Account
 from pyzcrx._pressure.policy import Pressure
 from pyzcrx._pressure.relief import Relief
@@ -137,15 +137,13 @@ class IfqCore:
         try:
             return Request(self.ring, self.slot, self, fd, not self.nodev, protocol, context)
         except OSError as error:
-            if error.errno is None or isinstance(error, KernelError):  # of a signal handler
+            if isinstance(error, KernelError):
                 raise
-            raise kernel_error(error.errno, "receive", f"fd {fd}") from None
+            raise typed(error, "receive", f"fd {fd}") from None
 
     def begin(self, request: Request) -> None:
         """Hand a new request to the kernel."""
-        refused = self.ring.arm(request, self.zcrx_id)
-        if refused:
-            check(refused, "receive")
+        check(self.ring.arm(request, self.zcrx_id), "receive")
         self._stats.connections += 1
 
     def put_off(self, request: Request) -> None:

@@ -7,7 +7,7 @@ next connection. So each request keeps a duplicate of the descriptor it was give
 from __future__ import annotations
 
 from pyzcrx._kernel._ffi import ffi, lib
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import typed
 from pyzcrx._lease import Descriptor
 from pyzcrx.errors import ClosedError
 
@@ -20,9 +20,7 @@ def hold(number: int, operation: str) -> Descriptor:
     try:
         return Descriptor(number)
     except OSError as error:
-        if error.errno is None:  # of a signal handler
-            raise
-        raise kernel_error(error.errno, operation, f"fd {number}") from None
+        raise typed(error, operation, f"fd {number}") from None
 
 
 class Cookie:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import kernel_error, typed
 from pyzcrx.errors import BadArgument
 
 Address = IPv4Address | IPv6Address
@@ -147,5 +147,5 @@ def listen(host: str, port: int, backlog: int) -> socket.socket:
         sock.listen(backlog)
     except OSError as error:
         sock.close()
-        raise kernel_error(error.errno or 0, "listen", f"{host} port {port}") from None
+        raise typed(error, "listen", f"{host} port {port}") from None
     return sock

@@ -311,6 +311,16 @@ _MEANINGS: dict[str, dict[int, _Meaning]] = {
 }
 
 
+def typed(error: OSError, operation: str, subject: str = "") -> KernelError:
+    """The typed error of what a system call raised, as :func:`kernel_error`.
+
+    Raises *error* itself where it has no errno: a signal handler raised it, within that call.
+    """
+    if error.errno is None:
+        raise error
+    return kernel_error(error.errno, operation, subject)
+
+
 def kernel_error(errno: int, operation: str, subject: str = "", *, extack: str = "") -> KernelError:
     """The typed error of an errno: *operation* names a row above, *subject* whom it met.
 

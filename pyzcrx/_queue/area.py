@@ -21,7 +21,7 @@ from typing import Literal
 from pyzcrx._common.checked import MOST_FD, integer
 from pyzcrx._common.leaving import Closing
 from pyzcrx._kernel._ffi import check, lib
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import typed
 from pyzcrx._kernel.memory import PAGE, Extent, Mapping
 from pyzcrx._lease import Descriptor, Span
 from pyzcrx._queue.claims import Claim, Closable, claimed
@@ -86,7 +86,7 @@ def _duplicate(fd: int) -> Descriptor:
     except OSError as error:
         if error.errno == errno.EBADF:
             raise BadArgument(f"descriptor {fd} is not open; pass one of a dmabuf") from None
-        raise kernel_error(error.errno or 0, "create area") from None
+        raise typed(error, "create area") from None
 
 
 def _dmabuf_bytes(number: int, shown: int) -> int:
@@ -210,7 +210,7 @@ class Area(Closing):
             dmabuf_fd = _udmabuf(memory._own_fd, size_bytes)
         except OSError as error:
             memory.close()
-            raise kernel_error(error.errno or 0, "create udmabuf") from None
+            raise typed(error, "create udmabuf") from None
         memory._file = Descriptor(dmabuf_fd, adopt=True)
         memory.dmabuf = True
         return memory

@@ -252,8 +252,7 @@ class Request(Receiver):
         """Hand it to the kernel; one that reached its limit without it ends."""
         ifq, protocol = self._ifq, self._protocol
         ring = ifq.ring
-        if self._pause_at is not None:
-            self._pause_at = None
+        self._pause_at = None
         if self._plain is not None:
             self._hand_plain()
         if protocol.limit is not None and protocol.reached:

@@ -7,7 +7,7 @@ import resource
 import signal
 import subprocess
 
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import typed
 
 _INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM})
 
@@ -48,6 +48,6 @@ def begin(
             )
         )
     except OSError as error:
-        raise kernel_error(error.errno or 0, "start", argv[0]) from None
+        raise typed(error, "start", argv[0]) from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -8,7 +8,7 @@ import socket
 import time
 
 from pyzcrx._kernel import endpoint
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import typed
 from pyzcrx.errors import KernelError
 
 PORT_TIMEOUT_S = 30.0
@@ -45,7 +45,7 @@ def _listen(host: str | None, port: int) -> socket.socket:
             ("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG
         )
     except OSError as error:
-        raise kernel_error(error.errno or 0, "listen", f"* port {port}") from None
+        raise typed(error, "listen", f"* port {port}") from None
 
 
 def _has_owner(port: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import typed
 from pyzcrx.doctor.finding import Fix
 from pyzcrx.errors import BadArgument
 from pyzcrx.nic import settings
@@ -25,7 +25,7 @@ def apply(fix: Fix, ifindex: int | None) -> None:
         try:
             (SYSCTL / name.replace(".", "/")).write_text(f"{fix.value}\n")
         except OSError as error:
-            raise kernel_error(error.errno or 0, "set sysctl", name) from None
+            raise typed(error, "set sysctl", name) from None
         return
     if ifindex is None:
         raise BadArgument(f"{fix.key} is a setting of a NIC")

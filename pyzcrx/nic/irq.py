@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pyzcrx._kernel.cpus import check_exist
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import typed
 from pyzcrx.errors import BadArgument
 from pyzcrx.nic.state import Irq
 
@@ -60,7 +60,7 @@ def set_affinity(number: int, cpus: str) -> None:
     try:
         (PROC / str(number) / "smp_affinity_list").write_text(cpus)
     except OSError as error:
-        raise kernel_error(error.errno or 0, "set IRQ affinity", f"IRQ {number}") from None
+        raise typed(error, "set IRQ affinity", f"IRQ {number}") from None
 
 
 def check_cpus(cpus: str | None) -> None:

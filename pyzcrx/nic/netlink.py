@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyzcrx._common.leaving import Closing
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import kernel_error, typed
 from pyzcrx.errors import KernelError
 from pyzcrx.nic import tables
 
@@ -77,7 +77,7 @@ class Netlink(Closing):
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
         except OSError as error:
-            raise kernel_error(error.errno or 0, "netlink") from None
+            raise typed(error, "netlink") from None
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         self._socket.settimeout(_TIMEOUT_S)
@@ -151,7 +151,7 @@ class Netlink(Closing):
         except KernelError:
             raise
         except OSError as error:
-            raise kernel_error(error.errno or 0, operation, subject) from None
+            raise typed(error, operation, subject) from None
         return answers, interrupted
 
     def _receive(

@@ -15,7 +15,7 @@ import struct
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from pyzcrx._kernel.interface import find
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import kernel_error, typed
 from pyzcrx.errors import KernelError, NotSupported
 from pyzcrx.nic.flow import Flow, Network
 from pyzcrx.nic.state import Rule
@@ -218,5 +218,5 @@ class Ntuple:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 fcntl.ioctl(sock, SIOCETHTOOL, request)
         except OSError as error:
-            raise kernel_error(error.errno or 0, operation, subject) from None
+            raise typed(error, operation, subject) from None
         return memory.tobytes()
