@@ -10,7 +10,7 @@ import pytest
 import pyzcrx
 from pyzcrx import errors
 from pyzcrx._kernel import meanings
-from pyzcrx._kernel.meanings import kernel_error
+from pyzcrx._kernel.meanings import kernel_error, typed
 
 REGISTRATION = {
     errno.EPERM: pyzcrx.errors.NotPermitted,
@@ -93,3 +93,11 @@ def test_pickle() -> None:
     assert type(again) is type(error)
     assert again.errno == errno.EEXIST
     assert again.cause == error.cause
+
+
+def test_what_has_no_errno_is_a_signal_handlers_and_passes() -> None:
+    alarm = TimeoutError("the alarm")
+    with pytest.raises(TimeoutError) as raised:
+        typed(alarm, "receive", "fd 3")
+    assert raised.value is alarm
+    assert isinstance(typed(OSError(errno.EBADF, "bad"), "receive", "fd 3"), errors.NotConnected)
