@@ -6,7 +6,7 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/pyzcrx
 
 # Debian's packages, by what they are for.
 build_packages="python3-venv python3-dev gcc libc6-dev pkg-config"
-guest_packages="kmod util-linux mount qemu-system-x86 mmdebstrap uidmap e2fsprogs tar zstd \
+guest_packages="kmod util-linux mount mmdebstrap uidmap e2fsprogs tar zstd \
     debian-archive-keyring"
 test_packages="make git binutils cmake ninja-build cpio iproute2"
 

@@ -1,5 +1,5 @@
-"""Lets tests import ``vm`` and ``tests`` from the checkout; tells of failures as they happen, and
-ends a test that hangs.
+"""Lets tests import ``vm`` and ``tests`` from the checkout; tells of failures as they happen, tells
+the guest's kernel log which test begins, and ends a test that hangs.
 
 At the end of the path: pyzcrx itself comes from where it is installed.
 """
@@ -28,6 +28,12 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         crash = getattr(report.longrepr, "reprcrash", None)
         said = crash.message.splitlines()[0] if crash and crash.message else ""
         print(f"\n{report.nodeid} ({report.when}): {said[:200]}", file=sys.__stdout__, flush=True)
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    """In a guest its kernel's reports name their test by that (vm/splat.py)."""
+    if "PYZCRX_TEST_CARD" in os.environ:
+        Path("/dev/kmsg").write_text(f"pyzcrx: test {nodeid}\n")
 
 
 @pytest.hookimpl(wrapper=True)

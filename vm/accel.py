@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vm import cache, host, qemu
@@ -22,10 +22,10 @@ MARKER = "pyzcrx-init: kvm works"
 
 
 class Verdict:
-    """The remembered answer for one kernel."""
+    """The remembered answer for one kernel and one version of QEMU."""
 
-    def __init__(self, boot_key: str) -> None:
-        name = cache.key(BOOT_ID.read_text(), qemu.version(), boot_key)
+    def __init__(self, boot_key: str, version: str) -> None:
+        name = cache.key(BOOT_ID.read_text(), version, boot_key)
         self._file = cache.root() / "kvm" / name
 
     def known(self) -> bool | None:
@@ -52,13 +52,13 @@ def usable(verdict: Verdict, probe: Callable[[], bool], device: Path = DEVICE) -
     return known
 
 
-def probe(boot: Boot) -> bool:
-    """Boot this kernel under KVM as far as its first process."""
+def probe(boot: Boot, program: Sequence[str]) -> bool:
+    """Boot this kernel under KVM as far as its first process; *program* starts QEMU."""
     console = Console()
     initramfs = host.memory_file("initramfs", boot.initramfs())
     try:
         wiring = qemu.Wiring(initramfs, console.fd)
-        argv = qemu.base(boot.image, wiring, kvm=True, append="pyzcrx.probe")
+        argv = qemu.base(boot.image, wiring, program=program, kvm=True, append="pyzcrx.probe")
         with host.progress("trying KVM"):
             subprocess.run(
                 [host.need("setpriv"), "--pdeathsig", "KILL", *argv, "-m", "512"],

@@ -68,4 +68,4 @@ def find(version: str, *, rebuild: bool = False) -> Kernel:
     if rebuild:
         cache.forget("archive", name)
     entry = cache.obtain("archive", name, make, keep=2)
-    return replace(kernel.locate(entry.path), released=True, held=entry)
+    return replace(kernel.locate(entry.path), held=entry)

@@ -186,7 +186,15 @@ def measure(guest: Guest, options: Options, arguments: Sequence[str], folder: Pa
             count = json.loads(line)
             counts[count.pop("run")] = count
     profiles = profile.read(folder / "profile") if options.profiled else {}
-    return Measured(json.loads(done.stdout), counts, profiles)
+    return Measured(with_instructions(json.loads(done.stdout), counts), counts, profiles)
+
+
+def with_instructions(report: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
+    """The report, each run with what was counted of it: for pictures."""
+    for run in (run for runs in report["runs"].values() for run in runs):
+        if (counted := counts.get(run.get("mark"))) is not None:
+            run["instructions"] = sum(counted[name] for name in RECEIVER)
+    return report
 
 
 def per(run: dict[str, Any], counts: dict[str, int], *names: str) -> float:

@@ -56,7 +56,7 @@ def debug_at_hand() -> Kernel | None:
 
 def _stock(*, rebuild: bool) -> Kernel:
     stock = image.obtain(rebuild=rebuild)
-    return replace(kernel.locate(stock.vmlinuz), stock=True, released=True, held=stock.entry)
+    return replace(kernel.locate(stock.vmlinuz), stock=True, held=stock.entry)
 
 
 def _not_built(path: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from vm import bench, demo, image, ktap, module, perf, selftest, terminal, tiers, wheel
+from vm import bench, demo, emulator, image, ktap, module, perf, selftest, terminal, tiers, wheel
 from vm.bed import Bed, Modelled, Simulated
 from vm.choice import choose
 from vm.config import Share
@@ -47,12 +47,17 @@ def main() -> None:
 @kernel_options
 @TRACEBACK
 def build(*, rebuild: bool, traceback: bool, **options: Any) -> None:
-    """Make the guest's image, if it is not there already, or the kernel that is named."""
+    """Make what a guest needs, if it is not there already, or the kernel that is named.
+
+    Prints the folder of the image, or the kernel.
+    """
     with reported(traceback=traceback):
         if options["kernel"] or options["debug"]:
             click.echo(chosen(options, rebuild=rebuild).image)
         else:
-            click.echo(image.obtain(rebuild=rebuild).entry.path)
+            made = image.obtain(rebuild=rebuild).entry.path
+            emulator.obtain()
+            click.echo(made)
 
 
 # Options end where CMD begins, so that its own need no `--`.

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import click
 
-from vm import ahead, backport, external, gvnics, host, image, module, wheel
+from vm import ahead, emulator, external, gvnics, host, image, module, wheel
 from vm.config import Config, Share
 from vm.errors import InvalidRequest, VmError
 from vm.guest import Guest
@@ -61,9 +61,6 @@ class Card:
     client_prefix: Sequence[str] = ()
     gve = False
     """Whether the guest has modelled gVNICs."""
-
-    def fetch(self) -> object:
-        """Obtain what it needs and what does not depend on the guest's image."""
 
     def shares(self) -> tuple[Share, ...]:
         """What the guest must see of this machine."""
@@ -114,9 +111,6 @@ class Gve(Sim):
     name = "gve, queue 1 (the driver is real, the NIC is a model)"
     note = "by the model's own books"
     gve = True
-
-    def fetch(self) -> object:
-        return backport.obtain()
 
     def shares(self) -> tuple[Share, ...]:
         return ()
@@ -261,7 +255,7 @@ def run(size_bytes: int, *, native: bool, nodev: bool, gve: bool = False, steps:
         with tempfile.TemporaryDirectory() as folder:
             outcome = stream(Native(), card, folder, size_bytes, steps)
     else:
-        with ahead.begun(partial(wheel.obtain, "auto"), card.fetch) as wait:
+        with ahead.begun(partial(wheel.obtain, "auto"), emulator.obtain) as wait:
             with steps.step("guest image", shown=False):
                 image.obtain()
             with steps.step("what was made beside it", shown=False):

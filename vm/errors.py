@@ -63,11 +63,19 @@ class NotOffered(BuildFailed):
     """The distribution's archive has no such kernel, or no longer."""
 
 
-class BootFailed(VmError):
+class GuestEnded(VmError):
+    """The guest is gone; a traceback shows the ``details`` too, for nobody can look any more."""
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message, details)
+        self.add_note("\n".join(self.details))
+
+
+class BootFailed(GuestEnded):
     """QEMU ran, but the agent never spoke; ``details`` end the console."""
 
 
-class LostGuest(VmError):
+class LostGuest(GuestEnded):
     """QEMU died or the kernel panicked under us; ``details`` end the console."""
 
     exit_code = EXIT_LOST

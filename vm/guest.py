@@ -8,7 +8,6 @@ with Guest(Config(wheel="none")) as guest:
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
-from vm import accel, backport, boot, gvnics, host, image, qemu, wheel
+from vm import accel, boot, emulator, gvnics, host, image, qemu, wheel
 from vm.boot import Boot
 from vm.choice import choose
 from vm.config import WHEEL_FOLDER, Config, Share, check_vfio
@@ -48,11 +47,11 @@ class Guest:
     def __init__(self, config: Config | None = None) -> None:
         config = config or Config()
         # Before minutes go into an image.
-        host.need(qemu.BINARY, "setpriv", *image.tools())
+        host.need("setpriv", *image.tools())
         self.config = replace(config, vfio=tuple(map(check_vfio, config.vfio)))
         self._image = image.obtain()
         self._boot: Boot = boot.prepare(config.kernel or choose(), self._image)
-        self._qemu = backport.obtain() if config.gve else None
+        self._qemu = emulator.obtain()
         self._gvnics = ExitStack()
         self._wheel = wheel.obtain(config.wheel)
         self._shares = self._all_shares()
@@ -98,8 +97,8 @@ class Guest:
         return shares
 
     def _start(self) -> Session:
-        verdict = accel.Verdict(self._boot.key)
-        self.kvm = self.config.kvm and accel.usable(verdict, lambda: accel.probe(self._boot))
+        verdict = accel.Verdict(self._boot.key, self._qemu.version)
+        self.kvm = self.config.kvm and accel.usable(verdict, self._proves_kvm)
         if self.kvm:
             try:
                 return self._boot_once(min(KVM_BOOT_SECONDS, self.config.boot_seconds))
@@ -107,28 +106,10 @@ class Guest:
                 verdict.remember(False)
                 self.kvm = False
                 self.console.restart()
-        try:
-            return self._boot_once(self.config.boot_seconds)
-        except BootFailed:
-            if not self._emulation_failed():
-                raise
         return self._boot_once(self.config.boot_seconds)
 
-    def _emulation_failed(self) -> bool:
-        """Whether a kernel died as it booted that is not to blame; if so, say it and forget.
-
-        Now and then the distribution's kernel does, under TCG on a busy machine. One that
-        somebody is working on, or gave parameters to, gets no second try.
-        """
-        report = self.console.judge()
-        panicked = any("Kernel panic" in line for line in report)
-        if not panicked or not self._boot.kernel.released or self.config.append:
-            return False
-        lines = "".join(f"  | {line}\n" for line in report)
-        print("vm: the distribution's kernel died as it booted; once more", file=sys.stderr)
-        print(lines, end="", file=sys.stderr, flush=True)
-        self.console.restart()
-        return True
+    def _proves_kvm(self) -> bool:
+        return accel.probe(self._boot, self._qemu.argv)
 
     def _boot_once(self, seconds: float) -> Session:
         initramfs = host.memory_file("initramfs", self._boot.initramfs())
@@ -145,9 +126,9 @@ class Guest:
                     disk=self._image.disk,
                     shares=self._shares,
                     wiring=replace(wiring, channel=channel),
+                    program=self._qemu.argv,
                     kvm=self.kvm,
                     gvnics=nics.nics if nics else (),
-                    program=self._qemu.argv if self._qemu else (qemu.BINARY,),
                 ),
                 wiring.fds,
                 self.console,

@@ -22,7 +22,6 @@ from vm.errors import BuildFailed, ModulesMissing, NoSpace, ToolMissing
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
 PACKAGES = {
-    "qemu-system-x86_64": "qemu-system-x86",
     "mmdebstrap": "mmdebstrap",
     "newuidmap": "uidmap",
     "mke2fs": "e2fsprogs",

@@ -32,7 +32,6 @@ class Kernel:
     modules: Path | None  # the folder that holds modules.dep
     tree: Path | None = None  # where it was built; None: a distribution has its headers
     stock: bool = False  # the image's own: its modules are there
-    released: bool = False  # the distribution's, as it ships it: nobody here works on it
     debug: bool = False  # it checks itself, and is slow
     held: cache.Entry | None = None  # keeps the folder that it lies in
 

@@ -15,13 +15,16 @@ import tempfile
 import threading
 from collections.abc import Callable
 
-from vm import host
+from vm import host, splat
 from vm.console import Console
 from vm.errors import BootFailed, HungGuest, KernelSplat, LostGuest, VmError
 from vm.frames import GUEST, Decoder, Frame, Kind, LostStep, encode
 from vm.process import Process
 
 END_SECONDS = 20.0
+BOOT_LINES = 60  # of the console, where a boot failed: a panic's whole report
+OWN = "pyzcrx-"
+"""Begins what the guest's first process, or its agent, has to say as it ends (vm/inside)."""
 
 
 class Session:
@@ -163,8 +166,8 @@ class Session:
         if self._failure:
             raise self._failure
         if ended:
-            message = f"the guest did not boot: {self._last_words()}"
-            raise BootFailed(message, self._console.tail())
+            cause = self._cause(self._console.judge())
+            raise BootFailed(f"the guest did not boot: {cause}", self._console.tail(BOOT_LINES))
         raise BootFailed(f"the guest did not boot within {seconds:.0f} s", self._console.tail())
 
     def add(self, make: Callable[[int], Process]) -> Process:
@@ -182,10 +185,18 @@ class Session:
         if not self._ended:
             return
         report = self._console.judge()
-        panicked = any("Kernel panic" in line for line in report)
-        cause = "its kernel panicked" if panicked else self._last_words()
-        self._failure = LostGuest(f"the guest is gone: {cause}", report or self._console.tail())
+        details = report or self._console.tail()
+        self._failure = LostGuest(f"the guest is gone: {self._cause(report)}", details)
         raise self._failure
+
+    def _cause(self, report: list[str]) -> str:
+        """Why it ended by itself, in a line; *report* is what its kernel complained of last."""
+        own = [line for line in self._console.tail(BOOT_LINES) if line.startswith(OWN)]
+        if own:
+            return own[-1]
+        if any("Kernel panic" in line for line in report):
+            return f"its kernel panicked: {splat.headline(report)}"
+        return self._last_words()
 
     def _last_words(self) -> str:
         status = self._qemu.returncode if self._qemu else None
@@ -196,7 +207,8 @@ class Session:
         """Raise KernelSplat for what the kernel complained of since the last time."""
         marked = not isinstance(mark, int) or self._console.wait_for_mark(mark, lambda: self._ended)
         if report := self._console.judge():
-            raise KernelSplat("the guest's kernel complained", report)
+            said = f"the guest's kernel complained: {splat.headline(report)}"
+            raise KernelSplat(said, report)
         if not marked and not self._ended:
             raise HungGuest(
                 "the guest's console is stuck: whether its kernel complained is not known",

@@ -60,6 +60,8 @@ NAMED = {
 """The same for bugs that a test brings about: their reports pass where the log says before that it
 is to be expected (:data:`EXPECTING`), and only until it says that none is."""
 EXPECTING = re.compile(r"pyzcrx: expecting the kernel bug (\S+)$")
+TEST = re.compile(r"pyzcrx: test \S")
+"""What tests say as they begin (tests/conftest.py)."""
 STAMP = re.compile(r"^(?:<\d+>)?\[\s*\d+\.\d+\](?:\[[^]]*\])? ?")
 REACH = 120  # lines shown of a report that has no end marker
 
@@ -69,19 +71,23 @@ def find(lines: list[str]) -> list[str]:
 
     Those of :data:`KNOWN` are left out, and those of :data:`NAMED` where they are expected.
 
-    A report runs to its end marker, or as far as one may reach: what it takes along of
-    other messages is better seen than cut off.
+    The line that names the running test precedes a report. A report runs to its end marker, or as
+    far as one may reach: other messages that it includes are better seen than cut off.
     """
     shown: list[str] = []
     until, begins = -1, 0
+    test = ""
     expected: re.Pattern[str] | None = None
     for number, line in enumerate(lines):
         text = STAMP.sub("", line.rstrip())
         if said := EXPECTING.match(text):
             expected = NAMED.get(said[1])
+        if TEST.match(text):
+            test = line.rstrip()
         if START.match(text):
             if number > until:
                 begins = len(shown)
+                shown += [test] * bool(test)
             until = number + REACH
         if number <= until:
             shown.append(line.rstrip())
@@ -91,3 +97,11 @@ def find(lines: list[str]) -> list[str]:
                 if KNOWN.search(report) or (expected and expected.search(report)):
                     del shown[begins:]
     return shown
+
+
+def headline(report: list[str]) -> str:
+    """What one of them is about, in a line: the first that is more than a mark, and the test."""
+    texts = [STAMP.sub("", line) for line in report]
+    about = (t for t in texts if t.strip("-=") and "cut here" not in t and not TEST.match(t))
+    test = next((f" in {text.split(' ', 2)[2]}" for text in texts if TEST.match(text)), "")
+    return next(about, "") + test

@@ -23,13 +23,14 @@ def run(guest: Guest, argv: Sequence[str], *, timeout: float | None) -> Complete
     A terminal is not passed as stdin: bytes typed at it would wait for a reader that
     may never come. The first Ctrl-C goes to the command, the second ends the guest.
     """
-    process = guest.spawn(
-        argv,
-        input=None if os.isatty(STDIN) else STDIN,
-        stdout=_writer(STDOUT),
-        stderr=_writer(STDERR),
-    )
-    with _first_interrupt_to(process):
+    with _first_interrupt_to_command() as begun:
+        process = guest.spawn(
+            argv,
+            input=None if os.isatty(STDIN) else STDIN,
+            stdout=_writer(STDOUT),
+            stderr=_writer(STDERR),
+        )
+        begun(process)
         return process.wait(timeout)
 
 
@@ -43,6 +44,7 @@ def shell(guest: Guest, argv: Sequence[str], environment: Mapping[str, str]) -> 
         terminal=_size(),
     )
     with _raw_terminal(), _on(signal.SIGWINCH, lambda: process.resize(*_size())):
+        process.resize(*_size())  # it may have changed before the handler was there
         return process.wait()
 
 
@@ -73,14 +75,34 @@ def _on(number: int, action: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
-def _first_interrupt_to(process: Process) -> Iterator[None]:
+def _first_interrupt_to_command() -> Iterator[Callable[[Process], None]]:
+    """Gives what is to be told of the command.
+
+    Its output may be seen, and answered by Ctrl-C, before we know that it has begun.
+    """
+    process: Process | None = None
+    due = False
+
     def pass_on() -> None:
+        nonlocal due
+        if due and process is not None:
+            due = False
+            process.signal(signal.SIGINT)
+
+    def interrupted() -> None:
+        nonlocal due
         signal.signal(signal.SIGINT, signal.default_int_handler)
         print("vm: interrupting the command; once more ends the guest", file=sys.stderr)
-        process.signal(signal.SIGINT)
+        due = True
+        pass_on()
 
-    with _on(signal.SIGINT, pass_on):
-        yield
+    def begun(command: Process) -> None:
+        nonlocal process
+        process = command
+        pass_on()
+
+    with _on(signal.SIGINT, interrupted):
+        yield begun
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import accel, image
+from vm import accel, emulator, image
 from vm.boot import prepare
 from vm.config import Config, Share
 from vm.errors import BootFailed, HungGuest, KernelSplat, LostGuest
@@ -95,12 +95,9 @@ def test_a_hang(boot: Boot) -> None:
 
 
 HOST = """
-import os, sys, time
-from vm import accel, image
-from vm.boot import prepare
+import time
 from vm.config import Config
 from vm.guest import Guest
-from vm.kernel import locate
 guest = Guest(Config(wheel="none"))
 print(guest.qemu_pid, flush=True)
 time.sleep(1000)
@@ -181,7 +178,8 @@ def test_a_kernel_of_ones_own(boot: Boot) -> None:
 def test_kvm_that_fails_after_all(boot: Boot) -> None:
     """Trusted on a verdict that does not hold, the guest boots without, and remembers."""
     stock = image.obtain()
-    verdict = accel.Verdict(prepare(locate(stock.vmlinuz), stock).key)
+    key = prepare(locate(stock.vmlinuz), stock).key
+    verdict = accel.Verdict(key, emulator.obtain().version)
     verdict.remember(True)
     guest = boot()
     assert guest.run(["true"]).returncode == 0

@@ -34,6 +34,7 @@
 #define VCPUS		64
 #define TASKS		8192	/* a power of two */
 #define DEPTH		16
+#define LONGEST_INSN	15
 #define MARK_TAG	0x5a
 #define MARK_SHIFT	20
 #define MARK_MASK	((1u << MARK_SHIFT) - 1)
@@ -187,11 +188,8 @@ static void block_runs(unsigned int vcpu, void *data)
 	if (t->receives) {
 		enum context c = context_of(t, b->vaddr);
 
-		if (b->repeats && last == b->vaddr) {
-			t->counts->steps[c]++;
-		} else {
+		if (!b->repeats || last != b->vaddr)
 			t->counts->instructions[c] += b->n;
-		}
 		if (profile)
 			b->runs[c]++;
 	} else {
@@ -358,8 +356,21 @@ static void marked(unsigned int vcpu, void *data)
 	}
 }
 
-/* REP or REPNE before one of MOVS, CMPS, STOS, LODS, SCAS */
-static bool repeats(const uint8_t *code, size_t n)
+static void repeats(unsigned int vcpu, meminfo info, uint64_t vaddr, void *data)
+{
+	struct task *t = vcpus[vcpu].task;
+
+	(void)info;
+	(void)vaddr;
+	if (receiving && t->receives)
+		t->counts->steps[context_of(t, (uintptr_t)data)]++;
+}
+
+/*
+ * What each repetition of an instruction does to memory, once: of REP or REPNE before one of MOVS,
+ * STOS (a write), LODS, SCAS or CMPS (a read, or two).  0: it is none of those.
+ */
+static int repeated_access(const uint8_t *code, size_t n)
 {
 	bool rep = false;
 	size_t i;
@@ -367,21 +378,27 @@ static bool repeats(const uint8_t *code, size_t n)
 	for (i = 0; i < n; i++) {
 		uint8_t c = code[i];
 
-		if (c == 0xf3 || c == 0xf2)
+		if (c == 0xf3 || c == 0xf2) {
 			rep = true;
-		else if (c != 0x66 && c != 0x67 && (c & 0xf0) != 0x40)
-			return rep && c >= 0xa4 && c <= 0xaf && c != 0xa8 && c != 0xa9;
+		} else if (c != 0x66 && c != 0x67 && (c & 0xf0) != 0x40) {
+			if (!rep || c < 0xa4 || c > 0xaf || c == 0xa8 || c == 0xa9)
+				return 0;
+			return c <= 0xa5 || c == 0xaa || c == 0xab ? WRITES : READS;
+		}
 	}
-	return false;
+	return 0;
 }
 
 static void look_at(struct qemu_plugin_insn *insn)
 {
-	const uint8_t *code = qemu_plugin_insn_data(insn);
-	size_t n = qemu_plugin_insn_size(insn);
+	uint8_t code[LONGEST_INSN] = {0};
+	size_t n = qemu_plugin_insn_data(insn, code, sizeof(code));
 	uint64_t vaddr = qemu_plugin_insn_vaddr(insn);
-	int kind;
+	int kind, repeated = repeated_access(code, n);
 
+	if (repeated)
+		qemu_plugin_register_vcpu_mem_cb(insn, repeats, NO_REGISTERS, repeated,
+						 (void *)(uintptr_t)vaddr);
 	if (n == 8 && code[0] == 0x0f && code[1] == 0x1f && code[2] == 0x84 && !code[3] &&
 	    code[7] == MARK_TAG) {
 		uint32_t disp;
@@ -413,21 +430,21 @@ static void look_at(struct qemu_plugin_insn *insn)
 						 READS_AND_WRITES, (void *)(uintptr_t)kind);
 }
 
-static void translated(plugin_id id, struct qemu_plugin_tb *tb)
+static void translated(struct qemu_plugin_tb *tb, void *data)
 {
 	size_t i, n = qemu_plugin_tb_n_insns(tb);
 	struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(tb, 0);
 	struct block *b = calloc(1, sizeof(*b));
+	uint8_t code[LONGEST_INSN];
 	int kind;
 
-	(void)id;
+	(void)data;
 	b->vaddr = qemu_plugin_tb_vaddr(tb);
 	b->n = n;
 	kind = b->vaddr & KERNEL ? symbol_at(b->vaddr, true) : -1;
 	b->copies = touches && kind == MEMCPY;
 	b->enters = kind == IRQ || kind == EXCEPTION || kind == SOFTIRQ ? kind : -1;
-	b->repeats = n == 1 &&
-		     repeats(qemu_plugin_insn_data(first), qemu_plugin_insn_size(first));
+	b->repeats = n == 1 && repeated_access(code, qemu_plugin_insn_data(first, code, sizeof(code)));
 	pthread_mutex_lock(&lock);
 	b->next = blocks;
 	blocks = b;
@@ -489,6 +506,6 @@ EXPORTED int qemu_plugin_install(plugin_id id, const struct plugin_target *targe
 	}
 	for (i = 0; i < VCPUS; i++)
 		vcpus[i].task = &strangers[i];
-	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translated, NULL);
 	return 0;
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import accel, qemu
+from vm import accel
 
 
 class Probe:
@@ -21,17 +21,16 @@ class Probe:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with its own cache, boot id, QEMU version and an openable device."""
+    """A machine with its own cache, boot id and an openable device."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(accel, "BOOT_ID", tmp_path / "boot_id")
-    monkeypatch.setattr(qemu, "version", lambda: "7.2")
     (tmp_path / "boot_id").write_text("one")
     (tmp_path / "kvm-device").touch()
     return tmp_path
 
 
-def usable(machine: Path, probe: Probe, kernel: str = "kernel") -> bool:
-    return accel.usable(accel.Verdict(kernel), probe, machine / "kvm-device")
+def usable(machine: Path, probe: Probe, kernel: str = "kernel", version: str = "11.1") -> bool:
+    return accel.usable(accel.Verdict(kernel, version), probe, machine / "kvm-device")
 
 
 @pytest.mark.parametrize("works", [True, False])
@@ -43,27 +42,24 @@ def test_probed_once(machine: Path, works: bool) -> None:
 
 def test_no_device_no_probe(machine: Path) -> None:
     probe = Probe(True)
-    assert not accel.usable(accel.Verdict("kernel"), probe, machine / "absent")
+    assert not accel.usable(accel.Verdict("kernel", "11.1"), probe, machine / "absent")
     assert probe.calls == 0
 
 
 def test_a_verdict_is_taken_back(machine: Path) -> None:
     probe = Probe(True)
     assert usable(machine, probe)
-    accel.Verdict("kernel").remember(False)
+    accel.Verdict("kernel", "11.1").remember(False)
     assert not usable(machine, probe)
     assert probe.calls == 1
 
 
 @pytest.mark.parametrize("change", ["kernel", "boot", "qemu"])
-def test_a_verdict_holds_for_what_it_was_made_with(
-    machine: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
+def test_a_verdict_holds_for_what_it_was_made_with(machine: Path, change: str) -> None:
     probe = Probe(True)
     usable(machine, probe)
     if change == "boot":
         (machine / "boot_id").write_text("two")
-    if change == "qemu":
-        monkeypatch.setattr(qemu, "version", lambda: "8.0")
-    usable(machine, probe, "other" if change == "kernel" else "kernel")
+    kernel = "other" if change == "kernel" else "kernel"
+    usable(machine, probe, kernel, "11.2" if change == "qemu" else "11.1")
     assert probe.calls == 2

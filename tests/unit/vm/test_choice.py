@@ -76,7 +76,6 @@ def test_stock_has_its_modules_in_the_image(
 
     monkeypatch.setattr(image, "obtain", lambda **_: Image)
     assert choose(choice.STOCK).stock
-    assert choose(choice.STOCK).released
     assert choose() == choose("stock")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from vm import backport, cli, demo, image, module, wheel
+from vm import cli, demo, emulator, image, module, wheel
 from vm.demo import Card, DemoFailed, Gve, Server, Sim, Steps
 from vm.errors import BuildFailed
 
@@ -138,7 +138,7 @@ def test_a_qemu_that_cannot_be_had_is_an_error(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(wheel, "obtain", lambda _wanted: None)
     monkeypatch.setattr(image, "obtain", lambda: None)
-    monkeypatch.setattr(backport, "obtain", fail)
+    monkeypatch.setattr(emulator, "obtain", fail)
     monkeypatch.setattr(demo, "Guest", lambda _config: pytest.fail("a guest was booted"))
     done = CliRunner().invoke(cli.main, ["demo", "--gve"])
     assert done.exit_code == 122
@@ -168,9 +168,9 @@ def test_nodev_is_only_what_was_asked_for(
 
     monkeypatch.setattr(wheel, "obtain", lambda _wanted: None)
     monkeypatch.setattr(image, "obtain", lambda: None)
+    monkeypatch.setattr(emulator, "obtain", lambda: None)
     for each in (Sim, Gve):
         monkeypatch.setattr(each, "shares", lambda _self: ())
-        monkeypatch.setattr(each, "fetch", lambda _self: None)
     monkeypatch.setattr(demo, "Guest", lambda _config: Booted())
     monkeypatch.setattr(demo, "stream", stream)
     assert CliRunner().invoke(cli.main, ["demo", *arguments]).exit_code == 0

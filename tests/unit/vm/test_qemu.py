@@ -13,6 +13,7 @@ from vm import qemu, tsc
 from vm.config import Config, Share
 
 WIRING = qemu.Wiring(initramfs=5, console=6, channel=7)
+PROGRAM = ("/q/loader", "qemu")
 
 
 def command(config: Config, shares: list[Share] | None = None, *, kvm: bool = False) -> list[str]:
@@ -22,6 +23,7 @@ def command(config: Config, shares: list[Share] | None = None, *, kvm: bool = Fa
         disk=Path("/c/root,1.ext4"),
         shares=shares or [],
         wiring=WIRING,
+        program=PROGRAM,
         kvm=kvm,
     )
 
@@ -32,6 +34,7 @@ def values(argv: list[str], option: str) -> list[str]:
 
 def test_plain() -> None:
     argv = command(Config(memory_mib=1024, cpus=3))
+    assert tuple(argv[:2]) == PROGRAM
     assert values(argv, "-m") == ["1024"]
     assert values(argv, "-smp") == ["3"]
     assert values(argv, "-kernel") == ["/k/kernel"]
@@ -59,7 +62,10 @@ def test_the_fds_are_handed_over() -> None:
 
 @pytest.mark.parametrize(
     ("kvm", "accel", "cpu"),
-    [(True, "kvm", "host"), (False, "tcg,thread=multi", "max,-erms,-fsrm")],
+    [
+        (True, "kvm", "host"),
+        (False, "tcg,thread=multi", "max,-erms,-fsrm,family=15,model=107,stepping=1"),
+    ],
 )
 def test_accelerator(kvm: bool, accel: str, cpu: str) -> None:
     argv = command(Config(), kvm=kvm)
@@ -114,7 +120,9 @@ def test_vfio() -> None:
 
 
 def test_a_probe_has_neither_disk_nor_agent() -> None:
-    argv = qemu.base(Path("/k"), qemu.Wiring(5, 6), kvm=True, append="pyzcrx.probe")
+    argv = qemu.base(
+        Path("/k"), qemu.Wiring(5, 6), program=PROGRAM, kvm=True, append="pyzcrx.probe"
+    )
     assert values(argv, "-append")[0].endswith("pyzcrx.probe")
     assert not values(argv, "-drive") + values(argv, "-device")
     assert values(argv, "-accel") == ["kvm"]
@@ -127,18 +135,17 @@ def test_plugins() -> None:
 
 
 def test_gvnics() -> None:
-    """Their memory is shared, with the size of the guest's, and QEMU is the one that is named."""
+    """Their memory is shared, with the size of the guest's."""
     argv = qemu.command(
         Config(memory_mib=1024),
         kernel=Path("/k/kernel"),
         disk=Path("/d"),
         shares=[],
         wiring=qemu.Wiring(5, 6, 7, 8),
+        program=PROGRAM,
         kvm=False,
-        program=("/q/loader", "qemu"),
         gvnics=(Path("/s/nic0"), Path("/s/nic1")),
     )
-    assert argv[:2] == ["/q/loader", "qemu"]
     assert "memory-backend-memfd,id=memory,size=1024M,share=on" in values(argv, "-object")
     devices = [json.loads(each) for each in values(argv, "-device") if each.startswith("{")]
     assert [each["driver"] for each in devices] == ["vfio-user-pci"] * 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import bootstrap, host, image, kbuild, qemu
+from vm import bootstrap, host, image, kbuild
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 COMMON = (SCRIPTS / "common.sh").read_text()
@@ -173,7 +173,7 @@ def test_scripts_install_every_program_that_is_started() -> None:
 
 def test_every_program_has_a_package() -> None:
     """Each literal that is asked for anywhere in vm."""
-    asked = {*kbuild.TOOLS, *image.TOOLS, *bootstrap.tools(), qemu.BINARY}
+    asked = {*kbuild.TOOLS, *image.TOOLS, *bootstrap.tools()}
     for path in (SCRIPTS.parent / "vm").glob("*.py"):
         for call in re.findall(r"host\.need\(([^)]*)\)", path.read_text()):
             asked |= set(re.findall(r'"([\w.-]+)"', call))

@@ -52,6 +52,27 @@ def test_a_boot_that_dies_shows_the_console(start: Start) -> None:
     assert caught.value.details == ("[1.0] VFS: no root",)
 
 
+@pytest.mark.parametrize(
+    ("console", "cause"),
+    [
+        (
+            "[9.0] Oops: int3: 0000 [#1] SMP NOPTI\n[9.1] Kernel panic - not syncing: Fatal\n",
+            r"its kernel panicked: Oops: int3: 0000 \[#1\] SMP NOPTI$",
+        ),
+        ("[9.0] x\npyzcrx-init: no /dev/vda\n[9.1] reboot: machine restart\n", "no /dev/vda$"),
+        ("pyzcrx-agent: no port\n[9.1] Kernel panic - not syncing: kill init\n", "agent: no port$"),
+        ("[9.0] x\n", "QEMU ended with status 0$"),
+    ],
+    ids=["panic", "init", "agent", "silence"],
+)
+def test_a_boot_that_dies_says_why(start: Start, console: str, cause: str) -> None:
+    session = start(f"import sys; open(sys.argv[2], 'a').write({console!r})")
+    with pytest.raises(BootFailed, match=f"(?m){cause}") as caught:
+        session.answer(Kind.HELLO, 30)
+    assert list(caught.value.details) == console.splitlines()
+    assert caught.value.__notes__ == ["\n".join(console.splitlines())]
+
+
 def test_a_boot_that_takes_too_long(start: Start) -> None:
     session = start("import time; time.sleep(1000)")
     with pytest.raises(BootFailed, match=r"within 0 s"):

@@ -26,6 +26,24 @@ def test_a_warning_is_shown_whole_and_alone() -> None:
     assert splat.find(lines) == lines[1:10]
 
 
+def test_a_report_s_headline() -> None:
+    found = splat.find(WARN.splitlines())
+    assert splat.headline(found) == splat.STAMP.sub("", found[1])
+    rule = "=" * 66
+    assert splat.headline([rule, "[ 1.0] BUG: KASAN: use-after-free in f"]) == (
+        "BUG: KASAN: use-after-free in f"
+    )
+    assert splat.headline([]) == ""
+
+
+def test_a_report_names_the_test_that_ran() -> None:
+    lines = WARN.splitlines()
+    begins = [f"[ {n}.0] pyzcrx: test tests/guest/test_{n}.py::test_{n}" for n in (1, 2, 3)]
+    found = splat.find([*begins[:2], *lines, begins[2]])
+    assert found == [begins[1], *lines[1:10]]
+    assert splat.headline(found).endswith("python3/212 in tests/guest/test_2.py::test_2")
+
+
 def test_console_line_ends_do_not_matter() -> None:
     found = splat.find(WARN.replace("\n", "\r\n").split("\n"))
     assert found == WARN.splitlines()[1:10]

@@ -1,4 +1,4 @@
-"""The newer QEMU: run by its own loader, made again where it is damaged, refused where too old."""
+"""The guests' QEMU: run by its own loader, made again if damaged, refused if too old."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import backport, bootstrap
+from vm import bootstrap, emulator
 from vm.errors import BuildFailed
 
 
@@ -19,9 +19,10 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     def make(folder: Path, packages: list[str], _hook: str, **options: object) -> None:
         assert options["install"] is False
         asked.append(packages)
-        loader = folder / backport.LIBRARIES / "ld-linux-x86-64.so.2"
+        loader = folder / emulator.LIBRARIES / "ld-linux-x86-64.so.2"
         loader.parent.mkdir(parents=True)
-        loader.write_text(f'#!/bin/sh\necho "$@" >&2\nexit {folder.joinpath("old").exists():d}\n')
+        bad = int(folder.joinpath("old").exists())
+        loader.write_text(f"#!/bin/sh\necho QEMU emulator version 10.0.2 '(Debian)'\nexit {bad}\n")
         loader.chmod(0o755)
 
     monkeypatch.setattr(bootstrap, "make", make)
@@ -29,19 +30,24 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def test_it_runs_by_its_own_loader_and_is_made_once(made: list[list[str]]) -> None:
-    first = backport.obtain()
+    first = emulator.obtain()
     root = first.entry.path
     assert first.argv[:2] == ("env", f"QEMU_MODULE_DIR={root}/usr/lib/x86_64-linux-gnu/qemu")
     assert first.argv[2] == f"{root}/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
-    assert backport.obtain().argv == first.argv
+    assert emulator.obtain().argv == first.argv
     assert len(made) == 1
     assert all(package.endswith(f"/{bootstrap.BACKPORTS}") for package in made[0])
 
 
+def test_it_tells_its_version(made: list[list[str]]) -> None:
+    assert emulator.obtain().version == "10.0.2"
+    assert len(made) == 1
+
+
 def test_a_damaged_one_is_made_again(made: list[list[str]]) -> None:
-    root = backport.obtain().entry.path
-    (root / backport.LIBRARIES / "ld-linux-x86-64.so.2").unlink()
-    backport.obtain()
+    root = emulator.obtain().entry.path
+    (root / emulator.LIBRARIES / "ld-linux-x86-64.so.2").unlink()
+    emulator.obtain()
     assert len(made) == 2
 
 
@@ -57,9 +63,9 @@ def test_one_that_is_too_old_is_not_kept(
     monkeypatch.setattr(bootstrap, "make", old)
     for _ in range(2):
         with pytest.raises(BuildFailed, match=r"10\.1 or newer is needed"):
-            backport.obtain()
+            emulator.obtain()
     assert len(made) == 2
-    assert backport.main() == BuildFailed.exit_code
+    assert emulator.main() == BuildFailed.exit_code
     assert "10.1 or newer is needed" in capsys.readouterr().err
 
 

@@ -1,13 +1,17 @@
-"""A QEMU that has vfio-user (10.1 or newer), from the distribution's backports.
+"""The QEMU that guests run, from the distribution's backports, whatever the machine itself has.
 
 It is unpacked in the cache and runs through its own loader with its own libraries, so that
-nothing is installed and the machine's own QEMU stays the default::
+nothing is installed::
 
-    python -m vm.backport        # prints the folder
+    python -m vm.emulator        # prints the folder
+
+10.1 or newer has vfio-user. Before 8.1, TCG may run a kernel's code as it was while that was being
+patched (docs/how-to/guest.md): guests die of "int3", most of them as they boot on a busy machine.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +39,12 @@ class Qemu:
     def argv(self) -> tuple[str, ...]:
         """What starts it, to be followed by its options."""
         return command(self.entry.path)
+
+    @property
+    def version(self) -> str:
+        said = host.run([*self.argv, "--version"], what="asking QEMU its version").decode()
+        found = re.search(r"version (\S+)", said)
+        return found[1] if found else said.partition("\n")[0]
 
 
 def command(root: Path) -> tuple[str, ...]:
