@@ -12,7 +12,7 @@ from pathlib import Path
 from pyzcrx._kernel._ffi import ffi
 from pyzcrx.errors import BadArgument, ClosedError, KernelError
 from pyzcrx.record.plan import ANY, split
-from pyzcrx.record.system import direct_alignment, reserve
+from pyzcrx.record.system import direct_alignment, reserve, sync_data
 
 MOST_PIECES = 1024
 """Pieces of one vectored write. Kernel: ``UIO_MAXIOV``."""
@@ -101,7 +101,7 @@ class RecordFile:
         self._written = self._position = os.fstat(self._fd).st_size
         if direct:
             self._go_direct()
-        os.fdatasync(self._fd)
+        sync_data(self._fd)
         self._sync_folder()
         self.synced_bytes = self._position
         self._reserved = reserve_bytes > self._position
@@ -215,7 +215,7 @@ class RecordFile:
         """Write whole blocks and have them on disk; gives ``synced_bytes``."""
         self.flush()
         try:
-            os.fdatasync(self._fd)
+            sync_data(self._fd)
         except OSError as error:
             raise self._fail(error, "fdatasync", synced=False) from None
         self.synced_bytes = max(self.synced_bytes, self._written)
@@ -255,7 +255,7 @@ class RecordFile:
         if synced:
             # After fdatasync itself failed a second one proves nothing.
             with suppress(OSError):
-                os.fdatasync(self._fd)
+                sync_data(self._fd)
                 self.synced_bytes = max(self.synced_bytes, self._written)
         with suppress(OSError):
             os.ftruncate(self._fd, self.synced_bytes)

@@ -1,9 +1,10 @@
-"""Two system calls that Python's os module lacks."""
+"""Calls to the file system that Python's os module lacks, or that alone do not say all."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx.record.plan import Alignment
@@ -54,3 +55,20 @@ def direct_alignment(fd: int) -> Alignment | None:
 def reserve(fd: int, size_bytes: int) -> None:
     """Have the file system set that much aside; the file's size stays. Raises OSError."""
     _check(_libc.fallocate(fd, _FALLOC_FL_KEEP_SIZE, 0, size_bytes))
+
+
+def sync_data(fd: int) -> None:
+    """fdatasync() whose success counts, also if the journal has failed. Raises OSError.
+
+    If another file's sync met that failure, fdatasync() can return 0 although bytes are lost. After
+    the failure the file system accepts no change, so this sets the file's times: twice, because
+    ext4 does not report that the first change fails, but becomes read-only by it.
+
+    Kernel 7.3.4: ``fs/jbd2/journal.c:jbd2_complete_transaction()``, which finds no transaction to
+    wait for; ``fs/xfs/xfs_log_cil.c:xlog_cil_force_seq()``, which does not find a checkpoint that
+    was aborted.
+    """
+    os.fdatasync(fd)
+    with suppress(PermissionError):  # a file of somebody else's: nothing can be asked
+        os.utime(fd)
+        os.utime(fd)

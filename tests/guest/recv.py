@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
@@ -105,6 +106,10 @@ def send(sock: socket.socket, data: bytes | Iterable[bytes]) -> bool:
         sock.shutdown(socket.SHUT_WR)
         return sock.recv(1) == b""
     except (ConnectionResetError, BrokenPipeError):
+        return False
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:  # shutdown() finds that it was reset meanwhile
+            raise
         return False
 
 

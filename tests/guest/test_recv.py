@@ -202,7 +202,9 @@ def test_a_disk_that_fails(tmp_path: Path, way: str) -> None:
 
 
 @WAYS
-@pytest.mark.parametrize(("kind", "shape"), [("ext4", ()), ("xfs", SEVERAL)], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("ext4", ()), ("ext4", SEVERAL), ("xfs", SEVERAL)], ids=str
+)
 def test_a_disk_that_is_gone(tmp_path: Path, way: str, kind: str, shape: tuple[str, ...]) -> None:
     """Nothing can be written any more, so no file can be cut; what is claimed is there."""
     streams = [os.urandom(4 * MIB + 1000) for _ in range(streams_of(shape))]
