@@ -106,6 +106,7 @@ static PyObject *account_oldest(PyObject *self, PyObject *arg)
 
 static uint32_t push_returned(struct account *a)
 {
+	a->told = 0;
 	if (!a->rq)
 		return 0;
 	if (a->count) {
@@ -236,6 +237,7 @@ static int account_set_signal(PyObject *self, PyObject *value, void *unused)
 		return -1;
 	}
 	a->signal = value == Py_None ? NULL : (struct descriptor *)Py_NewRef(value);
+	a->told = 0;
 	Py_XDECREF(before);
 	return 0;
 }

@@ -95,6 +95,11 @@ PyDoc_STRVAR(view_doc,
 "The bytes of entry *i*, which is of *request*: fast, and yours only until release.\n\n"
 "Raises DoubleRelease where it was taken as a Buffer, which is then what to read.");
 
+PyDoc_STRVAR(runs_doc,
+"runs()\n--\n\n"
+"The data by request, in order: an iterator of Runs. A request may have several.\n\n"
+"Raises ClosedError after the batch's release.");
+
 static int batch_traverse(PyObject *self, visitproc visit, void *arg)
 {
 	struct batch *b = (struct batch *)self;
@@ -134,7 +139,9 @@ static Py_ssize_t batch_length(PyObject *self)
 
 static PyMethodDef batch_methods[] = {
 	{"release", batch_release, METH_NOARGS, release_doc},
+	{"runs", batch_runs, METH_NOARGS, runs_doc},
 	{"view", (PyCFunction)(void (*)(void))batch_view, METH_FASTCALL, view_doc},
+	{"_views", batch_views, METH_O, "what Run.views() gives"},
 	{NULL, NULL, 0, NULL},
 };
 
@@ -203,15 +210,15 @@ static PyObject *batches_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 /* A Batch of the last turn, with what is posted; NULL with an exception, and both stay. */
 static PyObject *hand_on(struct core *k, PyTypeObject *type)
 {
-	PyObject *none_posted = PyList_New(0);
-	PyObject *batch = none_posted ? batch_make(type, k, k->posted) : NULL;
+	PyObject *none_posted = PyList_New(0), *posted = k->posted;
+	PyObject *batch = none_posted && posted ? batch_make(type, k, posted) : NULL;
 
 	if (!batch) {
 		Py_XDECREF(none_posted);
 		return NULL;
 	}
-	Py_DECREF(k->posted);
 	k->posted = none_posted;
+	Py_DECREF(posted);
 	((struct batch *)batch)->seen = 1;
 	Py_XDECREF(k->looked_at);
 	k->looked_at = Py_NewRef(batch);
@@ -222,7 +229,7 @@ static PyObject *hand_on(struct core *k, PyTypeObject *type)
 /* The next one that needs no decision; NULL without an exception if there is one to take. */
 static PyObject *quiet_batch(struct core *k, PyTypeObject *type)
 {
-	while (core_turn_telling(k, -1, NULL) > 0) {
+	while (core_turn(k, -1, NULL) > 0) {
 		struct pz_columns *c = turn_columns(k->turn);
 
 		if (c->n_data || !is_empty(k->posted))

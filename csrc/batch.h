@@ -16,5 +16,9 @@ struct batch {
 
 /* Batch.view() */
 PyObject *batch_view(PyObject *self, PyObject *const *args, Py_ssize_t n);
+/* Batch.runs() */
+PyObject *batch_runs(PyObject *self, PyObject *unused);
+/* Batch._views() */
+PyObject *batch_views(PyObject *self, PyObject *run);
 
 #endif

@@ -10,18 +10,18 @@
 
 struct chunks {
 	PyObject_HEAD
-	PyObject *ring, *inbox, *kind, *queue;
+	PyObject *ring, *request, *inbox, *kind, *queue;
 	PyObject *more;		/* NULL once the end was reached */
 };
 
 static PyObject *chunks_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	PyObject *ring, *inbox, *kind, *queue, *more;
+	PyObject *ring, *request, *inbox, *kind, *queue, *more;
 	struct chunks *f;
 
 	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "O!O!O!O!O:ChunkFeed", core_type, &ring, inbox_type, &inbox,
-			      &PyType_Type, &kind, queue_type, &queue, &more))
+	if (!PyArg_ParseTuple(args, "O!O!O!O!O!O:ChunkFeed", core_type, &ring, receiver_type, &request,
+			      inbox_type, &inbox, &PyType_Type, &kind, queue_type, &queue, &more))
 		return NULL;
 	if (!PyType_IsSubtype((PyTypeObject *)kind, pieces_type))
 		return PyErr_Format(PyExc_TypeError, "a chunk is of a type of Pieces");
@@ -29,6 +29,7 @@ static PyObject *chunks_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 	if (!f)
 		return NULL;
 	f->ring = Py_NewRef(ring);
+	f->request = Py_NewRef(request);
 	f->inbox = Py_NewRef(inbox);
 	f->kind = Py_NewRef(kind);
 	f->queue = Py_NewRef(queue);
@@ -36,23 +37,41 @@ static PyObject *chunks_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 	return (PyObject *)f;
 }
 
+/* Whether Python knows of nothing that is to be done first. */
+static int is_quiet(const struct core *k, const struct inbox *in)
+{
+	return core_is_quiet(k) && in->patient && !in->limited && is_empty_list(in->p.pieces) &&
+	       is_empty_list(in->p.spent);
+}
+
+/* There may be a chunk: 1; 0: Python must go on; -1 with an exception. */
+static int arrive(struct core *k, struct receiver *r, struct inbox *in, struct queue *queue)
+{
+	int done;
+
+	/* A signal handler may take what came, at each turn, and close the stream. */
+	while (is_quiet(k, in)) {
+		if (is_empty_list(in->incoming)) {
+			done = r->kept[KEPT_OVER] == Py_None ? core_collect(k, queue, NULL, -1) : 0;
+			if (done != 1)
+				return done < 0 ? -1 : 0;
+		} else {
+			done = core_renew(k, r, in);
+			if (done <= 0)
+				return done < 0 ? -1 : 1;
+		}
+	}
+	return 0;
+}
+
 /* NULL without an exception: Python must go on. */
 static PyObject *quiet_chunk(struct chunks *f)
 {
 	struct inbox *in = (struct inbox *)f->inbox;
-	struct core *k = (struct core *)f->ring;
 	PyObject *chunk;
-	int done = 1;
 
-	if (!core_is_quiet(k) || !in->patient || in->limited ||
-	    !is_empty_list(in->p.pieces) || !is_empty_list(in->p.spent))
-		return NULL;
-	while (done > 0 && is_empty_list(in->incoming)) {
-		done = core_collect(k, (struct queue *)f->queue, NULL, -1);
-		if (done == CROWDED)
-			return NULL;
-	}
-	if (done <= 0)
+	if (arrive((struct core *)f->ring, (struct receiver *)f->request, in,
+		   (struct queue *)f->queue) <= 0)
 		return NULL;
 	chunk = inbox_offer(in, (PyTypeObject *)f->kind);
 	if (chunk && inbox_accept(in))
@@ -82,6 +101,7 @@ static int chunks_traverse(PyObject *self, visitproc visit, void *arg)
 
 	Py_VISIT(Py_TYPE(self));
 	Py_VISIT(f->ring);
+	Py_VISIT(f->request);
 	Py_VISIT(f->inbox);
 	Py_VISIT(f->kind);
 	Py_VISIT(f->queue);
@@ -103,6 +123,7 @@ static void chunks_dealloc(PyObject *self)
 
 	PyObject_GC_UnTrack(self);
 	Py_CLEAR(f->ring);
+	Py_CLEAR(f->request);
 	Py_CLEAR(f->inbox);
 	Py_CLEAR(f->kind);
 	Py_CLEAR(f->queue);
@@ -112,10 +133,11 @@ static void chunks_dealloc(PyObject *self)
 }
 
 static PyType_Slot chunks_slots[] = {
-	{Py_tp_doc, "ChunkFeed(ring, inbox, kind, queue, more)\n\n"
-		    "Gives all that came for an inbox as Pieces of that kind, after a quiet turn where\n"
-		    "there is nothing; events of other requests join the queue. Where a turn is not\n"
-		    "quiet, or inboxes may have too much, it gives what more() does, to the end."},
+	{Py_tp_doc, "ChunkFeed(ring, request, inbox, kind, queue, more)\n\n"
+		    "Gives all that came for the request's inbox as Pieces of that kind, after a quiet\n"
+		    "turn where there is nothing, and resumes the request where it reached its limit;\n"
+		    "events of other requests join the queue. Where a turn is not quiet, or inboxes may\n"
+		    "have too much, it gives what more() does, to the end."},
 	{Py_tp_new, chunks_new},
 	{Py_tp_dealloc, chunks_dealloc},
 	{Py_tp_traverse, chunks_traverse},

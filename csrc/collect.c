@@ -124,7 +124,8 @@ static int sort_posted(struct core *k, PyObject *changed)
 	return 0;
 }
 
-int queue_lease(struct queue *q, struct core *k, Py_ssize_t room)
+/* What the turn in the columns brought joins the queue, as far as there is room. */
+static int lease(struct queue *q, struct core *k, Py_ssize_t room)
 {
 	struct sink into = {.queue = q, .room = room};
 	int done = core_lease_runs(k, &into);
@@ -149,20 +150,58 @@ static int lease_turn(struct queue *q, struct core *k, PyObject *changed, Py_ssi
 	/* Before there is anything: what fails here is met again. */
 	if (changed && note_changed(k, changed))
 		return -1;
-	return queue_lease(q, k, room);
+	return lease(q, k, room);
 }
 
-int queue_turn(struct queue *q, struct core *k, PyObject *changed, Py_ssize_t room,
-	       long long timeout_ns)
+/* Events go behind the data of their turn: they wait while some of it is left in the columns. */
+static int put_posted(struct queue *q, struct core *k)
 {
-	int done = core_turn(k, timeout_ns);
+	PyObject *posted = k->posted, *none_posted;
+	Py_ssize_t i, n;
 
-	return done > 0 ? lease_turn(q, k, changed, room) : done;
+	if (turn_columns(k->turn)->fresh)
+		return 1;
+	if (!posted || !PyList_Check(posted)) {
+		PyErr_SetString(PyExc_TypeError, "events are posted to a list");
+		return -1;
+	}
+	n = PyList_Size(posted);
+	if (!n)
+		return 1;
+	none_posted = PyList_New(0);
+	if (!none_posted)
+		return -1;
+	if (queue_reserve(q, n)) {
+		Py_DECREF(none_posted);
+		PyErr_NoMemory();
+		return -1;
+	}
+	for (i = 0; i < n; i++)
+		queue_put(q, PyList_GetItem(posted, i));
+	k->posted = none_posted;
+	Py_DECREF(posted);
+	return 1;
+}
+
+int queue_lease(struct queue *q, struct core *k, Py_ssize_t room)
+{
+	int done = lease(q, k, room);
+
+	return done > 0 ? put_posted(q, k) : done;
+}
+
+int queue_turn(struct queue *q, struct core *k, Py_ssize_t room, long long timeout_ns)
+{
+	int done = core_turn(k, timeout_ns, NULL);
+
+	if (done > 0)
+		done = lease_turn(q, k, NULL, room);
+	return done > 0 ? put_posted(q, k) : done;
 }
 
 int core_collect(struct core *k, struct queue *q, PyObject *changed, long long timeout_ns)
 {
-	int done = core_turn_telling(k, timeout_ns, for_inbox);
+	int done = core_turn(k, timeout_ns, for_inbox);
 
 	k->collected++;
 	if (done > 0)

@@ -118,13 +118,14 @@ static PyObject *core_use(PyObject *self, PyObject *args)
 		PyErr_SetString(PyExc_ValueError, "it has a Turn");
 		return NULL;
 	}
-	if (stand_ins_known())
+	Py_DECREF(k->functions);
+	k->functions = Py_NewRef(functions);
+	Py_XDECREF(k->built);
+	k->built = Py_NewRef(built);
+	if (core_know_built(k))
 		return NULL;
 	k->turn = Py_NewRef(turn);
 	k->pace = Py_NewRef(pace);
-	Py_DECREF(k->functions);
-	k->functions = Py_NewRef(functions);
-	k->built = Py_NewRef(built);
 	k->raw = Py_NewRef(raw);
 	k->raw_columns = Py_NewRef(columns);
 	Py_RETURN_NONE;
@@ -154,7 +155,7 @@ static PyObject *core_turn_quietly(PyObject *self, PyObject *arg)
 			return NULL;
 		PyErr_Clear();	/* longer than anybody waits */
 	}
-	done = core_turn((struct core *)self, timeout_ns);
+	done = core_turn((struct core *)self, timeout_ns, NULL);
 	return done < 0 ? NULL : PyBool_FromLong(done);
 }
 
@@ -339,6 +340,7 @@ static PyMemberDef core_members[] = {
 	{"_own", T_OBJECT, offsetof(struct core, own), READONLY, NULL},
 	FIELD(posted, T_OBJECT, 0, "events that no data goes with, until they are handed on"),
 	FIELD(looked_at, T_OBJECT, 0, "who still looks at the columns"),
+	FIELD(readers, T_PYSSIZET, 0, "of streams, among which the area is shared"),
 	FIELD(others_done, T_PYSSIZET, 0,
 	      "completions of the last turn, but for data, that were dealt with"),
 	{"_leased", T_PYSSIZET, offsetof(struct core, leased), READONLY,

@@ -7,6 +7,15 @@
 
 #include "internal.h"
 
+/* Functions of the shim that C calls itself. */
+enum shim_function {
+	RING_TURN,
+	PREP_RECV_ZC,
+	TCP_READY,
+	UNREAD,
+	SHIM_FUNCTIONS,
+};
+
 struct core {
 	PyObject_HEAD
 	PyObject *shared;	/* the Shared that ring lies in */
@@ -24,10 +33,12 @@ struct core {
 	PyObject *pace;		/* Pace, or NULL */
 	PyObject *functions;	/* dict: the shim's, by name; one may have been replaced */
 	PyObject *built;	/* dict: the same, as they were built */
+	PyObject *built_ones[SHIM_FUNCTIONS];	/* of those; borrowed */
 	PyObject *raw;		/* this ring, as pz_ring_turn takes it */
 	PyObject *raw_columns;	/* and its columns */
 	uint64_t owner;		/* the thread that may turn it, by thread_number() */
 	unsigned long long collected;	/* counts the turns that filled inboxes */
+	Py_ssize_t readers;	/* of streams, among which the area is shared */
 	Py_ssize_t others_done;	/* completions of the last turn, but for data, that were dealt with */
 	/* Of the last turn, where a piece of it was leased: so many runs, so many entries. */
 	Py_ssize_t leased_runs, leased;
@@ -37,17 +48,8 @@ struct core {
 
 PyObject *core_owned(PyObject *self, void *unused);
 
-/* Functions of the shim that C calls itself. */
-enum shim_function {
-	RING_TURN,
-	PREP_RECV_ZC,
-	TCP_READY,
-	UNREAD,
-	SHIM_FUNCTIONS,
-};
-
-/* Once, before core_stand_in(). -1 with an exception. */
-int stand_ins_known(void);
+/* Once it has both dicts, before core_stand_in(). -1 with an exception. */
+int core_know_built(struct core *k);
 /* What stands in the place of that function, a new reference; NULL where nothing does. */
 PyObject *core_stand_in(const struct core *k, enum shim_function function);
 /* What calling it gave, as the shim's own; takes both references. -EIO or -1 with an exception. */
@@ -55,6 +57,13 @@ int stand_in_answer(PyObject *stand_in, PyObject *result);
 
 /* Core.arm() */
 PyObject *core_arm(PyObject *self, PyObject *const *args, Py_ssize_t n);
+struct inbox;
+/*
+ * Where all that is in an inbox is the event that its request reached its limit, that leaves, and
+ * the request receives as much again, as by Request.resume().  1; 0: Python must go on; -1 with an
+ * exception.
+ */
+int core_renew(struct core *k, struct receiver *r, struct inbox *in);
 /* Whether nobody told it yet what its turns work with. */
 static inline int core_is_bare(const struct core *k)
 {
@@ -64,17 +73,12 @@ static inline int core_is_bare(const struct core *k)
 /* Whether the calling thread may act on it without Python. */
 int core_is_quiet(const struct core *k);
 /*
- * A turn in one call: settle, enter, drain, count.  1: all of it is done and there is
- * nothing but data; 0: Python must go on, from the start or from what the columns say; -1 with
- * an exception.
+ * A turn in one call: settle, enter, drain, count; what comes beside data is told to its
+ * operations, whose events are posted.  1: all of it is done; 0: Python must go on, from the start
+ * or from what the columns say; -1 with an exception.  may() says of an event whether the caller
+ * deals with it: 1, 0 (Python must go on), or -1 with an exception; NULL: he does with all.
  */
-int core_turn(struct core *k, long long timeout_ns);
-/*
- * The same, and what comes beside data is told to its operations.  Python must go on only where an
- * event is posted that may not stay for the caller to deal with: may() gives 1, 0, or -1 with an
- * exception; NULL: all may.
- */
-int core_turn_telling(struct core *k, long long timeout_ns, int (*may)(PyObject *event));
+int core_turn(struct core *k, long long timeout_ns, int (*may)(PyObject *event));
 /* more(), which is kept alive meanwhile: it may come to the same iterator again, and end it. */
 PyObject *call_more(PyObject *more);
 /*
@@ -115,7 +119,11 @@ int core_lease_runs(struct core *k, struct sink *into);
 /* A new reference to a request's inbox, or to None; NULL with an exception. */
 PyObject *receiver_inbox(PyObject *receiver);
 
-/* queue_turn() (queue.h); CROWDED where it was one. */
+/*
+ * A quiet turn, whose data is in the inboxes of its requests then, which join the list changed (or
+ * NULL), and their events behind it; what has no inbox is in the queue.  As queue_turn() (queue.h),
+ * and CROWDED.
+ */
 enum {
 	CROWDED = 2,	/* some inbox may have too much, or something was copied */
 };

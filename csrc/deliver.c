@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-#define SPARE	32
+#include "reuse.h"
 
 /* ---- Data ------------------------------------------------------------- */
 
@@ -21,19 +21,15 @@ struct data {
 };
 
 /* Those that died, to be used again: there is one for each buffer, and it never lives long. */
-static struct data *spare[SPARE];
-static int spares;
+static struct spares spares;
 
 static struct data *data_alloc(PyTypeObject *type)
 {
-	struct data *d;
+	PyObject *d;
 
-	if (type != data_type || !spares)
-		return (struct data *)PyType_GenericAlloc(type, 0);
-	d = spare[--spares];
-	PyObject_Init((PyObject *)d, type);
-	PyObject_GC_Track((PyObject *)d);
-	return d;
+	spares.type = data_type;
+	d = spares_take(&spares, type, sizeof(struct data));
+	return (struct data *)(d ? d : PyType_GenericAlloc(type, 0));
 }
 
 static PyObject *data_fill(PyTypeObject *type, PyObject *request, PyObject *buffer)
@@ -89,9 +85,7 @@ static void data_dealloc(PyObject *self)
 
 	PyObject_GC_UnTrack(self);
 	data_clear(self);
-	if (type == data_type && spares < SPARE)
-		spare[spares++] = (struct data *)self;
-	else
+	if (!spares_keep(&spares, self))
 		PyObject_GC_Del(self);
 	Py_DECREF(type);
 }

@@ -69,8 +69,8 @@ static int quiet_events(struct core *k, struct queue *q)
 		return queue_lease(q, k, PIECE);
 	room = may_wait(k) ? PIECE : PY_SSIZE_T_MAX;
 	do {
-		done = queue_turn(q, k, NULL, room, -1);
-	} while (done > 0 && !turn_columns(k->turn)->n_data);
+		done = queue_turn(q, k, room, -1);
+	} while (done > 0 && !q->count && !turn_columns(k->turn)->n_data);
 	if (done <= 0 || room == PIECE)
 		return done;
 	n = PyList_Size(k->accounts);

@@ -33,13 +33,14 @@ static int account_reserve(struct account *a, Py_ssize_t more)
 }
 
 /* The owner's next turn has something to do, although nothing arrives. */
-static void account_signal(const struct account *a)
+static void account_signal(struct account *a)
 {
 	const uint64_t one = 1;
 	ssize_t written;
 
-	if (!a->signal || a->count)
+	if (!a->signal || a->told)
 		return;
+	a->told = 1;
 	/* Fails where it polls readable already, or its ring was closed. */
 	written = write(a->signal->number, &one, sizeof(one));
 	(void)written;
@@ -117,11 +118,16 @@ int account_give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned l
 int account_return(struct account *a, const uint64_t *offs, Py_ssize_t n,
 		   unsigned long long since)
 {
+	Py_ssize_t pushed = 0;
+
 	if (a->start + a->count + n > a->room && account_reserve(a, n))
 		return -1;
 	account_signal(a);
-	memcpy(a->offs + a->start + a->count, offs, n * sizeof(*offs));
-	a->count += n;
+	if (a->rq && !a->count && !a->orphaned)	/* none is before them, and the queue is ours */
+		pushed = pz_rq_push(a->rq, offs, (uint32_t)n);
+	memcpy(a->offs + a->start + a->count, offs + pushed, (n - pushed) * sizeof(*offs));
+	a->pushed += pushed;
+	a->count += n - pushed;
 	a->given += n;
 	a->leased -= n;
 	account_held(a, since, n);

@@ -64,8 +64,10 @@ void lease_unlink(struct lease *l)
 struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t address,
 			  Py_ssize_t length, uint64_t off, uint64_t token)
 {
-	struct lease *l = (struct lease *)PyType_GenericAlloc(type, 0);
+	struct lease *l = lease_reused(type);
 
+	if (!l)
+		l = (struct lease *)PyType_GenericAlloc(type, 0);
 	if (!l)
 		return NULL;
 	l->span.at = (char *)(uintptr_t)address;
@@ -191,7 +193,8 @@ static void lease_dealloc(PyObject *self)
 	}
 	if (l->shown)
 		PyMem_Free(l->shown);
-	span_dealloc(self);
+	if (!lease_keep(l))
+		span_dealloc(self);
 }
 
 /* Who knows the errors raises them. */
@@ -205,13 +208,13 @@ int lease_refuse(PyObject *self, int verdict)
 	return -1;
 }
 
-/* 0: released; 1: refused, views live; 2: it was released before; -1 with an exception. */
+/* 0: released; VIEWED or RELEASED_BEFORE: not released; -1 with an exception. */
 static int lease_try(struct lease *l)
 {
 	if (!l->account || l->span.released)
-		return 2;
+		return RELEASED_BEFORE;
 	if (l->span.pinned)
-		return 1;
+		return VIEWED;
 	if (lease_give_back(l)) {
 		PyErr_NoMemory();
 		return -1;

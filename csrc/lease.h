@@ -52,6 +52,7 @@ struct account {
 	char plain;			/* leases of lease_kind are let go without Python */
 	char poison;
 	char orphaned;			/* this is a forked child, which has not the memory */
+	char told;			/* the signal was given since what came back was pushed */
 };
 
 struct progress {
@@ -63,7 +64,18 @@ struct progress {
 	PyObject *limit;		/* bytes in all, or None */
 };
 
-#define RECEIVER_KEPT	8
+/* What Python keeps with a request (receiver.c says what it is), each None at first. */
+enum {
+	KEPT_COOKIE,
+	KEPT_OVER,
+	KEPT_FAILURE,
+	KEPT_STATE,
+	KEPT_PAUSE_AT,
+	KEPT_RCVBUF,
+	KEPT_UNBOUNDED,
+	KEPT_PLAIN,
+	RECEIVER_KEPT,
+};
 
 struct receiver {
 	PyObject_HEAD
@@ -71,7 +83,7 @@ struct receiver {
 	PyObject *held;			/* its Descriptor of the socket, or NULL */
 	PyObject *ifq, *context;	/* for Python, or NULL */
 	PyObject *inbox;		/* whose its events are: an Inbox, or None */
-	PyObject *kept[RECEIVER_KEPT];	/* for Python, each None at first: see receiver.c */
+	PyObject *kept[RECEIVER_KEPT];	/* for Python */
 	struct roster *roster;		/* which its token is of, or NULL */
 	uint64_t token;
 	int fd;				/* the socket's number as the user gave it */
@@ -113,10 +125,10 @@ struct lease {
 extern PyType_Spec account_spec, span_spec, pin_spec, lease_spec, data_spec, queue_spec, feed_spec,
 		   progress_spec, receiver_spec, descriptor_spec, shared_spec, refill_ring_spec, turn_spec,
 		   pace_spec, core_spec, batch_spec, batches_spec, runs_spec, run_lease_spec,
-		   pieces_spec, inbox_spec, chunk_feed_spec, iovec_spec;
+		   pieces_spec, chunk_spec, inbox_spec, chunk_feed_spec, iovec_spec;
 extern PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 		    *progress_type, *receiver_type, *descriptor_type, *shared_type, *refill_ring_type,
-		    *turn_type, *pace_type, *core_type, *batch_type, *run_lease_type,
+		    *turn_type, *pace_type, *core_type, *batch_type, *runs_type, *run_lease_type,
 		    *pieces_type, *inbox_type;
 
 /* Whether length bytes from start on lie in those of whole; sets an exception if not. */
@@ -138,6 +150,12 @@ void account_held(struct account *a, unsigned long long since, Py_ssize_t n);
 /* A lease of that type, not yet out: nothing goes back if it dies. */
 struct lease *lease_alloc(PyTypeObject *type, struct span *memory, uint64_t address,
 			  Py_ssize_t length, uint64_t off, uint64_t token);
+/* Leases of that type may be used again, if none are so far (reuse.c). */
+void lease_reuse(PyObject *type);
+/* One that died, zeroed, as fresh; NULL where there is none of that type, without an exception. */
+struct lease *lease_reused(PyTypeObject *type);
+/* It is dying, and nothing refers to it: whether it was kept, with nothing left to free. */
+int lease_keep(struct lease *l);
 /* It is out now, or its bytes were copied and the reference is back. */
 int lease_commit(struct lease *l, struct account *a);
 
@@ -146,7 +164,10 @@ void lease_link(struct lease *l, struct account *a);
 void lease_link_before(struct lease *l, struct lease *newer);
 void lease_unlink(struct lease *l);
 
-/* A lease on n entries in that memory, not yet out. NULL with an exception. */
+/*
+ * A lease on n entries, not yet out. NULL with an exception, or without one where some are taken
+ * or do not lie in that memory.
+ */
 PyObject *run_lease_new(struct span *memory, const uint64_t *off, const uint32_t *length,
 			Py_ssize_t n, uint64_t token);
 /* It is out now. */
@@ -174,9 +195,13 @@ struct pz_rq *refill_ring_rq(PyObject *refill_ring);
 struct pz_columns *turn_columns(PyObject *turn);
 /* The reference goes back. -1 without memory to note it; no exception is set. */
 int lease_give_back(struct lease *l);
-/* Lease._let_go() */
-void lease_let_go(struct lease *l);
-/* Raise the error of a verdict that is not 0. -1 */
+/* Why something is not released. */
+enum {
+	VIEWED = 1,
+	RELEASED_BEFORE,
+};
+
+/* Raise the error of such a verdict. -1 */
 int lease_refuse(PyObject *self, int verdict);
 /* Lease._let_go() */
 void lease_let_go(struct lease *l);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "pieces.h"
 #include "queue.h"
 
 static PyObject *incoming_name;
@@ -148,6 +149,7 @@ PyObject *account_lease_as(PyObject *self, PyObject *args)
 	if (!own || !plain)
 		return NULL;
 	a->lease_kind = Py_NewRef(type);
+	lease_reuse(type);
 	a->make_event = Py_NewRef(event);
 	a->make_bare = Py_NewRef(bare);
 	a->memories = Py_NewRef(memories);
@@ -164,7 +166,11 @@ static int incoming_of(PyObject *request, PyObject **incoming)
 	if (!inbox)
 		return -1;
 	if (inbox != Py_None) {
-		*incoming = PyObject_GetAttr(inbox, incoming_name);
+		const struct inbox *in = PyObject_TypeCheck(inbox, inbox_type) ?
+					 (struct inbox *)inbox : NULL;
+
+		*incoming = in && in->incoming ? Py_NewRef(in->incoming) :
+						 PyObject_GetAttr(inbox, incoming_name);
 		if (*incoming && !PyList_Check(*incoming)) {
 			PyErr_SetString(PyExc_TypeError, "what comes in is a list");
 			Py_CLEAR(*incoming);
@@ -172,26 +178,6 @@ static int incoming_of(PyObject *request, PyObject **incoming)
 	}
 	Py_DECREF(inbox);
 	return PyErr_Occurred() ? -1 : 0;
-}
-
-/* The memory that all n entries lie in; NULL if there is none, or some are taken. */
-static struct span *memory_of_run(PyObject *memories, const uint64_t *off,
-				  const uint32_t *length, Py_ssize_t n)
-{
-	struct span *memory = NULL;
-	uint64_t at;
-	Py_ssize_t i;
-
-	if (off[0] == PZ_TAKEN || place(memories, off[0], length[0], &memory, &at))
-		return NULL;
-	for (i = 1; i < n; i++) {
-		/* All ones name no area. */
-		at = off[i] & (((uint64_t)1 << PZ_AREA_SHIFT) - 1);
-		if ((off[i] ^ off[0]) >> PZ_AREA_SHIFT ||
-		    at + length[i] > (uint64_t)memory->length)
-			return NULL;
-	}
-	return memory;
 }
 
 /*
@@ -203,16 +189,15 @@ static int lease_together(struct account *a, PyObject *into, uint64_t *off,
 {
 	struct span *memory;
 	PyObject *lease;
+	uint64_t at;
 	int ret;
 
-	if (n < 2 || a->make_bare != Py_None || a->leased > a->copy_above)
-		return 0;
-	memory = memory_of_run(a->memories, off, length, n);
-	if (!memory)
+	if (n < 2 || a->make_bare != Py_None || a->leased > a->copy_above ||
+	    off[0] == PZ_TAKEN || place(a->memories, off[0], length[0], &memory, &at))
 		return 0;
 	lease = run_lease_new(memory, off, length, n, token);
 	if (!lease)
-		return -1;
+		return PyErr_Occurred() ? -1 : 0;
 	ret = PyList_Append(into, lease);
 	if (!ret) {
 		run_lease_commit(lease, a);

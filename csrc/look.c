@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What a Batch shows of its turn: the bytes of an entry, and its runs, of which Runs makes an
- * object each (_receive/batch.py says what they are).
+ * What a Batch shows of its turn: the bytes of an entry, and its runs, of which Runs makes a
+ * tuple each (_receive/batch.py says what they are).
  *
  * Whatever is not plain, an entry of somebody else's or a batch that has ended, is for Python
  * to tell.
@@ -57,9 +57,19 @@ static PyObject *view(const struct batch *b, PyObject *request, Py_ssize_t i)
 	return slice(PyList_GetItem(a->looks, (Py_ssize_t)index), at, c->len[i]);
 }
 
+/* The same, or what Python says of it. */
+static PyObject *any_view(PyObject *self, PyObject *request, Py_ssize_t i, PyObject *index)
+{
+	PyObject *found = view((struct batch *)self, request, i);
+
+	if (found || PyErr_Occurred())
+		return found;
+	return index ? PyObject_CallMethod(self, "_view", "OO", request, index) :
+		       PyObject_CallMethod(self, "_view", "On", request, i);
+}
+
 PyObject *batch_view(PyObject *self, PyObject *const *args, Py_ssize_t n)
 {
-	PyObject *found;
 	Py_ssize_t i;
 
 	if (n != 2)
@@ -67,52 +77,111 @@ PyObject *batch_view(PyObject *self, PyObject *const *args, Py_ssize_t n)
 	i = PyNumber_AsSsize_t(args[1], PyExc_OverflowError);
 	if (i == -1)	/* no entry at any rate */
 		PyErr_Clear();
-	found = view((struct batch *)self, args[0], i);
-	if (found || PyErr_Occurred())
-		return found;
-	return PyObject_CallMethod(self, "_view", "OO", args[0], args[1]);
+	return any_view(self, args[0], i, args[1]);
 }
 
 /* ---- Runs ------------------------------------------------------------- */
 
+enum {
+	RUN_REQUEST,
+	RUN_START,
+	RUN_STOP,
+	RUN_SIZE_BYTES,
+	RUN_BATCH,
+	RUN_FIELDS,
+};
+
+PyObject *batch_views(PyObject *self, PyObject *run)
+{
+	PyObject *request, *views, *each;
+	Py_ssize_t i, stop;
+	int appended;
+
+	if (!PyTuple_Check(run) || PyTuple_Size(run) != RUN_FIELDS)
+		return PyErr_Format(PyExc_TypeError, "views are of a run");
+	request = PyTuple_GetItem(run, RUN_REQUEST);
+	i = PyNumber_AsSsize_t(PyTuple_GetItem(run, RUN_START), PyExc_OverflowError);
+	if (i == -1 && PyErr_Occurred())
+		return NULL;
+	stop = PyNumber_AsSsize_t(PyTuple_GetItem(run, RUN_STOP), PyExc_OverflowError);
+	if (stop == -1 && PyErr_Occurred())
+		return NULL;
+	views = PyList_New(0);
+	for (; views && i < stop; i++) {
+		each = any_view(self, request, i, NULL);
+		appended = each && !PyList_Append(views, each);
+		Py_XDECREF(each);
+		if (!appended)
+			Py_CLEAR(views);
+	}
+	return views;
+}
+
 struct runs {
 	PyObject_HEAD
-	PyObject *batch, *type, *receivers;	/* Batch, a type of tuple, list */
+	PyObject *batch, *type, *receivers;	/* Batch, a type of tuple, tuple */
 	Py_ssize_t next;
 };
 
-static PyObject *runs_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+/* The batch's ring, while the batch may be looked at; NULL with an exception. */
+static struct core *open_ring(PyObject *batch)
 {
-	PyObject *batch, *of, *receivers;
-	struct runs *r;
+	struct batch *b = (struct batch *)batch;
 
-	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "O!O!O!:Runs", batch_type, &batch, &PyType_Type, &of,
-			      &PyTuple_Type, &receivers))
+	if (!open_columns(b)) {	/* Python knows why, or it is only not quiet */
+		PyObject *none = PyObject_CallMethod(batch, "_check_open", NULL);
+
+		if (!none)
+			return NULL;
+		Py_DECREF(none);
+		if (!b->ring) {
+			PyErr_SetString(PyExc_ValueError, "the batch is being cleared");
+			return NULL;
+		}
+	}
+	return (struct core *)b->ring;
+}
+
+PyObject *batch_runs(PyObject *self, PyObject *unused)
+{
+	static PyObject *name;
+	struct core *k = open_ring(self);
+	PyObject *receivers, *kind;
+	struct runs *r = NULL;
+
+	(void)unused;
+	if (!k || (!name && !(name = PyUnicode_InternFromString("_kind"))) || core_name(k))
 		return NULL;
-	if (!PyType_IsSubtype((PyTypeObject *)of, &PyTuple_Type))
-		return PyErr_Format(PyExc_TypeError, "Runs are of a type of tuple");
-	r = (struct runs *)PyType_GenericAlloc(type, 0);
-	if (!r)
+	kind = PyObject_GetAttr(self, name);
+	receivers = kind ? PyList_AsTuple(k->receivers) : NULL;
+	if (receivers && !(PyType_Check(kind) &&
+			   PyType_IsSubtype((PyTypeObject *)kind, &PyTuple_Type)))
+		PyErr_SetString(PyExc_TypeError, "runs are of a type of tuple");
+	else if (receivers)
+		r = (struct runs *)PyType_GenericAlloc(runs_type, 0);
+	if (!r) {
+		Py_XDECREF(kind);
+		Py_XDECREF(receivers);
 		return NULL;
-	r->batch = Py_NewRef(batch);
-	r->type = Py_NewRef(of);
-	r->receivers = Py_NewRef(receivers);
+	}
+	r->batch = Py_NewRef(self);
+	r->type = kind;
+	r->receivers = receivers;
 	return (PyObject *)r;
 }
 
 static PyObject *run_of(const struct runs *r, const struct pz_columns *c, Py_ssize_t run)
 {
-	PyObject *found = PyType_GenericAlloc((PyTypeObject *)r->type, 5);
+	PyObject *found = PyType_GenericAlloc((PyTypeObject *)r->type, RUN_FIELDS);
 
 	if (!found)
 		return NULL;
 	/* What there is of it goes with it. */
-	if (PyTuple_SetItem(found, 0, Py_NewRef(PyTuple_GetItem(r->receivers, run))) ||
-	    PyTuple_SetItem(found, 1, PyLong_FromUnsignedLong(c->run_start[run])) ||
-	    PyTuple_SetItem(found, 2, PyLong_FromUnsignedLong(c->run_start[run + 1])) ||
-	    PyTuple_SetItem(found, 3, PyLong_FromUnsignedLongLong(c->run_bytes[run])) ||
-	    PyTuple_SetItem(found, 4, Py_NewRef(r->batch)) || PyErr_Occurred()) {
+	if (PyTuple_SetItem(found, RUN_REQUEST, Py_NewRef(PyTuple_GetItem(r->receivers, run))) ||
+	    PyTuple_SetItem(found, RUN_START, PyLong_FromUnsignedLong(c->run_start[run])) ||
+	    PyTuple_SetItem(found, RUN_STOP, PyLong_FromUnsignedLong(c->run_start[run + 1])) ||
+	    PyTuple_SetItem(found, RUN_SIZE_BYTES, PyLong_FromUnsignedLongLong(c->run_bytes[run])) ||
+	    PyTuple_SetItem(found, RUN_BATCH, Py_NewRef(r->batch)) || PyErr_Occurred()) {
 		Py_DECREF(found);
 		return NULL;
 	}
@@ -122,20 +191,16 @@ static PyObject *run_of(const struct runs *r, const struct pz_columns *c, Py_ssi
 static PyObject *runs_next(PyObject *self)
 {
 	struct runs *r = (struct runs *)self;
-	struct batch *b = (struct batch *)r->batch;
-	PyObject *none;
+	const struct pz_columns *c;
+	struct core *k;
 
-	if (!b || r->next >= PyTuple_Size(r->receivers))
+	if (!r->batch || r->next >= PyTuple_Size(r->receivers))
 		return NULL;
-	if (!open_columns(b)) {	/* it may be asked at any time */
-		none = PyObject_CallMethod(r->batch, "_check_open", NULL);
-		if (!none)
-			return NULL;
-		Py_DECREF(none);
-	}
-	if (!b->ring || r->next >= (Py_ssize_t)turn_columns(((struct core *)b->ring)->turn)->capacity)
+	k = open_ring(r->batch);	/* it may be asked at any time */
+	if (!k)
 		return NULL;
-	return run_of(r, turn_columns(((struct core *)b->ring)->turn), r->next++);
+	c = turn_columns(k->turn);
+	return r->next < (Py_ssize_t)c->capacity ? run_of(r, c, r->next++) : NULL;
 }
 
 static int runs_traverse(PyObject *self, visitproc visit, void *arg)
@@ -168,10 +233,8 @@ static void runs_dealloc(PyObject *self)
 }
 
 static PyType_Slot runs_slots[] = {
-	{Py_tp_doc, "Runs(batch, type, receivers)\n\n"
-		    "Gives type(request, start, stop, size_bytes, batch), a type of tuple, for each run\n"
-		    "of the batch, whose requests are the tuple receivers."},
-	{Py_tp_new, runs_new},
+	{Py_tp_doc, "Batch._kind(request, start, stop, size_bytes, batch), a type of tuple, for each run\n"
+		    "of a batch."},
 	{Py_tp_dealloc, runs_dealloc},
 	{Py_tp_traverse, runs_traverse},
 	{Py_tp_clear, runs_clear},
@@ -183,6 +246,6 @@ static PyType_Slot runs_slots[] = {
 PyType_Spec runs_spec = {
 	.name = "pyzcrx._lease.Runs",
 	.basicsize = sizeof(struct runs),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
 	.slots = runs_slots,
 };

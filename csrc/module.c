@@ -6,9 +6,8 @@
 
 PyTypeObject *account_type, *span_type, *pin_type, *lease_type, *data_type, *queue_type,
 	     *progress_type, *receiver_type, *descriptor_type, *shared_type, *refill_ring_type,
-	     *turn_type,
-	     *pace_type, *core_type, *batch_type, *run_lease_type, *pieces_type,
-	     *inbox_type;
+	     *turn_type, *pace_type, *core_type, *batch_type, *runs_type, *run_lease_type,
+	     *pieces_type, *inbox_type;
 
 static PyTypeObject *add_type(PyObject *m, const char *name, PyType_Spec *spec,
 			      PyTypeObject *base)
@@ -41,12 +40,14 @@ static int add_types(PyObject *m)
 	pace_type = turn_type ? add_type(m, "Pace", &pace_spec, NULL) : NULL;
 	core_type = pace_type ? add_type(m, "Core", &core_spec, NULL) : NULL;
 	batch_type = core_type ? add_type(m, "Batch", &batch_spec, NULL) : NULL;
-	run_lease_type = batch_type ? add_type(m, "RunLease", &run_lease_spec, NULL) : NULL;
+	runs_type = batch_type ? add_type(m, "Runs", &runs_spec, NULL) : NULL;
+	run_lease_type = runs_type ? add_type(m, "RunLease", &run_lease_spec, NULL) : NULL;
 	pieces_type = run_lease_type ? add_type(m, "Pieces", &pieces_spec, NULL) : NULL;
 	inbox_type = pieces_type ? add_type(m, "Inbox", &inbox_spec, pieces_type) : NULL;
-	if (!inbox_type || !add_type(m, "ChunkFeed", &chunk_feed_spec, NULL) ||
+	if (!inbox_type || !add_type(m, "Chunk", &chunk_spec, pieces_type) ||
+	    !add_type(m, "ChunkFeed", &chunk_feed_spec, NULL) ||
 	    !add_type(m, "Feed", &feed_spec, NULL) ||
-	    !add_type(m, "Batches", &batches_spec, NULL) || !add_type(m, "Runs", &runs_spec, NULL) ||
+	    !add_type(m, "Batches", &batches_spec, NULL) ||
 	    !add_type(m, "Iovec", &iovec_spec, NULL))
 		return -1;
 	names = Py_BuildValue("(ss)", "request", "buffer");

@@ -75,7 +75,7 @@ static int set_empty(PyObject *list)
 PyDoc_STRVAR(let_go_doc,
 "_let_go()\n--\n\nGive all pieces back, those that are viewed with their last view.");
 
-static PyObject *pieces_let_go(PyObject *self, PyObject *unused)
+PyObject *pieces_let_go(PyObject *self, PyObject *unused)
 {
 	struct pieces *p = (struct pieces *)self;
 

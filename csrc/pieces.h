@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Pieces and Inbox, for their files (pieces.c, inbox.c, offer.c, chunk_feed.c). */
+/* Pieces, Chunk and Inbox, for their files (pieces.c, chunk.c, inbox.c, offer.c, chunk_feed.c). */
 #ifndef PYZCRX_PIECES_H
 #define PYZCRX_PIECES_H
 
@@ -16,6 +16,8 @@ struct inbox {
 	struct pieces p;
 	PyObject *incoming;		/* list */
 	Py_ssize_t most_buffers, viewed_bytes, gathered_bytes;
+	Py_ssize_t at_once_bytes;	/* the limit that its request is armed with */
+	Py_ssize_t among;		/* so many readers there were then; -1: Python must say */
 	Py_ssize_t offered, entries;	/* leases at the front that were offered, and of the next */
 	Py_ssize_t offered_bytes;
 	unsigned long long notified;	/* the turn that it was notified of last (core.h) */
@@ -26,6 +28,8 @@ struct inbox {
 
 int pieces_traverse(PyObject *self, visitproc visit, void *arg);
 int pieces_clear(PyObject *self);
+/* Pieces._let_go() */
+PyObject *pieces_let_go(PyObject *self, PyObject *unused);
 
 /* Whether this is a list without items. */
 int is_empty_list(PyObject *list);

@@ -21,13 +21,12 @@ PyObject *queue_take(struct queue *q);
 /* The last goes again, if it is still there. */
 void queue_drop(struct queue *q);
 /*
- * A quiet turn (core_turn), whose data is in the inboxes of its requests then, which join the list
- * changed (or NULL), and in the queue as events, so many at most.  1; 0: Python must go on; -1 with
- * an exception, at which nothing is lost: what has no lease yet stays in the columns.
+ * A quiet turn (core_turn), whose data is in the queue as events then, so many at most; the posted
+ * events once all of it is.  1; 0: Python must go on; -1 with an exception, at which nothing is
+ * lost: what has no lease yet stays in the columns.
  */
-int queue_turn(struct queue *q, struct core *k, PyObject *changed, Py_ssize_t room,
-	       long long timeout_ns);
-/* What the turn in the columns brought joins the queue, as far as there is room.  As queue_turn(). */
+int queue_turn(struct queue *q, struct core *k, Py_ssize_t room, long long timeout_ns);
+/* The same of the turn that is in the columns. */
 int queue_lease(struct queue *q, struct core *k, Py_ssize_t room);
 /* Whether the calling thread is the one that they are for. */
 int queue_is_mine(const struct queue *q);

@@ -3,8 +3,8 @@
  * A turn of a ring in one call of C, as long as there is nothing to decide.
  *
  * A turn is quiet when the refill queues take what came back, nothing runs low, no request
- * waits, and the kernel brings nothing but data, or what else there is makes no event for the
- * user.  What says otherwise is policy's: the turn then stops where it is and Python goes on
+ * waits, and what the kernel brings beside data makes no event, or one that the caller may deal
+ * with.  What says otherwise is policy's: the turn then stops where it is and Python goes on
  * (_ring/core.py).
  *
  * Python runs no signal handler within, so each step happens wholly or not at all; but for
@@ -90,7 +90,7 @@ static int enter(struct core *k, long long timeout_ns, uint32_t enough, uint32_t
 	return n;
 }
 
-/* core_turn() to where the columns are counted; what came beside data is there, untold. */
+/* core_turn() to where the columns are counted; what came beside data is not told yet. */
 static int counted(struct core *k, long long timeout_ns)
 {
 	const struct pace *pace;
@@ -124,39 +124,25 @@ static int counted(struct core *k, long long timeout_ns)
 	return 1;
 }
 
-static int brought(struct core *k)
+int core_turn(struct core *k, long long timeout_ns, int (*may)(PyObject *event))
 {
-	const struct pz_columns *c = turn_columns(k->turn);
-
-	pace_brought((struct pace *)k->pace, c->n_data, c->bytes);
-	return 1;
-}
-
-int core_turn(struct core *k, long long timeout_ns)
-{
-	int done = counted(k, timeout_ns);
-
-	if (done > 0)
-		return turn_columns(k->turn)->n_other ? 0 : brought(k);
-	return done;
-}
-
-int core_turn_telling(struct core *k, long long timeout_ns, int (*may)(PyObject *event))
-{
+	const struct pz_columns *c;
 	int done = counted(k, timeout_ns);
 	Py_ssize_t i;
 
 	if (done <= 0)
 		return done;
+	c = turn_columns(k->turn);
 	/* Names first: who is told of the end of his request is not known by its token then. */
-	if (turn_columns(k->turn)->n_other && (core_name(k) || core_complete(k)))
+	if (c->n_other && (core_name(k) || core_complete(k)))
 		return -1;
 	for (i = 0; may && i < PyList_Size(k->posted); i++) {
 		done = may(PyList_GetItem(k->posted, i));
 		if (done <= 0)
 			return done;
 	}
-	return brought(k);
+	pace_brought((struct pace *)k->pace, c->n_data, c->bytes);
+	return 1;
 }
 
 void core_forget(struct core *k)

@@ -28,13 +28,15 @@ void pz_rq_publish(struct pz_rq *rq, uint32_t n)
 
 uint32_t pz_rq_push(struct pz_rq *rq, const uint64_t *offs, uint32_t n)
 {
-	uint32_t room = pz_rq_room(rq), tail = *rq->tail;
+	/* In locals, since a store to an entry might alias anything else. */
+	const uint32_t room = pz_rq_room(rq), tail = *rq->tail, last = rq->entries - 1;
+	struct pz_rqe *restrict rqes = rq->rqes;
 	uint32_t i;
 
 	if (n > room)
 		n = room;
 	for (i = 0; i < n; i++)
-		rq->rqes[(tail + i) & (rq->entries - 1)] = (struct pz_rqe){ .off = offs[i] };
+		rqes[(tail + i) & last] = (struct pz_rqe){ .off = offs[i] };
 	pz_rq_publish(rq, n);
 	return n;
 }

@@ -12,14 +12,29 @@ static const char *const spelled[SHIM_FUNCTIONS] = {
 };
 static PyObject *names[SHIM_FUNCTIONS];
 
-int stand_ins_known(void)
+/* The key itself, which is found sooner than one that equals it. A new reference, or NULL. */
+static PyObject *key_of(PyObject *functions, const char *name)
+{
+	PyObject *key, *value;
+	Py_ssize_t at = 0;
+
+	while (PyDict_Next(functions, &at, &key, &value))
+		if (PyUnicode_Check(key) && !PyUnicode_CompareWithASCIIString(key, name))
+			return Py_NewRef(key);
+	return PyUnicode_InternFromString(name);
+}
+
+int core_know_built(struct core *k)
 {
 	int i;
 
 	for (i = 0; i < SHIM_FUNCTIONS; i++) {
 		if (!names[i])
-			names[i] = PyUnicode_InternFromString(spelled[i]);
+			names[i] = key_of(k->functions, spelled[i]);
 		if (!names[i])
+			return -1;
+		k->built_ones[i] = PyDict_GetItemWithError(k->built, names[i]);
+		if (PyErr_Occurred())
 			return -1;
 	}
 	return 0;
@@ -27,9 +42,9 @@ int stand_ins_known(void)
 
 PyObject *core_stand_in(const struct core *k, enum shim_function function)
 {
-	PyObject *found = PyDict_GetItem(k->functions, names[function]);
+	PyObject *found = PyDict_GetItemWithError(k->functions, names[function]);
 
-	return found == PyDict_GetItem(k->built, names[function]) ? NULL : Py_XNewRef(found);
+	return found == k->built_ones[function] ? NULL : Py_XNewRef(found);
 }
 
 int stand_in_answer(PyObject *stand_in, PyObject *result)

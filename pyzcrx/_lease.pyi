@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator, Sized
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, overload
 
 from typing_extensions import Buffer as _Readable
 
@@ -8,6 +8,7 @@ MOST_ARM_BYTES: int
 TAKEN: int
 """What stands in ``offs`` for an entry that was taken as a Buffer."""
 
+_Run = TypeVar("_Run")
 T = TypeVar("T")
 R = TypeVar("R")
 B = TypeVar("B")
@@ -107,7 +108,19 @@ class Span:
 class Pin:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
-class Lease(Span):
+class _Held:
+    @property
+    def copied(self) -> bool: ...
+    @property
+    def off(self) -> int: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def since_ns(self) -> int: ...
+    @property
+    def released(self) -> bool: ...
+
+class Lease(_Held, Span):
     def __new__(
         cls,
         account: Account,
@@ -122,16 +135,6 @@ class Lease(Span):
     def _let_go(self) -> None: ...
     def release(self) -> None: ...
     def view(self) -> memoryview: ...
-    @property
-    def copied(self) -> bool: ...
-    @property
-    def off(self) -> int: ...
-    @property
-    def token(self) -> int: ...
-    @property
-    def since_ns(self) -> int: ...
-    @property
-    def released(self) -> bool: ...
 
 class Data(Generic[R, B]):
     __match_args__ = ("request", "buffer")
@@ -184,19 +187,9 @@ class Descriptor:
     def number(self) -> int: ...
     def close(self) -> None: ...
 
-class RunLease:
+class RunLease(_Held):
     @property
     def count(self) -> int: ...
-    @property
-    def copied(self) -> bool: ...
-    @property
-    def off(self) -> int: ...
-    @property
-    def released(self) -> bool: ...
-    @property
-    def since_ns(self) -> int: ...
-    @property
-    def token(self) -> int: ...
     def __len__(self) -> int: ...
     def _let_go(self) -> None: ...
 
@@ -208,7 +201,15 @@ class Pieces:
     _released: bool
     def _let_go(self) -> None: ...
 
+class Chunk(Pieces):
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_: object) -> None: ...
+    def __len__(self) -> int: ...
+    def release(self) -> None: ...
+
 class Inbox(Pieces):
+    among: int
+    at_once_bytes: int
     incoming: list[Any]
     gathered_bytes: int
     limited: bool
@@ -229,6 +230,7 @@ class ChunkFeed(Iterator[Any]):
     def __new__(
         cls,
         ring: Core,
+        request: Receiver,
         inbox: Inbox,
         kind: type[Pieces],
         queue: Queue,
@@ -307,6 +309,7 @@ class Pace:
 
 class Core:
     quiet: bool
+    readers: int
     others_done: int
     posted: list[Any]
     looked_at: Any
@@ -350,6 +353,9 @@ class Core:
         /,
     ) -> None: ...
 
+class _Shows(Protocol[_Run]):
+    _kind: type[_Run]
+
 class Batch:
     _seen: bool
     events: list[Any]
@@ -362,13 +368,9 @@ class Batch:
     @property
     def size_bytes(self) -> int: ...
     def release(self) -> None: ...
+    def runs(self: _Shows[_Run]) -> Iterator[_Run]: ...
     def view(self, request: Receiver, i: int, /) -> memoryview: ...
-
-class Runs(Iterator[Any]):
-    def __new__(
-        cls, batch: Batch, kind: type[tuple[Any, ...]], receivers: tuple[object, ...], /
-    ) -> Self: ...
-    def __next__(self) -> Any: ...
+    def _views(self, run: tuple[Any, ...], /) -> list[memoryview]: ...
 
 class Batches(Iterator[Any]):
     def __new__(

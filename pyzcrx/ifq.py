@@ -143,8 +143,8 @@ class Ifq:
         ever.
 
         The first read arms the request. Keep *sock* open until :meth:`Stream.close`, which
-        leaves it open. At most one stream or request a socket. Raises BadArgument, and what
-        :meth:`receive` raises.
+        leaves it open; the peer sees the end once both are closed. At most one stream or request
+        a socket. Raises BadArgument, and what :meth:`receive` raises.
 
         ::
 
@@ -202,10 +202,7 @@ class Ifq:
         """A connection for a reader, as :meth:`stream` describes; *most_bytes* of it."""
         core = self._core
         core.check_readable("a stream")
-        least = 2 * core.rx_buf_len
-        room = max(least, core.area.size_bytes // 8)
-        if room_bytes is not None:
-            room = integer("room_bytes", room_bytes, least, MOST_BYTES)
+        room = self._room(room_bytes)
         request = core.new_request(sock, None, None)
         reading = Reading(self._delivery.inboxes, request, room, core.rx_buf_len, most_bytes)
         if room_bytes is None:
@@ -217,6 +214,13 @@ class Ifq:
             request._bound(room // 2)
         core.put_off(request)
         return reading
+
+    def _room(self, room_bytes: int | None) -> int:
+        """How much of the area a reader may take that was given *room_bytes*."""
+        least = 2 * self._core.rx_buf_len
+        if room_bytes is None:
+            return max(least, self._core.area.size_bytes // 8)
+        return integer("room_bytes", room_bytes, least, MOST_BYTES)
 
     # -- giving back ----------------------------------------------------------
 

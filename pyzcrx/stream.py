@@ -144,7 +144,7 @@ class Stream(io.RawIOBase):
 
     def __iter__(self) -> Iterator[Chunk]:  # type: ignore[override]
         self._check()
-        return self._delivery.chunks(self._chunks, self._next)
+        return self._delivery.chunks(self._request, self._chunks, self._next)
 
     def _next(self) -> Chunk:
         """As :meth:`__next__`, after a turn that nobody looked at."""

@@ -23,7 +23,8 @@ from pyzcrx.uapi import RQ_MAX_ENTRIES, AreaFlag, CtrlOp, EventType, Feature, Re
 RqMemory = Literal["user", "kernel"]
 
 _STATS_BYTES = 64
-_LARGEST_BUF_LEN = 1 << 31
+LARGEST_BUF_LEN = 1 << 31
+MOST_QUEUE = (1 << 31) - 1
 _NOTICES = 1 << EventType.ALLOC_FAIL | 1 << EventType.COPY
 
 
@@ -38,10 +39,10 @@ class Wanted:
     rx_buf_len: int = 0
 
     def __post_init__(self) -> None:
-        length = integer("rx_buf_len", self.rx_buf_len, 0, _LARGEST_BUF_LEN)
+        length = integer("rx_buf_len", self.rx_buf_len, 0, LARGEST_BUF_LEN)
         for name, value in (
             ("rq_entries", integer("rq_entries", self.rq_entries, 1, RQ_MAX_ENTRIES)),
-            ("rx_queue", optional("rx_queue", self.rx_queue, 0, (1 << 31) - 1)),
+            ("rx_queue", optional("rx_queue", self.rx_queue, 0, MOST_QUEUE)),
             ("rx_buf_len", length),
         ):
             object.__setattr__(self, name, value)

@@ -7,11 +7,10 @@ bytes from being given back, and everything ends with the ring's next turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 from pyzcrx import _lease
-from pyzcrx._lease import Runs, Span
+from pyzcrx._lease import Span
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.debug import BatchWatch, poison
 from pyzcrx._receive.events import Event
@@ -41,8 +40,7 @@ class Run(NamedTuple):
 
         Raises DoubleRelease where one was taken as a Buffer.
         """
-        batch, request = self.batch, self.request
-        return [batch.view(request, i) for i in range(self.start, self.stop)]
+        return self.batch._views(self)
 
     def buffers(self) -> list[Buffer]:
         """A Buffer for each entry that was not taken before; they outlive the batch.
@@ -66,6 +64,7 @@ class Batch(_lease.Batch):
     """
 
     __slots__ = ()
+    _kind: type[Run] = Run
     _ring: RingCore
     _watch: BatchWatch | None
     events: list[Event]
@@ -87,12 +86,6 @@ class Batch(_lease.Batch):
         """Bytes of each entry, uint32."""
         self._check_open()
         return self._ring.columns.lengths[: self._n]
-
-    def runs(self) -> Iterator[Run]:
-        """The data by request, in order. A request may have several runs."""
-        if not (self._open and self._ring.quiet):  # a ring that was closed is not quiet
-            self._check_open()
-        return Runs(self, Run, tuple(self._ring.receivers))
 
     def _view(self, request: Request, i: int) -> memoryview:
         """What :meth:`view` gives where there is more to it than a slice."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from pyzcrx import _lease
 from pyzcrx._common.checked import MOST_BYTES, integer
-from pyzcrx._common.leaving import LettingGo
 from pyzcrx._lease import gather
 from pyzcrx._receive.pieces import Piece, Pieces, seen
 from pyzcrx.errors import ClosedError, DoubleRelease
 
 
-class Chunk(Pieces, LettingGo):
+class Chunk(Pieces, _lease.Chunk):
     """Bytes of one connection in the order of the stream, not copied: what one turn brought.
 
     Several turns, where the stream was not read between them. ``len(chunk)`` is in bytes.
@@ -38,9 +38,6 @@ class Chunk(Pieces, LettingGo):
     @property
     def nbytes(self) -> int:
         """Bytes that were not taken."""
-        return self._nbytes
-
-    def __len__(self) -> int:
         return self._nbytes
 
     def views(self) -> list[memoryview]:
@@ -74,14 +71,9 @@ class Chunk(Pieces, LettingGo):
         self._drop(n)
         return view
 
-    def release(self) -> None:
-        """Give the bytes back to the kernel, those that are viewed with their last view.
-
-        From any thread. Raises DoubleRelease the second time.
-        """
-        if self._released:
-            raise DoubleRelease("the chunk was released before; release each chunk once")
-        self._let_go()
+    def _refused(self, _verdict: int) -> None:
+        """What :meth:`release` could not."""
+        raise DoubleRelease("the chunk was released before; release each chunk once")
 
     def _check_held(self) -> None:
         if self._released:

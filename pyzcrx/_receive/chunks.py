@@ -33,7 +33,6 @@ class Chunks(Pieces, Inbox):
         "_separator",
         "_tail",
         "abandoned",
-        "at_once_bytes",
         "ended",
         "failure",
         "most_bytes",
@@ -48,7 +47,7 @@ class Chunks(Pieces, Inbox):
         self.incoming = []
         self.most_buffers = 1 << 62
         self.at_once_bytes = MOST_BYTES
-        """The limit with which the request is resumed."""
+        self.among = -1
         self.most_bytes: int | None = None
         """It is received no further; None: to its end."""
         self.notify: Callable[[], None] | None = None

@@ -19,7 +19,7 @@ from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.debug import report_leaks
 from pyzcrx._receive.events import Accepted, Data, Event
 from pyzcrx._receive.inboxes import Inboxes
-from pyzcrx._receive.request import Attachment
+from pyzcrx._receive.request import Attachment, Request
 from pyzcrx._ring.columns import COUNTED, FRESH, TAKEN
 from pyzcrx._ring.core import RingCore
 from pyzcrx._ring.tokens import TOKEN_IFQ_MASK, TOKEN_IFQ_SHIFT
@@ -56,7 +56,7 @@ class Delivery:
         """Called once, before the ring is closed."""
         self.attached: object = None
         """What takes the turns for an event loop."""
-        self.inboxes = Inboxes()
+        self.inboxes = Inboxes(core)
         """Those requests whose data and events are for streams."""
         core.unrest.append(self.inboxes.to_end)
         self.traffic: object = None
@@ -163,11 +163,11 @@ class Delivery:
         core.posted = []
         core.columns.counts[FRESH] = 0
 
-    def chunks(self, inbox: Chunks, more: Callable[[], Chunk]) -> Iterator[Chunk]:
-        """What comes for *inbox*, chunk by chunk; *more* gives the next one and takes the turns
-        that want decisions, and raises StopIteration at the end.
+    def chunks(self, request: Request, inbox: Chunks, more: Callable[[], Chunk]) -> Iterator[Chunk]:
+        """What comes for *inbox*, that of *request*, chunk by chunk; *more* gives the next one and
+        takes the turns that want decisions, and raises StopIteration at the end.
         """
-        return ChunkFeed(self.core, inbox, Chunk, self._undelivered, more)
+        return ChunkFeed(self.core, request, inbox, Chunk, self._undelivered, more)
 
     def relieve(self) -> None:
         """A turn went into inboxes without :meth:`collect`: let none have too much."""

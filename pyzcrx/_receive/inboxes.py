@@ -14,6 +14,7 @@ from pyzcrx._kernel.memory import PAGE
 from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.events import Event, Limit
 from pyzcrx._receive.request import Attachment, Request, State
+from pyzcrx._ring.core import RingCore
 from pyzcrx.errors import ZcrxError
 
 
@@ -24,7 +25,8 @@ def _forgotten(request: Request) -> bool:
 class Inboxes:
     """The requests of one ring that streams read. Owner thread only, but for :meth:`abandon`."""
 
-    def __init__(self) -> None:
+    def __init__(self, core: RingCore) -> None:
+        self._core = core
         self._requests: weakref.WeakSet[Request] = weakref.WeakSet()
         self.to_end: list[Request] = []
         """Those that the next turn cancels: nobody reads them any more."""
@@ -44,10 +46,15 @@ class Inboxes:
         if not self.ever:
             self.ever += (True,)
         self._requests.add(request)
+        self._core.readers = len(self._requests)
 
     def discard(self, request: Request) -> None:
         """Its stream was closed: what *request* still brings goes nowhere."""
+        if request._inbox is not None:
+            request._inbox.abandoned = True
+        request._leave()
         self._requests.discard(request)
+        self._core.readers = len(self._requests)
 
     def abandon(self, request: Request) -> None:
         """Its stream was forgotten. From any thread, at any time: the next turn ends it."""
@@ -59,11 +66,6 @@ class Inboxes:
         """An event loop, if there is one, looks at *request*."""
         if self.changed is not None:
             self.changed += (request,)
-
-    @property
-    def streams(self) -> int:
-        """How many there are."""
-        return len(self._requests)
 
     @property
     def in_flight(self) -> int:
@@ -94,6 +96,7 @@ class Inboxes:
 
     def relieve(self, receivers: Iterable[object]) -> None:
         """Let no inbox of *receivers*, those of a turn, hold more of the area than it may."""
+        self._core.readers = len(self._requests)  # some may have been forgotten
         for receiver in dict.fromkeys(receivers):  # one may have many runs
             inbox: Chunks | None = getattr(receiver, "_inbox", None)
             if inbox is not None:
@@ -108,6 +111,7 @@ class Inboxes:
             if request._inbox is not None:
                 request._inbox.clear()
             request.cancel()
+            request._leave()
             del self.to_end[0]
 
     def spill(self, ifq: Attachment) -> None:
@@ -155,5 +159,6 @@ class Inboxes:
         for request in list(self._requests):
             if request._inbox is not None:
                 request._inbox.clear()
+            request._leave()
         self._requests.clear()
         self.to_end.clear()

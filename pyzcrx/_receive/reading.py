@@ -51,13 +51,18 @@ class Reading:
     def go_on(self) -> None:
         """Receive on, if there is room."""
         chunks, request = self.chunks, self.request
-        if not chunks.limited or request._stopping:
+        if not chunks.limited:
+            return
+        if request._stopping:
+            request._ifq.check_receives()  # the NIC may be gone, and nobody else says so
             return
         if chunks.nbytes > chunks.at_once_bytes:
             chunks.spill()  # one call wants more than the reader may hold
+        readers = request._ifq.ring.readers
         if self.shared_bytes:  # a limit that is reached costs a turn
-            share_bytes = self.shared_bytes // max(1, self._inboxes.streams)
+            share_bytes = self.shared_bytes // max(1, readers)
             self._receive_at_once(max(self._half_bytes, share_bytes))
+        chunks.among = readers if chunks.most_bytes is None else -1
         # Once more, after an interruption: it may be under way.
         if request.over:
             request.resume(chunks.limit(request.received))
@@ -85,14 +90,15 @@ class Reading:
 
     def end(self) -> None:
         """The request is over, or its ring closed: give everything back."""
-        self.chunks.clear()
         self.chunks.patient = False  # its iterators have to ask
-        self.leave()
+        try:
+            self.chunks.clear()
+        finally:
+            self.leave()
 
     def leave(self) -> None:
         """The request is over: what arrived stays for the reader."""
         self._inboxes.discard(self.request)
-        self.request._unbound()
 
     def forget(self) -> None:
         """The reader was forgotten. From any thread: the next turn ends the request."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
@@ -123,27 +122,30 @@ class Request(Receiver):
         Raises BadArgument (limit; not ended by Limit), InterfaceGone (ENODEV), WrongThread,
         ClosedError (of ring or socket), NotConnected (EBADF).
         """
-        if self._over is not Limit or self._cookie is None:
+        if self._over is not Limit:
             raise BadArgument("only a request that ended with Limit can be resumed")
         self._ifq.check_receives()
         limit = checked_limit(limit)
-        held = hold(self.fd, "receive")
-        self._cookie.check(held, self.fd)
-        self._hold(held)
+        if self._cookie is not None:  # else it was never let go of
+            held = hold(self.fd, "receive")
+            self._cookie.check(held, self.fd)
+            self._hold(held)
         self._protocol.extend(limit)
         try:
             self._over = None
             self._stopping = False
             self._arm()
         except BaseException:
-            self._arm()  # interrupted, it would be neither over nor armed
+            try:
+                self._arm()  # interrupted, it would be neither over nor armed
+            except BaseException:
+                self._over = Limit  # as it was: it may be resumed once more
+                raise
             raise
 
     def _put_off(self) -> None:
-        """Begin as after Limit: nothing is received until :meth:`resume`."""
-        self._cookie = Cookie(self._held.number)
+        """Begin as after Limit, for a reader: nothing is received until :meth:`resume`."""
         self._over = Limit
-        self._let_go()
 
     def cancel(self) -> None:
         """End it early: what has arrived is still delivered, then Failed(Cancelled).
@@ -188,10 +190,12 @@ class Request(Receiver):
             self._rcvbuf = None
 
     def _bound(self, most_bytes: int) -> None:
-        """Let its socket hold no more than *most_bytes* unread, until :meth:`_unbound`.
+        """Let its socket hold no more than *most_bytes* unread, until :meth:`_let_go`.
 
         Of several calls, the last counts.
         """
+        if self._rcvbuf is not None:
+            self._widen()  # or what it was narrowed to would be taken for what it was
         rcvbuf = ffi.new("struct pz_rcvbuf *")
         if lib.pz_rcvbuf_get(self._held.number, rcvbuf):
             return
@@ -199,16 +203,6 @@ class Request(Receiver):
             if self._unbounded is None:
                 self._unbounded = rcvbuf
             lib.pz_rcvbuf_narrow(self._held.number, min(most_bytes, _MOST_RCVBUF))
-
-    def _unbound(self) -> None:
-        """Undo :meth:`_bound`, if its socket is open."""
-        if self._unbounded is not None and self._cookie is not None:
-            with suppress(ZcrxError):
-                held = hold(self.fd, "receive")
-                self._cookie.check(held, self.fd)
-                lib.pz_rcvbuf_restore(held.number, self._unbounded)
-                held.close()
-        self._unbounded = None
 
     def _take_plain(self, inbox: Chunks) -> int:
         """Receive what lies at the front of its socket in the kernel's own memory.
@@ -293,12 +287,16 @@ class Request(Receiver):
     def _end(self, step: Step, res: int) -> Ended:
         if self._over is None:  # else told again, after an interruption
             if step is Step.LIMIT:
-                self._cookie = self._cookie or Cookie(self._held.number)
                 self._over = Limit
             else:
                 self._failure = self._failure_of(step, res)
                 self._over = End if self._failure is None else Failed
-        self._let_go()
+        if self._over is not Limit:
+            self._let_go()
+        elif self._inbox is None or self._inbox.abandoned or self._stopping:
+            self._let_go_for_now()
+        else:  # its reader resumes it, or leaves
+            self._state = None
         if self._failure is not None:
             return Failed(self, self._failure)
         return Limit(self) if self._over is Limit else End(self)
@@ -325,7 +323,20 @@ class Request(Receiver):
         self._state = None
         if self._rcvbuf is not None:
             self._widen()
+        if self._unbounded is not None:
+            lib.pz_rcvbuf_restore(self._held.number, self._unbounded)
+            self._unbounded = None
         self._held.close()
+
+    def _let_go_for_now(self) -> None:
+        """The same at a limit: it may be resumed, or never be."""
+        self._cookie = self._cookie or Cookie(self._held.number)
+        self._let_go()
+
+    def _leave(self) -> None:
+        """Its reader reads no more."""
+        if self._over is Limit:
+            self._let_go_for_now()
 
     def _error(self, res: int) -> ZcrxError:
         if self._stopping:

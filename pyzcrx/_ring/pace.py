@@ -13,8 +13,9 @@ from pyzcrx import _lease
 
 BUSY = 16
 """Buffers of a turn from which on the next one gathers."""
-BUSY_BYTES = 64 << 10
-"""Or bytes, where buffers are large."""
+BUSY_BYTES = 56 << 10
+"""Or bytes, where buffers are large. One GRO packet of 9,000-byte frames brings more; none brings
+64 KiB, which includes its headers."""
 ENOUGH = 1024
 """Buffers that make a batch worth its turn: of Python it costs as much as 30 slices of a
 memoryview do, or the shim for 650 buffers (docs/explanation/performance.md)."""

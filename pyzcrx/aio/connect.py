@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
+from pyzcrx._common.checked import MOST_BYTES, integer
 from pyzcrx._kernel.interface import find
 from pyzcrx.aio.arrival import Arrival
 from pyzcrx.aio.attach import attach_delivery
@@ -26,7 +27,13 @@ _LIMIT = 1 << 16
 """asyncio's own."""
 
 
-def _check(options: dict[str, Any]) -> None:
+def _check(
+    ifq: Ifq, room_bytes: int | None, limit: int, options: dict[str, Any]
+) -> tuple[int | None, int]:
+    """What each connection would be refused for; room_bytes and limit as ints."""
+    if room_bytes is not None:
+        room_bytes = ifq._room(room_bytes)
+    limit = integer("limit", limit, 1, MOST_BYTES)
     if options.get("ssl"):
         raise BadArgument("zero-copy streams have no TLS: leave ssl out, or use asyncio's streams")
     loop = asyncio.get_running_loop()
@@ -36,6 +43,7 @@ def _check(options: dict[str, Any]) -> None:
             "uvloop reads before a protocol can pause it, and what it read would be missing: run "
             "on asyncio's loop or pyzcrx.aio.EventLoop, or take attach(ring).events() here"
         )
+    return room_bytes, limit
 
 
 async def start_server(
@@ -61,7 +69,7 @@ async def start_server(
     Close the server and its connections before the ring. Raises BadArgument, what the loop
     raises, WrongThread, ClosedError.
     """
-    _check(options)
+    room_bytes, limit = _check(ifq, room_bytes, limit, options)
     loop = asyncio.get_running_loop()
     attached = attach_delivery(ifq._delivery)
     serve = options.pop("start_serving", True)
@@ -103,7 +111,7 @@ async def open_connection(
     ``flags`` and ``local_addr``. Raises BadArgument (*nic* is none, or not that of *ifq*), and
     what ``loop.create_connection()`` raises.
     """
-    _check(options)
+    room_bytes, limit = _check(ifq, room_bytes, limit, options)
     loop = asyncio.get_running_loop()
     attached = attach_delivery(ifq._delivery)
     over = None

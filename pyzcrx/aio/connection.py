@@ -63,6 +63,9 @@ class Connection(asyncio.Protocol):
             self._reader._arrival = Arrival(self._ifq, sock)
         except Exception as error:
             self._failure = error
+            if self._reading is not None:
+                self._reading.end()
+                self._reading = None
             transport.abort()
             if self._handle is not None:
                 context = {"message": "a connection cannot be received", "exception": error}

@@ -18,10 +18,12 @@ from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from pyzcrx._common.checked import integer, seconds
+from pyzcrx._common import checked
+from pyzcrx._common.checked import integer, optional, seconds
 from pyzcrx._kernel.endpoint import address_of
 from pyzcrx._kernel.interface import find
 from pyzcrx._queue.area import Area
+from pyzcrx._queue.registration import LARGEST_BUF_LEN, MOST_QUEUE
 from pyzcrx._receive.delivery import Delivery
 from pyzcrx.aio.arrival import Arrival, napi_id
 from pyzcrx.aio.attach import Attached
@@ -84,12 +86,12 @@ class EventLoop(SocketLoop):
             raise BadArgument("flows and rx_queue are of a NIC; give interface= as well")
         if flows and rx_queue is not None:
             raise BadArgument("give flows to be steered, or the rx_queue that they arrive on")
-        self._interface = interface
+        self._interface = None if interface is None else checked.interface(interface)
         self._flows = flows
         self._listeners: list[socket.socket] = []
-        self._rx_queue = rx_queue
+        self._rx_queue = optional("rx_queue", rx_queue, 0, MOST_QUEUE)
         self._area_bytes = integer("area_bytes", area_bytes, 1, 1 << 48)
-        self._rx_buf_len = rx_buf_len
+        self._rx_buf_len = optional("rx_buf_len", rx_buf_len, 0, LARGEST_BUF_LEN)
         self._queue_free_s = seconds("queue_free_s", queue_free_s)
         self._ifq: Ifq | None = None
         self._napi_ids: frozenset[int] | None = None

@@ -35,7 +35,7 @@ class StreamReader:
         self._attached = attached
         self._reading = reading
         self._chunks = reading.chunks
-        self._limit = integer("limit", limit, 1, MOST_BYTES)
+        self._limit = limit
         self._waits = False
         self._closed = False
         self._failure: Exception | None = None
@@ -72,10 +72,10 @@ class StreamReader:
         ``b""``: the end. Raises the error that the connection failed with, ClosedError,
         BadArgument.
         """
-        if n < 0:
+        wanted = integer("n", n, -MOST_BYTES, MOST_BYTES)
+        if wanted < 0:
             await self._wait_for(MOST_BYTES)
             return self._chunks.read(self._chunks.nbytes)
-        wanted = integer("n", n, 0, MOST_BYTES)
         await self._wait_for(min(wanted, 1))
         return self._chunks.read_some(wanted)
 

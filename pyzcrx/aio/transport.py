@@ -114,7 +114,7 @@ class ZcTransport(selector_events._SelectorSocketTransport):  # type: ignore[mis
         """The first connections share an eighth of the area: a limit reached costs a turn."""
         ifq = self._ifq
         most = ifq.area.size_bytes // 8
-        share = most // (1 + ifq._delivery.inboxes.streams)
+        share = most // (1 + ifq._core.ring.readers)
         return max(2 * ifq.rx_buf_len, min(most, max(_ROOM_BYTES, share)))
 
     def stop_receiving(self) -> bool:

@@ -15,6 +15,8 @@ Run = dict[str, Any]
 FORMAT = 1
 FIGURES = ("bytes", "seconds", "chunks", "user_s", "system_s")
 """What every run has."""
+COUNTED = "instructions"
+"""What a run has, too, where something counted them: of the receiver, user and system."""
 MOST_BYTES = 256 << 20
 """Of a report in a file."""
 
@@ -71,6 +73,8 @@ class Report:
         for run in (run for runs in self.runs.values() for run in runs):
             if not all(isinstance(run[name], int | float) for name in FIGURES):
                 raise TypeError
+            if not isinstance(run.get(COUNTED, 0), int | float):
+                raise TypeError
             if not (run["bytes"] > 0 and run["seconds"] > 0):
                 raise ValueError
 
@@ -118,6 +122,11 @@ def per_gib(name: str) -> Callable[[Run], float]:
 def cpu(run: Run) -> float:
     """Seconds of the receiver's process for a GiB: user and system."""
     return float((run["user_s"] + run["system_s"]) / run["bytes"] * (1 << 30))
+
+
+def instructions(run: Run) -> float:
+    """Thousands of the receiver for a MiB, where they were counted."""
+    return float(run[COUNTED] / (run["bytes"] / MIB) / 1000)
 
 
 def chunk_bytes(run: Run) -> float:

@@ -1,14 +1,14 @@
-"""Rate and CPU of several reports as one picture; needs matplotlib, the extra ``bench``."""
+"""Rate, CPU and instructions of several reports as one picture; needs matplotlib (extra bench)."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pyzcrx._kernel.memory import PAGE
-from pyzcrx.bench.figures import Report, Run, Spread, cpu, rate
+from pyzcrx.bench.figures import COUNTED, Report, Run, Spread, cpu, instructions, rate
 from pyzcrx.bench.plan import BenchError
 from pyzcrx.bench.receivers.catalogue import REFERENCE
 
@@ -18,8 +18,16 @@ AXES = {
     "queues": "queues, a process each",
 }
 ROWS = {"rate, MiB/s (more is better)": rate, "receiver CPU, s/GiB (less is better)": cpu}
+COUNTED_ROWS = {"instructions, thousand/MiB (less is better)": instructions}
+Figure = Callable[[Run], float]
 MARKERS = "osD^vPX*h<>d"
 Curve = list[tuple[float, Spread]]
+
+
+def rows(reports: Sequence[Report]) -> Mapping[str, Figure]:
+    """What is drawn, by its label: instructions where all runs were counted."""
+    runs = [run for report in reports for of_name in report.runs.values() for run in of_name]
+    return ROWS | (COUNTED_ROWS if all(COUNTED in run for run in runs) else {})
 
 
 def place(report: Report, axis: str) -> int:
@@ -27,9 +35,7 @@ def place(report: Report, axis: str) -> int:
     return int(report.setup.get(axis) or (PAGE if axis == "rx_buf_len" else 1))
 
 
-def curves(
-    reports: Sequence[Report], axis: str, figure: Callable[[Run], float]
-) -> dict[str, Curve]:
+def curves(reports: Sequence[Report], axis: str, figure: Figure) -> dict[str, Curve]:
     """By receiver: place on the axis and the figure there, in order; equal places are one."""
     runs: dict[str, dict[float, list[float]]] = {}
     for report in reports:
@@ -75,26 +81,26 @@ def pyplot() -> Any:
 
 
 def draw(reports: Sequence[Report], path: Path) -> None:
-    """Write a PNG: rates above, CPU below, a column for each axis that was varied.
+    """Write a PNG: rates above, CPU and instructions below, a column for each varied axis.
 
     Medians, with the least and the most of the rounds as thin bars; C, where it ran, is
     the dashed line. Reports that vary nothing give bars. Raises BenchError without
     matplotlib.
     """
     plt = pyplot()
-    axes = varied(reports)
+    axes, drawn = varied(reports), rows(reports)
     names = list(dict.fromkeys(name for report in reports for name in report.runs))
     styles = _styles(names)
     if axes:
         figure, grid = plt.subplots(
-            2,
+            len(drawn),
             len(axes),
-            figsize=(3 + 4 * len(axes), 7.5),
+            figsize=(3 + 4 * len(axes), 3.75 * len(drawn)),
             squeeze=False,
             sharex="col",
             layout="constrained",
         )
-        for row, (label, value) in enumerate(ROWS.items()):
+        for row, (label, value) in enumerate(drawn.items()):
             for plot, axis in zip(grid[row], axes, strict=True):
                 # Along one axis, all others as in the first report.
                 mine = [r for r in reports if _others_equal(r, reports[0], axis)]
@@ -104,21 +110,22 @@ def draw(reports: Sequence[Report], path: Path) -> None:
             below.set_xlabel(AXES[axis])
         for plot in grid[0]:
             plot.set_ylim(bottom=0)
-        # One scale for the CPU, which should be flat; rates grow with queues.
-        top = max(plot.get_ylim()[1] for plot in grid[-1])
-        for plot in grid[-1]:
-            plot.set_ylim(0, top)
+        # One scale for what should be flat; rates grow with queues.
+        for flat in grid[1:]:
+            top = max(plot.get_ylim()[1] for plot in flat)
+            for plot in flat:
+                plot.set_ylim(0, top)
         _legend(figure, grid, names)
     else:
         figure, grid = plt.subplots(
             1,
-            2,
-            figsize=(11, 1.6 + 0.4 * len(names)),
+            len(drawn),
+            figsize=(5.5 * len(drawn), 1.6 + 0.4 * len(names)),
             squeeze=False,
             sharey="row",
             layout="constrained",
         )
-        for plot, (label, value) in zip(grid[0], ROWS.items(), strict=True):
+        for plot, (label, value) in zip(grid[0], drawn.items(), strict=True):
             found = curves(reports, "queues", value)
             _bars(plot, {name: found[name][0][1] for name in names}, styles)
             plot.set_xlabel(label)

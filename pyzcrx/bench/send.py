@@ -71,7 +71,11 @@ def _connect(job: SendJob) -> list[socket.socket]:
 
 
 def send(job: SendJob) -> dict[str, float]:
-    """*size_bytes* over all connections, in turns; then the ends."""
+    """*size_bytes* over all connections, in turns; then the ends.
+
+    Those that get bytes back shut down once they have them: the kernel hands sends to a peer that
+    shut down earlier to threads of its own, once its buffer is full (docs/how-to/sending.md).
+    """
     piece = memoryview(os.urandom(PIECE_BYTES))
     push = WAYS[job.how](piece)
     streams = _connect(job)
@@ -88,7 +92,7 @@ def send(job: SendJob) -> dict[str, float]:
     back = dict(zip((s.fileno() for s in sinks), left.values(), strict=True)) if job.back else {}
     for fd, stream in by_fd.items():
         poll.register(fd, (fd in left and select.EPOLLOUT) | (fd in back and select.EPOLLIN))
-        if fd not in left:
+        if fd not in left and fd not in back:
             stream.shutdown(socket.SHUT_WR)
     sent, returned = Sums(job.check), Sums(job.check)
     while left or back:
@@ -106,11 +110,11 @@ def send(job: SendJob) -> dict[str, float]:
                 left[fd] -= n
                 if not left[fd]:
                     del left[fd]
-                    stream.shutdown(socket.SHUT_WR)
                     poll.modify(fd, select.EPOLLIN)
             if back.get(fd) == 0:
                 del back[fd]
             if fd not in left and fd not in back:
+                stream.shutdown(socket.SHUT_WR)
                 poll.unregister(fd)
     for stream in streams:  # its receiver ends when it has all
         stream.setblocking(True)

@@ -153,7 +153,7 @@ def test_a_listener_s_number_taken_accepts_nothing_of_the_new_one() -> None:
         os.dup2(second.fileno(), number)
         with socket.create_connection(second.getsockname()):
             clients = [socket.create_connection(address) for _ in range(20)]
-            for event, _ in zip(ring.events(timeout=PATIENCE_S), clients, strict=False):
+            for _, event in zip(clients, ring.events(timeout=PATIENCE_S), strict=False):
                 assert isinstance(event, pyzcrx.Accepted)
                 with socket.socket(fileno=event.fd) as sock:
                     assert sock.getsockname() == address
@@ -163,3 +163,51 @@ def test_a_listener_s_number_taken_accepts_nothing_of_the_new_one() -> None:
         os.close(number)
         for client in clients:
             client.close()
+
+
+@pytest.mark.parametrize("read", [0, 4096], ids=["before the first read", "at its limit"])
+def test_a_stream_reads_on_although_its_number_has_another_socket(
+    two: list[tuple[socket.socket, socket.socket]], read: int
+) -> None:
+    """It is received by pieces: between two, the socket is still its own."""
+    (client, server), (other_client, other) = two
+    payload = os.urandom(SIZE)
+    with ifq_of() as (_, ifq):
+        stream = ifq.stream(server, room_bytes=2 * 4096, timeout=PATIENCE_S)
+        with sending(client, payload):
+            found = stream.read(read)
+            number = server.detach()
+            os.dup2(other.fileno(), number)
+            other_client.sendall(b"a secret of the second")
+            found += stream.read()
+        stream.close()
+        os.close(number)
+        assert found == payload
+
+
+@pytest.mark.parametrize("how", ["closed", "closed late", "dropped", "ring closed"])
+@pytest.mark.parametrize("read", [0, 4096], ids=["before the first read", "at its limit"])
+def test_no_stream_holds_the_connection_afterwards(how: str, read: int) -> None:
+    with connected() as (client, server), ifq_of() as (ring, ifq):
+        client.settimeout(PATIENCE_S)
+        stream = ifq.stream(server, room_bytes=2 * 4096, timeout=PATIENCE_S)
+        client.sendall(bytes(read))
+        assert len(stream.read(read)) == read
+        if how == "closed":
+            stream.close()
+        if how != "dropped":
+            server.close()
+        if how == "closed late":
+            client.setblocking(False)
+            with pytest.raises(BlockingIOError):  # as long as there is a stream, no end
+                client.recv(1)
+            client.settimeout(PATIENCE_S)
+            stream.close()
+        elif how == "ring closed":
+            ring.close()
+        elif how == "dropped":
+            with pytest.warns(ResourceWarning, match="dropped without close"):
+                del stream
+            server.close()
+            ring.wait(0)  # the next turn ends it
+        assert client.recv(1) == b""

@@ -51,7 +51,7 @@ class Counts:
         """A buffer's, by part and in total; and a MiB's."""
         parts = dict.fromkeys(PARTS, 0)
         for (binary, _), n in self.by_function.items():
-            parts[_part(binary)] += n
+            parts[part_of(binary)] += n
         total = sum(parts.values())
         return {part: n / self.buffers for part, n in parts.items()} | {
             "total": total / self.buffers,
@@ -59,12 +59,16 @@ class Counts:
         }
 
     def functions(self, most: int = 20) -> Iterator[str]:
-        """Where most are."""
-        for (binary, function), n in self.by_function.most_common(most):
+        """Where most are, whoever called them."""
+        found: Counter[tuple[str, str]] = Counter()
+        for (binary, name), n in self.by_function.items():
+            found[binary, name.partition("'")[0]] += n
+        for (binary, function), n in found.most_common(most):
             yield f"{n / self.buffers:9.1f}  {function} ({Path(binary).name})"
 
 
-def _part(binary: str) -> str:
+def part_of(binary: str) -> str:
+    """Which of :data:`PARTS` the functions of a file are."""
     name = Path(binary).name
     if name.startswith(("_zcrx.", "_lease.")):
         return "shim"
@@ -107,9 +111,13 @@ def program() -> str:
     return found
 
 
-def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[str, Counts]:
+def count(
+    per_turn: int, lengths: Sequence[int], connections: int = 1, *, options: Sequence[str] = ()
+) -> dict[str, Counts]:
     """Every way of :data:`tests.perf.ways.WAYS`, in turns of so many."""
-    said, parts = counted(__file__, str(per_turn), json.dumps(list(lengths)), str(connections))
+    said, parts = counted(
+        __file__, str(per_turn), json.dumps(list(lengths)), str(connections), options=options
+    )
     buffers, size_bytes = json.loads(said)
     return {
         name: Counts(found, buffers, size_bytes)
@@ -117,8 +125,13 @@ def count(per_turn: int, lengths: Sequence[int], connections: int = 1) -> dict[s
     }
 
 
-def counted(script: str, *arguments: str) -> tuple[str, list[Counter[tuple[str, str]]]]:
-    """What *script* prints, and the instructions up to each call of :func:`mark` and to its end."""
+def counted(
+    script: str, *arguments: str, options: Sequence[str] = ()
+) -> tuple[str, list[Counter[tuple[str, str]]]]:
+    """What *script* prints, and the instructions up to each call of :func:`mark` and to its end.
+
+    *options*: more of callgrind's.
+    """
     valgrind = program()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
@@ -129,6 +142,7 @@ def counted(script: str, *arguments: str) -> tuple[str, list[Counter[tuple[str, 
                     "--tool=callgrind",
                     f"--callgrind-out-file={out}",
                     f"--dump-before={mark.__name__}",
+                    *options,
                     sys.executable,
                     "-P",
                     script,

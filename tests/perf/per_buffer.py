@@ -22,7 +22,7 @@ from pyzcrx.errors import BadArgument
 # At the end of the path: pyzcrx itself comes from where it is installed.
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from tests.perf import callgrind, ways
+from tests.perf import callgrind, flame, ways
 from tests.perf.replay import MOST_PER_TURN
 
 
@@ -70,6 +70,12 @@ def _lengths(text: str) -> tuple[int, ...]:
     type=click.Choice(list(ways.WAYS)),
     help="With --instructions: the functions that take most of this way's.",
 )
+@click.option(
+    "--flame",
+    "picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --profile: draw who calls whom in a turn, an SVG, of the last --per-turn.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The figures as JSON.")
 def command(
     turns: tuple[int, ...],
@@ -78,6 +84,7 @@ def command(
     rounds: int,
     instructions: bool,
     profiled: str | None,
+    picture: Path | None,
     as_json: bool,
 ) -> None:
     """What a received buffer costs on this CPU, in slices of a memoryview.
@@ -88,6 +95,8 @@ def command(
     """
     if profiled and not instructions:
         raise BenchError("--profile shows instructions: give --instructions, too")
+    if picture and not profiled:
+        raise BenchError("--flame draws a way: give --profile, too")
     if instructions:
         callgrind.program()
     check_output()
@@ -115,12 +124,15 @@ def command(
     if instructions:
         report["instructions"] = {}
         for n in turns:
-            counted = callgrind.count(n, lengths, min(n, connections))
+            options = flame.OPTIONS if picture and n == turns[-1] else ()
+            counted = callgrind.count(n, lengths, min(n, connections), options=options)
             report["instructions"][str(n)] = {
                 name: counts.as_dict() for name, counts in counted.items()
             }
             if profiled:
                 profile += ["", f"{profiled}, in turns of {n}:", *counted[profiled].functions()]
+            if profiled and picture and options:
+                flame.of_turn(profiled, n, counted[profiled], picture)
     click.echo(json.dumps(report, indent=1) if as_json else "\n".join([*_text(report), *profile]))
 
 

@@ -1,8 +1,9 @@
 """What the begin and the end of a request cost: instructions of user space, by callgrind.
 
 ``python -P tests/perf/per_request.py`` prints them as JSON: of ``ifq.receive()``; of an End by
-``ring.batches()``, with the one buffer that came before it; and of a socket object of Python's
-that is made and closed, as a unit. The ring is one that no kernel knows
+``ring.batches()`` and by ``ring.events()``, in a turn of its own with the one buffer that came
+before it, as most ends of many connections are; and of a socket object of Python's that is made and
+closed, as a unit. The ring is one that no kernel knows
 (:mod:`tests.perf.replay`), the socket a real one.
 """
 
@@ -25,7 +26,6 @@ from tests.perf.replay import Replay
 
 REQUESTS = 100
 _WARM = 3
-NAMES = ("begin", "end", "socket")
 
 
 def _connected() -> socket.socket:
@@ -42,7 +42,7 @@ def _begin(replay: Replay, sock: socket.socket) -> None:
         replay.ifq.receive(sock)
 
 
-def _end(replay: Replay) -> int:
+def _end_of_batches(replay: Replay) -> int:
     left = REQUESTS
     for batch in replay.ring.batches():
         for event in batch.events:
@@ -54,6 +54,32 @@ def _end(replay: Replay) -> int:
     return left
 
 
+def _end_of_events(replay: Replay) -> int:
+    left = REQUESTS
+    for event in replay.ring.events():
+        if isinstance(event, pyzcrx.Data):
+            event.buffer.release()
+        elif isinstance(event, pyzcrx.End):
+            left -= 1
+            if not left:
+                return left
+    return left
+
+
+_ENDS = {"end": _end_of_batches, "end by events": _end_of_events}
+NAMES = ("begin", *_ENDS, "socket")
+
+
+def _begun(replay: Replay) -> list[pyzcrx.Request]:
+    requests = [
+        request
+        for request in replay.ring._core.operations()
+        if isinstance(request, pyzcrx.Request) and request is not replay.request
+    ]
+    assert len(requests) == REQUESTS
+    return requests
+
+
 def _sockets(sock: socket.socket) -> None:
     for _ in range(REQUESTS):
         socket.socket(fileno=os.dup(sock.fileno())).close()
@@ -61,27 +87,22 @@ def _sockets(sock: socket.socket) -> None:
 
 def measure(mark: Callable[[], object]) -> None:
     """Each once between two marks, after it ran some times."""
-    with Replay(per_turn=256, turns=4) as replay, _connected() as sock:
+    with Replay(per_turn=2, turns=2 * REQUESTS) as replay, _connected() as sock:
         for i in range(_WARM + 1):
             if i == _WARM:
                 gc.collect()
                 gc.freeze()
-            between = mark if i == _WARM else int
-            between()
-            _begin(replay, sock)
-            between()
-            requests = [
-                request
-                for request in replay.ring._core.operations()
-                if isinstance(request, pyzcrx.Request) and request is not replay.request
-            ]
-            assert len(requests) == REQUESTS
-            replay.bring(requests)
-            del requests
-            between()
-            left = _end(replay)
-            between()
-            assert not left
+            between = begins = mark if i == _WARM else int
+            for end in _ENDS.values():
+                begins()
+                _begin(replay, sock)
+                begins()
+                begins = int  # it was seen
+                replay.bring(_begun(replay))
+                between()
+                left = end(replay)
+                between()
+                assert not left
             between()
             _sockets(sock)
             between()

@@ -182,7 +182,6 @@ class Replay:
         words: list[int] = []
         for request, off in zip(requests, self.offs[: len(requests)], strict=True):
             words += (request.token, PAGE | CqeFlag.MORE << 32, off, 0)
-        for request in requests:
             words += (request.token, 0, 0, 0)
         self._post(ffi.new("uint64_t[]", words), 2 * len(requests))
 

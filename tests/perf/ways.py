@@ -72,6 +72,14 @@ def batch_views(work: Work) -> None:
         batch.release()
 
 
+def run_views(work: Work) -> None:
+    """the same by run.views(), as in the docs"""
+    for batch in work.replay.ring.batches():
+        for run in batch.runs():
+            run.views()
+        batch.release()
+
+
 def events(work: Work) -> None:
     """ring.events(): a Buffer each, released unseen"""
     for event in work.replay.ring.events():
@@ -114,6 +122,7 @@ WAYS: dict[str, Callable[[Work], None]] = {
     "columns": columns,
     "columns-sliced": columns_sliced,
     "batch-view": batch_views,
+    "run-views": run_views,
     "events": events,
     "buffers": buffers,
     "buffers-matched": buffers_matched,

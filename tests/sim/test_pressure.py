@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 import pyzcrx
+from pyzcrx._kernel.memory import PAGE
 from pyzcrx._pressure.policy import Policy
 from pyzcrx.uapi import EventType
 from tests.guest.card import PATIENCE_S, Sim, register, run
@@ -99,9 +101,12 @@ def test_a_pool_that_finds_no_buffer_is_a_notice_and_an_alloc_failure() -> None:
 
 
 PAGES = 16
+SO_MEMINFO = 55
+"""include/uapi/asm-generic/socket.h (4.12); SK_MEMINFO_RMEM_ALLOC is its first number."""
 
-FIRST, SECOND = 300, 100
-"""Bytes of segments; with headers only the first are longer than BETWEEN."""
+FIRST, LATER = 300, 40
+"""Bytes of segments; with headers only the first are longer than BETWEEN, and not three others
+that TCP makes one of while the card has not sent what came before (tcp_autocorking)."""
 BETWEEN = 250
 HOLD = f"""
 table inet hold {{
@@ -126,11 +131,17 @@ def late_retransmission() -> Iterator[None]:
         run(*replace)
 
 
+def buffers_of(sock: socket.socket) -> int:
+    """That lie in its queues: what each counts beside its page is less than one in all."""
+    queued_bytes = int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, 4), sys.byteorder)
+    return queued_bytes // PAGE
+
+
 @contextmanager
 def all_out_of_order(ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
     """More connections than the area has buffers; each one's first segment is lost.
 
-    The second one waits for it, in a buffer, so that there is none left for any first.
+    The later ones wait for it, in a buffer each, so that there is none left for any first.
     """
     with ExitStack() as stack:
         stack.enter_context(late_retransmission())
@@ -138,17 +149,27 @@ def all_out_of_order(ifq: pyzcrx.Ifq) -> Iterator[dict[pyzcrx.Request, bytes]]:
         for client, _ in pairs:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             close_by_reset(client)
-        requests = {ifq.receive(sock): os.urandom(FIRST + SECOND) for _, sock in pairs}
+        sent = {ifq.receive(sock): bytearray() for _, sock in pairs}
+
+        def send(size: int) -> None:
+            for (client, _), data in zip(pairs, sent.values(), strict=True):
+                piece = os.urandom(size)
+                client.sendall(piece)
+                data += piece
+
         subprocess.run(["nft", "-f", "-"], input=HOLD, text=True, check=True)
         try:
-            for (client, _), data in zip(pairs, requests.values(), strict=True):
-                # At once: after a time-out TCP would wait for the first one's acknowledgement,
-                # and send both in one segment.
-                client.sendall(data[:FIRST])
-                client.sendall(data[FIRST:])
+            send(FIRST)
+            # Before the area is full there is a buffer for a first segment that comes late, or
+            # once more. What finds none is lost, and so are more than a few that come together.
+            deadline = time.monotonic() + PATIENCE_S
+            while sum(buffers_of(sock) for _, sock in pairs) < PAGES:
+                assert time.monotonic() < deadline, "the area did not become full"
+                send(LATER)
+                time.sleep(0.1)
         finally:
             run("nft", "delete", "table", "inet", "hold")
-        yield requests
+        yield {request: bytes(data) for request, data in sent.items()}
 
 
 @pytest.mark.filterwarnings("ignore:the area has .* may keep:pyzcrx.errors.PressureWarning")

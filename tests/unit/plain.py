@@ -87,8 +87,10 @@ class PlainBatch:
 
     buffer = view
 
-    def _take(self, run: Run) -> list[bytes]:
+    def _views(self, run: Run) -> list[bytes]:
         return [self.view(run.request, i) for i in range(run.start, run.stop)]
+
+    _take = _views
 
     def release(self) -> None: ...
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from pyzcrx._lease import Runs
-from pyzcrx._receive.batch import Batch
+from pyzcrx._receive.batch import Batch, Run
 from pyzcrx._receive.request import Request
 from pyzcrx.errors import BadArgument, ClosedError, CorruptRing, DoubleRelease
 from pyzcrx.testing import ModelKernel
@@ -51,17 +50,52 @@ def test_runs_end_with_their_batch(given: Given) -> None:
             next(runs)
 
 
-def test_runs_are_of_a_batch_and_tuples(given: Given) -> None:
+def test_runs_are_a_batchs(given: Given) -> None:
     batch, *_ = given
-    wrong: list[tuple[Any, ...]] = [
-        (object(), tuple, ()),
-        (batch, int, ()),
-        (batch, tuple, []),
-    ]
-    for arguments in wrong:
-        with pytest.raises(TypeError):
-            Runs(*arguments)
-    assert list(Runs(batch, tuple, ())) == []
+    with pytest.raises(TypeError, match="cannot create"):
+        type(batch.runs())()
+
+
+@pytest.mark.parametrize("kind", [int, list, None, (), "Run"])
+def test_runs_are_of_a_type_of_tuple(
+    given: Given, kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, *_ = given
+    monkeypatch.setattr(Batch, "_kind", kind)
+    with pytest.raises(TypeError, match="a type of tuple"):
+        batch.runs()
+
+
+def test_a_runs_views_are_as_those_of_its_entries(given: Given) -> None:
+    batch, a, b = given
+    for start, stop, error in (
+        (0, 3, BadArgument),  # the last one is b's
+        (1, 1 << 40, BadArgument),
+        (-1, 2, IndexError),
+        (3, 4, IndexError),
+        (1 << 70, 1 << 71, OverflowError),
+        (0, 1 << 70, OverflowError),
+        ("0", 1, TypeError),
+        (0, None, TypeError),
+    ):
+        with pytest.raises(error):
+            Run(a, start, stop, 0, batch).views()  # type: ignore[arg-type]
+    assert Run(a, 1, 2, 0, batch).views() == [b"two"]
+    assert Run(b, 2, 2, 0, batch).views() == []
+    with pytest.raises((AttributeError, BadArgument)):
+        Run(None, 0, 1, 0, batch).views()  # type: ignore[arg-type]
+    with batch.buffer(a, 0), pytest.raises(DoubleRelease, match="taken as a Buffer"):
+        Run(a, 0, 2, 0, batch).views()
+    batch.release()
+    with pytest.raises(ClosedError):
+        Run(a, 1, 2, 0, batch).views()
+
+
+@pytest.mark.parametrize("run", [None, (), [0] * 5, (0,) * 4, (0,) * 6])
+def test_views_are_of_a_run(given: Given, run: Any) -> None:
+    batch, *_ = given
+    with pytest.raises(TypeError, match="of a run"):
+        batch._views(run)
 
 
 def test_a_view_is_of_an_entry_of_its_request(given: Given) -> None:

@@ -12,6 +12,7 @@ from pyzcrx._lease import Inbox
 from pyzcrx._receive.chunks import Chunks
 from pyzcrx._receive.events import Event
 from pyzcrx._ring.columns import FRESH
+from pyzcrx._ring.core import RingCore
 from tests.perf.replay import Replay
 
 PER_TURN = 200
@@ -78,6 +79,43 @@ def test_the_rest_comes_as_the_events_of_a_batch(replay: Replay, taken: int) -> 
     batch.events = []
     audit = replay.ifq.audit()
     assert (audit.in_batch, audit.in_buffers) == (0, 0)
+
+
+def test_ends_come_behind_the_data_of_their_turn(
+    replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And without a turn in Python: of many connections nearly each end has a turn of its own."""
+    in_python: list[str] = []
+
+    def turn(_core: RingCore, _timeout_ns: int, *, taken: bool = False) -> None:
+        in_python.append(f"taken={taken}")
+
+    monkeypatch.setattr(RingCore, "turn", turn)
+    replay.fill()
+    feed = replay.ring.events()
+    events = [next(feed) for _ in range(ALL + 3)]
+    assert offs(events[:ALL]) == replay.offs
+    assert [event.request for event in events[ALL:]] == replay.requests
+    assert all(isinstance(event, pyzcrx.Limit) for event in events[ALL:])
+    assert not in_python
+
+
+@pytest.mark.parametrize("taken", [1, 32, 33, PER_TURN - 4, PER_TURN - 3, PER_TURN - 2])
+def test_ends_stay_behind_the_data_of_a_loop_that_is_left(replay: Replay, taken: int) -> None:
+    """Their requests are over once the turn came; nobody is told of that before he has the data."""
+    replay.fill()
+    feed = replay.ring.events()
+    events = [next(feed) for _ in range(PER_TURN + taken)]
+    assert all(request.over for request in replay.requests)
+    batch = replay.ring.wait(0)
+    events += batch.events
+    batch.release()
+    events += feed
+    assert offs(events[:ALL]) == replay.offs
+    assert [type(event) for event in events[ALL:]] == [pyzcrx.Limit] * 3
+    del events, batch
+    replay.ifq.audit()
+    replay.take_refill()
 
 
 def test_a_deadline_takes_what_a_loop_left(replay: Replay) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,3 +84,11 @@ def test_within_its_bounds(most_us: int, cq_entries: int, buffers: int, turns: l
     for brought in turns:
         pace.brought(brought, 4096 * brought)
         assert 0 <= pace.us <= most_us
+
+
+@pytest.mark.parametrize("frame", [1448, 4044, 8948])
+def test_one_packet_of_gro_in_large_buffers_is_much(frame: int) -> None:
+    """Whatever it is made of: with its headers it has less than 64 KiB."""
+    pace = Pace(1000, 4096)
+    pace.brought(2, (65_535 - 52) // frame * frame)
+    assert pace.us > 0

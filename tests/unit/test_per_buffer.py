@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
@@ -20,7 +21,7 @@ from pyzcrx._kernel._ffi import ffi, lib
 from pyzcrx._kernel.memory import PAGE, Mapping
 from pyzcrx.bench.plan import BenchError
 from pyzcrx.uapi import OFFSET_MASK
-from tests.perf import bare, callgrind, per_request, ways
+from tests.perf import bare, callgrind, flame, per_request, ways
 from tests.perf.per_buffer import command
 from tests.perf.replay import MOST, Replay
 
@@ -201,6 +202,7 @@ def test_the_table_is_readable_at_100_columns() -> None:
         (["--lengths", "8192"], 2, "no list of bytes"),
         (["--per-turn", "1"], 2, "not in the range"),
         (["--profile", "columns"], 1, "give --instructions"),
+        (["--instructions", "--flame", "turn.svg"], 1, "give --profile"),
     ],
 )
 def test_what_makes_no_sense_is_refused(arguments: list[str], status: int, said: str) -> None:
@@ -273,6 +275,34 @@ def test_instructions_as_a_table() -> None:
     lines = list(callgrind.table("256", dict.fromkeys(ways.WAYS, counts), ways.GOALS))
     assert max(map(len, lines)) <= 100
     assert lines[3].split()[-2:] == ["goal", "0.1"]
+
+
+def test_a_flame_graph_is_as_wide_as_each_call() -> None:
+    assert flame.stack_of("leaf.lto_priv.0'2'0x1ab'main@@V_2'2") == ("main", "?", "leaf")
+    counted = {("lib", "main"): 1, ("lib", "turn'main"): 700, ("lib", "drain'turn'main"): 300}
+    root = flame.single(flame.tree(counted, {"turn": "shim"}))
+    assert (root.name, root.total, root.part) == ("main", 1001, "other")
+    [turn] = root.callees.values()
+    assert (turn.name, turn.total, turn.part) == ("turn", 1000, "shim")
+    drawn = ElementTree.fromstring(flame.svg(root, 10, "a < b"))
+    widths = [float(each.attrib["width"]) for each in drawn.iter() if each.tag.endswith("rect")]
+    assert widths == [pytest.approx(flame.WIDTH * n / 1001, abs=0.1) for n in (1001, 1000, 300)]
+    told = [each.text for each in drawn.iter() if each.tag.endswith("title")]
+    assert told[1] == "turn: 100 instructions a turn"
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    counts = callgrind.Counts(Counter({("python3", "f"): 10}), 1, PAGE)
+    flame.of_turn("columns", 256, counts, tmp_path / "turn.svg")
+    assert "<svg" in (tmp_path / "turn.svg").read_text()
+    with pytest.raises(BenchError, match="No such file or directory"):
+        flame.of_turn("columns", 256, counts, tmp_path / "none" / "turn.svg")
+
+
+def test_the_profile_adds_up_a_function_s_callers() -> None:
+    counted = Counter({("lib", "f'a"): 1, ("lib", "f'2'b"): 2, ("lib", "g"): 1})
+    lines = list(callgrind.Counts(counted, 1, PAGE).functions())
+    assert [line.split()[:2] for line in lines] == [["3.0", "f"], ["1.0", "g"]]
 
 
 def test_valgrind_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

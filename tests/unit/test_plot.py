@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pyzcrx.bench import figures, plot
-from pyzcrx.bench.figures import Spread
-from pyzcrx.bench.plan import BenchError
+from pyzcrx.bench.figures import Report, Spread
+from pyzcrx.bench.plan import MIB, BenchError
 from tests.unit.reports import report
 
 
@@ -52,10 +52,35 @@ def test_a_picture_says_what_it_is_of() -> None:
     assert [plot.number(value) for value in (12345.6, 0.1264, 1.0)] == ["12,346", "0.126", "1"]
 
 
+def counted(**changes: object) -> Report:
+    made = report(**changes)
+    for run in (run for runs in made.runs.values() for run in runs):
+        run["instructions"] = run["bytes"] * 2000 / MIB
+    return made
+
+
+def test_instructions_are_drawn_where_all_were_counted() -> None:
+    both = counted(), counted(connections=8)
+    assert len(plot.rows(both)) == 3
+    figure = [*plot.rows(both).values()][-1]
+    assert {spread.median for _, spread in plot.curves(both, "connections", figure)["c"]} == {2.0}
+    assert len(plot.rows([*both, report()])) == 2
+    one = counted()
+    del one.runs["c"][0]["instructions"]
+    assert len(plot.rows([one])) == 2
+
+
 def test_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="expected: matplotlib is an extra")
     many = [report(), report(connections=8), report(queues=2), report(rx_buf_len=8192)]
-    for name, reports in ("bars", [report()]), ("curves", many[:2]), ("all", many):
+    two = [counted(), counted(connections=8)]
+    for name, reports in (
+        ("bars", [report()]),
+        ("curves", many[:2]),
+        ("all", many),
+        ("counted bars", two[:1]),
+        ("counted", two),
+    ):
         plot.draw(reports, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(BenchError, match="No such file"):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from pyzcrx._kernel.memory import PAGE
-from pyzcrx._lease import RunLease, expand
+from pyzcrx._lease import Descriptor, RunLease, expand
 from pyzcrx._queue.buffer import Buffer
 from pyzcrx._receive.chunks import Chunks
-from tests.unit.test_turn import ALL_ONES, Inbox, Leased
+from tests.unit.test_turn import ALL_ONES, Inbox, Leased, queue_of
 
 OFFS = [0, 200, 100]
 
@@ -72,6 +73,54 @@ def test_all_of_it_goes_back_once(end: Callable[[Leased, list[RunLease]], None])
     assert core.accounts[0].returned() == OFFS
     assert core.accounts[0].oldest(-1) == []
     assert sum(core.accounts[0].histogram) == 3
+
+
+def test_it_goes_into_the_refill_queue_at_once_as_far_as_that_has_room() -> None:
+    core = Leased()
+    [account] = core.accounts
+    rq = queue_of(account, 4)
+    first, second = (leased(core, offs) for offs in (OFFS, [300, 500, 400]))
+    first[0]._let_go()
+    assert [rq.view[i, 0] for i in range(rq.pending)] == OFFS
+    second[0]._let_go()
+    assert (rq.view[3, 0], account.returned()) == (300, [500, 400])
+    assert (account.given, account.leased, account.pushed, account.count) == (6, 0, 4, 2)
+
+
+def test_none_overtakes_what_waits_for_the_refill_queue() -> None:
+    core = Leased()
+    [account] = core.accounts
+    waiting, run = leased(core, [700]), leased(core, OFFS)
+    waiting[0].release()
+    rq = queue_of(account, 8)
+    run[0]._let_go()
+    assert (rq.pending, account.returned()) == (0, [700, *OFFS])
+    assert account.push() == 4
+    assert [rq.view[i, 0] for i in range(4)] == [700, *OFFS]
+
+
+def test_a_forked_child_leaves_the_refill_queue_alone() -> None:
+    core = Leased()
+    [account] = core.accounts
+    rq = queue_of(account, 8)
+    [run] = leased(core, OFFS)
+    account.orphaned = True
+    run._let_go()
+    assert (rq.pending, account.returned()) == (0, OFFS)
+
+
+def test_who_waits_for_its_return_is_told_once_a_turn() -> None:
+    core = Leased()
+    [account] = core.accounts
+    queue_of(account, 8)
+    account.signal = Descriptor(os.eventfd(0, os.EFD_NONBLOCK), adopt=True)
+    runs = [leased(core, [at, at + 100])[0] for at in (0, 200, 400)]
+    runs[0]._let_go()
+    runs[1]._let_go()
+    assert os.eventfd_read(account.signal.number) == 1
+    account.settle()  # as the next turn does
+    runs[2]._let_go()
+    assert os.eventfd_read(account.signal.number) == 1
 
 
 def test_it_becomes_buffers_in_its_place() -> None:

@@ -221,7 +221,7 @@ COUNTS = {
         "want_turn",  # its user may have been interrupted anywhere
         "watched",
     ),
-    *("looked_at", "others_done", "posted", "quiet", "shared", "unrest"),
+    *("looked_at", "others_done", "posted", "quiet", "readers", "shared", "unrest"),
 }
 
 

@@ -22,8 +22,7 @@ def columns(gate: Gate) -> None:
     turns = 0
     with registered(gate) as (ring, ifq), gate.first() as listener:
         ring.accept(listener)
-        while left:
-            batch = ring.wait()
+        for batch in ring.batches():
             turns += 1
             batch.release()
             for event in batch.events:
@@ -35,6 +34,8 @@ def columns(gate: Gate) -> None:
                     left -= 1
                 elif isinstance(event, pyzcrx.Failed):
                     raise event.error
+            if not left:
+                break
         finish(gate, ifq, turns)
 
 

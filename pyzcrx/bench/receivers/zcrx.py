@@ -64,9 +64,9 @@ def columns(gate: Gate) -> None:
             turns += 1
             if consume:
                 for run in batch.runs():
-                    request, stream = run.request, sock_of(run.request)
-                    for i in range(run.start, run.stop):
-                        consume(batch.view(request, i), stream)
+                    stream = sock_of(run.request)
+                    for view in run.views():
+                        consume(view, stream)
             for event in batch.events:
                 if isinstance(event, pyzcrx.End):
                     sock_of(event.request).close()
