@@ -78,7 +78,11 @@ def test_every_call_from_another_thread() -> None:
 
 
 def test_a_thread_that_has_the_number_of_the_owner() -> None:
-    """The system gives a thread's number to another once it has ended."""
+    """The system gives a thread's number to another once it has ended.
+
+    The number is where its stack was. A new thread takes one of those that are free, and it is this
+    one's turn at last while the others stay taken.
+    """
     with ModelKernel(), pyzcrx.Area.anonymous(1 << 20) as area:
         made: list[tuple[int, pyzcrx.Ring]] = []
         events: list[Iterator[pyzcrx.Event]] = []
@@ -98,14 +102,22 @@ def test_a_thread_that_has_the_number_of_the_owner() -> None:
             "events": lambda: next(events[0]),
         }
 
+        looked, over = threading.Semaphore(0), threading.Event()
+
         def use() -> None:
             if threading.get_ident() == number:
                 found.update(outcomes(calls))
+            looked.release()
+            over.wait(30)
 
-        for _ in range(100):
-            in_thread(use)
-            if found:
-                break
+        threads: list[threading.Thread] = []
+        while not found and len(threads) < 100:
+            threads.append(threading.Thread(target=use))
+            threads[-1].start()
+            assert looked.acquire(timeout=30)
+        over.set()
+        for thread in threads:
+            thread.join(30)
         assert found == dict.fromkeys(calls, "WrongThread")
         ring._close_elsewhere()
 
