@@ -187,7 +187,8 @@ def main(
         here, bound_port = host_of(listener), listener.getsockname()[1]
         if resume:  # before who waits for us to listen reads on
             for each in outputs:
-                lines.say(f"{each.paths[-1]}: goes on at byte {each.begun_at} of the stream")
+                cut = f"; {each.cut_bytes} bytes behind it were cut off" if each.cut_bytes else ""
+                lines.say(f"{each.paths[-1]}: goes on at byte {each.begun_at} of the stream{cut}")
         lines.say(f"listening on {here} port {bound_port} ({how_text(card, queue)})")
         figures = _Figures(ifq, session)
         try:

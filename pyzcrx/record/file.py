@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyzcrx._kernel._ffi import ffi
 from pyzcrx.errors import BadArgument, ClosedError, KernelError
+from pyzcrx.record.mark import Mark, cut_to
 from pyzcrx.record.plan import ANY, split
 from pyzcrx.record.system import direct_alignment, reserve, sync_data
 
@@ -57,8 +58,9 @@ class RecordFile:
     """Appends chunks to *path*, in place from where they lie as far as can be.
 
     direct: by O_DIRECT; what is not aligned for it is copied and counted. reserve_bytes: have so
-    much of the disk set aside first. resume: go on behind what the file has; otherwise a file that
-    exists is refused. One thread at a time.
+    much of the disk set aside first. resume: go on behind what the file has, and cut off what may
+    not be right (:mod:`pyzcrx.record.mark`); otherwise a file that exists is refused. One thread
+    at a time.
 
     :meth:`append` only notes a chunk: its memory must stay as it is until :meth:`flush`. Nothing
     is claimed to be on disk but the first ``synced_bytes``. Raises RecordFailed from every
@@ -98,10 +100,12 @@ class RecordFile:
             raise
 
     def _begin(self, direct: bool, reserve_bytes: int) -> None:
-        self._written = self._position = os.fstat(self._fd).st_size
+        self._written = self._position = cut_to(self._fd, 1)
         if direct:
             self._go_direct()
         sync_data(self._fd)
+        self._mark = Mark(self._fd, self._position)
+        os.fsync(self._fd)
         self._sync_folder()
         self.synced_bytes = self._position
         self._reserved = reserve_bytes > self._position
@@ -219,6 +223,7 @@ class RecordFile:
         except OSError as error:
             raise self._fail(error, "fdatasync", synced=False) from None
         self.synced_bytes = max(self.synced_bytes, self._written)
+        self._mark.move(self.synced_bytes)
         return self.synced_bytes
 
     def finish(self) -> int:
@@ -234,6 +239,10 @@ class RecordFile:
         except OSError as error:
             raise self._fail(error, "write") from None
         self.sync()
+        try:
+            self._mark.remove()
+        except OSError as error:
+            raise self._fail(error, "fsync", synced=False) from None
         self.close()
         return self.synced_bytes
 
@@ -260,6 +269,7 @@ class RecordFile:
         with suppress(OSError):
             os.ftruncate(self._fd, self.synced_bytes)
             os.fdatasync(self._fd)
+        self._mark.distrust(self.synced_bytes)
         self._failure = self._error(error, operation)
         return self._failure
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pyzcrx._kernel.memory import PAGE
 from pyzcrx.errors import BadArgument
 from pyzcrx.record.file import RecordFile
+from pyzcrx.record.mark import cut_to
 
 DIGITS = 3
 """Of the number of a part, at least."""
@@ -47,6 +48,8 @@ class FileSeries:
         self._before_bytes = self._copied_bytes = 0  # of the parts before the current one
         if split_bytes is not None:
             self._take_up_parts(split_bytes, resume=resume)
+        self.cut_bytes = 0
+        """Bytes of a resumed recording that were cut off: they are to be sent again."""
         self._file = self._open(resume=resume)
         self.begun_at = self.position
         """Position of the stream where this recording goes on: 0 unless it was resumed."""
@@ -81,10 +84,14 @@ class FileSeries:
         reserve_bytes = self._reserve_bytes
         if split_bytes is not None:
             reserve_bytes = min(reserve_bytes, split_bytes)
-        if resume and self.direct:
+        before_bytes = 0
+        if resume:
             with suppress(OSError):  # opening it meets the same
-                os.truncate(path, path.stat().st_size // PAGE * PAGE)
+                before_bytes = path.stat().st_size
+                if self.direct:
+                    _cut_to_page(path)
         file = RecordFile(path, direct=self.direct, reserve_bytes=reserve_bytes, resume=resume)
+        self.cut_bytes += max(0, before_bytes - file.position)
         self.paths.append(path)
         return file
 
@@ -144,3 +151,11 @@ class FileSeries:
         if not self.position:
             with suppress(OSError):
                 self.paths[-1].unlink()
+
+
+def _cut_to_page(path: Path) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        cut_to(fd, PAGE)
+    finally:
+        os.close(fd)

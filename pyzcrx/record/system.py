@@ -12,6 +12,7 @@ from pyzcrx.record.plan import Alignment
 # include/uapi/linux/fcntl.h, stat.h, falloc.h
 _AT_EMPTY_PATH = 0x1000
 _STATX_DIOALIGN = 0x2000
+_STATX_MNT_ID_UNIQUE = 0x4000
 _FALLOC_FL_KEEP_SIZE = 0x01
 
 
@@ -20,7 +21,8 @@ class _Statx(ctypes.Structure):
 
     _fields_ = (
         ("mask", ctypes.c_uint32),
-        ("_1", ctypes.c_uint8 * 148),
+        ("_1", ctypes.c_uint8 * 140),
+        ("mnt_id", ctypes.c_uint64),
         ("dio_mem_align", ctypes.c_uint32),
         ("dio_offset_align", ctypes.c_uint32),
         ("_2", ctypes.c_uint8 * 96),
@@ -41,10 +43,24 @@ def _check(result: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
+def _statx(fd: int, what: int) -> _Statx:
+    found = _Statx()
+    _check(_libc.statx(fd, b"", _AT_EMPTY_PATH, what, ctypes.byref(found)))
+    return found
+
+
+def mount_of(fd: int) -> int:
+    """Number of the mount that *fd* is on, never used again before the next boot.
+
+    0 where the kernel has none (before Linux 6.8). Raises OSError.
+    """
+    found = _statx(fd, _STATX_MNT_ID_UNIQUE)
+    return found.mnt_id if found.mask & _STATX_MNT_ID_UNIQUE else 0
+
+
 def direct_alignment(fd: int) -> Alignment | None:
     """What direct I/O on *fd* demands; None: it has none. A page where the kernel does not say."""
-    found = _Statx()
-    _check(_libc.statx(fd, b"", _AT_EMPTY_PATH, _STATX_DIOALIGN, ctypes.byref(found)))
+    found = _statx(fd, _STATX_DIOALIGN)
     if not found.mask & _STATX_DIOALIGN:
         return Alignment(PAGE, PAGE)
     if not (found.dio_mem_align and found.dio_offset_align):

@@ -48,3 +48,32 @@ def test_a_journal_that_failed_at_another_file(tmp_path: Path, syncing: int, kin
             claimed = file.synced_bytes if error is None else error.right_bytes
             assert file.path.read_bytes()[:claimed] == data[:claimed]
         assert any(errors)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_what_another_file_s_sync_makes_of_a_size(tmp_path: Path, kind: str) -> None:
+    """Ext4 has the size of appended bytes on disk, and not the bytes: resumed, they are cut off."""
+    data = os.urandom(SIZE)
+    with small_disk(tmp_path, kind) as failing:
+        path = failing.folder / "out"
+        file = RecordFile(path)
+        with memoryview(data) as chunk:
+            file.append(chunk[:1000])
+            file.sync()
+            file.append(chunk[1000:4000])
+            file.flush()
+        with open(failing.folder / "another", "wb") as another:
+            os.fsync(another.fileno())
+        failing.fail()
+        file.close()
+        failing.unmount()
+        failing.repair()
+        failing.mount()
+        assert path.stat().st_size == (4000 if kind == "ext4" else 1000)
+        assert path.read_bytes()[1000:] == bytes(path.stat().st_size - 1000)
+        file = RecordFile(path, resume=True)
+        assert file.position == 1000
+        with memoryview(data) as chunk:
+            file.append(chunk[1000:])
+            file.finish()
+        assert path.read_bytes() == data

@@ -97,6 +97,7 @@ LAYERS = [
     ["record.recorder"],
     ["record.series"],
     ["record.file"],
+    ["record.mark"],
     ["record.system"],
     ["record.plan", "record.pages", "record.stats"],
     ["nic.messages"],
