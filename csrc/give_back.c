@@ -75,26 +75,54 @@ void account_held(struct account *a, unsigned long long since, Py_ssize_t n)
 	a->histogram[bucket < HISTOGRAM ? bucket : HISTOGRAM - 1] += n;
 }
 
-/* Puts what there is room for into the refill queue, the rest into the list, which has room. */
-static void give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned long long since)
+/* Those of n references that nobody took, into entries that lie side by side; gives how many. */
+static uint32_t fill(struct pz_rqe *restrict rqe, uint64_t *restrict off, uint32_t n)
 {
-	/* In locals, since a store to an entry might alias anything else. */
-	const uint32_t room = a->rq && !a->count ? pz_rq_room(a->rq) : 0;
-	uint64_t *const list = a->offs + a->start + a->count, *to = list;
-	struct pz_rqe *const rqes = room ? a->rq->rqes : NULL;
-	const uint32_t tail = room ? *a->rq->tail : 0, last = room ? a->rq->entries - 1 : 0;
+	const struct pz_rqe *const first = rqe;
 	const uint64_t *const end = off + n;
-	uint32_t pushed = 0;
 
 	for (; off < end; off++) {
 		const uint64_t place = *off;
 
 		if (place == PZ_TAKEN)
 			continue;
-		if (pushed < room)
-			rqes[(tail + pushed++) & last] = (struct pz_rqe){ .off = place };
-		else
-			*to++ = place;
+		*rqe++ = (struct pz_rqe){ .off = place };
+		*off = PZ_TAKEN;
+	}
+	return (uint32_t)(rqe - first);
+}
+
+/* What there is room for into the refill queue; gives how many, with *off behind the last. */
+static uint32_t push(const struct pz_rq *rq, uint64_t **off, const uint64_t *end)
+{
+	const uint32_t room = pz_rq_room(rq), tail = *rq->tail, last = rq->entries - 1;
+	uint32_t pushed = 0;
+
+	while (*off < end && pushed < room) {
+		const uint32_t at = (tail + pushed) & last;
+		uint32_t n = rq->entries - at;		/* up to where the queue begins anew */
+
+		if (n > room - pushed)
+			n = room - pushed;
+		if (n > end - *off)
+			n = (uint32_t)(end - *off);
+		pushed += fill(rq->rqes + at, *off, n);
+		*off += n;
+	}
+	return pushed;
+}
+
+/* Puts what there is room for into the refill queue, the rest into the list, which has room. */
+static void give_back(struct account *a, uint64_t *off, Py_ssize_t n, unsigned long long since)
+{
+	uint64_t *const list = a->offs + a->start + a->count, *to = list;
+	const uint64_t *const end = off + n;
+	const uint32_t pushed = a->rq && !a->count ? push(a->rq, &off, end) : 0;
+
+	for (; off < end; off++) {
+		if (*off == PZ_TAKEN)
+			continue;
+		*to++ = *off;
 		*off = PZ_TAKEN;
 	}
 	if (pushed)

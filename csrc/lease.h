@@ -95,6 +95,7 @@ struct pace {
 	PyObject_HEAD
 	unsigned int us, enough;	/* how long the next turn gathers, and how much */
 	unsigned int most_us, first_us, busy, busy_bytes;
+	unsigned long long busy_since_us;	/* when it began to gather */
 };
 
 struct span {

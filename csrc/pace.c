@@ -1,18 +1,41 @@
 // SPDX-License-Identifier: MIT
 /* Pace: how long the next turn gathers, from what the turns before brought (_ring/pace.py). */
+#include <time.h>
+
 #include "lease.h"
+
+static unsigned long long now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return 1000000ULL * now.tv_sec + now.tv_nsec / 1000;
+}
+
+/* Half as long as much has been arriving: what comes last waits no longer than that. */
+static void gather_longer(struct pace *p)
+{
+	unsigned long long now = now_us(), longer = p->first_us;
+
+	if (!p->us)
+		p->busy_since_us = now;
+	else
+		longer = (now - p->busy_since_us) / 2;
+	if (longer < 2ULL * p->us)
+		longer = 2ULL * p->us;
+	p->us = longer < p->most_us ? longer : p->most_us;
+}
 
 void pace_brought(struct pace *p, unsigned long long buffers, unsigned long long bytes)
 {
-	unsigned int longer = p->us ? 2 * p->us : p->first_us;
-
 	if (buffers < p->enough) {
 		if (buffers < p->busy && bytes < p->busy_bytes)
 			p->us = 0;
-		else
-			p->us = longer < p->most_us ? longer : p->most_us;
+		else if (p->us < p->most_us)
+			gather_longer(p);
 	} else if (buffers > 2ULL * p->enough) {
 		p->us /= 2;
+		p->busy_since_us = now_us();
 	}
 }
 

@@ -143,10 +143,12 @@ static unsigned drain_data(const struct io_uring_cq *cq, unsigned head, unsigned
 		const uint64_t request = cqe->user_data, bytes_before = bytes;
 
 		do {
+			const uint32_t size = (uint32_t)cqe->res;
+
 			token[i] = request;
 			off[i] = ((const struct io_uring_zcrx_cqe *)(cqe + 1))->off;
-			len[i] = (uint32_t)cqe->res;
-			bytes += (uint32_t)cqe->res;
+			len[i] = size;
+			bytes += size;
 			cqe += 2;
 		} while (++i < most && cqe->user_data == request && brings_bytes(cqe));
 		run_token[run] = request;

@@ -56,7 +56,7 @@ RATIOS = {
 """Receivers whose instructions are compared, by what is special about the run."""
 SIZES = {
     "": ("--rounds", "3", "--size", "64M"),
-    SMALL: ("--rounds", "3", "--size", "64M"),
+    SMALL: ("--rounds", "5", "--size", "256M"),
     MANY: ("--rounds", "5", "--size", "256M", "--connections", "64"),
     MOST: ("--rounds", "3", "--size", "1G", "--connections", "512"),
 }

@@ -2,7 +2,8 @@
 
 Waking for every packet costs more than the packet. While much arrives, a turn waits until
 there is a batch worth it, or a short time is over; while little arrives, it returns with
-the first completion, so that nobody who asks and answers waits.
+the first completion, so that nobody who asks and answers waits. The short time is half as
+long as much has been arriving, or twice the last one: the end of a message waits no longer.
 
 Kernel: ``io_uring/wait.c:io_cqring_min_timer_wakeup()``, ``min_wait_usec`` (6.12).
 """

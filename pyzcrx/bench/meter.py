@@ -67,8 +67,12 @@ class Meter:
         """The connections are there; payload comes."""
         self._first = self._now()
 
+    def end(self) -> None:
+        """All has come: what follows, such as adding figures up, is no part of it."""
+
     def stop(self, *, size_bytes: int, chunks: int, turns: int, **more: Any) -> None:
         """All has come: *size_bytes* in so many *chunks*, fetched in so many *turns*."""
+        self.end()
         now = self._now()
         self.figures = {
             "bytes": size_bytes,

@@ -93,9 +93,13 @@ class Marking(Meter):
         if self._number and self._begin:
             self._begin()
 
-    def stop(self, *, size_bytes: int, chunks: int, turns: int, **more: Any) -> None:
+    def end(self) -> None:
         if self._number and self._end:
-            self._end()
+            self._end()  # a second one does nothing
+
+    def stop(self, *, size_bytes: int, chunks: int, turns: int, **more: Any) -> None:
+        self.end()
+        if self._number and self._end:
             more["maps"] = _code()
         super().stop(size_bytes=size_bytes, chunks=chunks, turns=turns, **more)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 
 import pytest
@@ -31,6 +32,17 @@ def test_much_is_gathered_up_to_the_most() -> None:
     assert waits[-1] == 500
     pace.brought(2, 8192)
     assert pace.us == 0
+
+
+def test_it_gathers_half_as_long_as_much_has_been_arriving() -> None:
+    pace = Pace(1_000_000, CQ_ENTRIES)
+    pace.brought(BUSY, 1)
+    time.sleep(0.02)
+    pace.brought(BUSY, 1)
+    assert pace.us >= 10_000
+    pace.brought(1, 1)
+    pace.brought(BUSY, 1)
+    assert 0 < pace.us < 10_000  # that was another time
 
 
 def test_few_large_buffers_are_much_as_well() -> None:

@@ -36,6 +36,7 @@ def registered(gate: Gate) -> Iterator[tuple[pyzcrx.Ring, pyzcrx.Ifq]]:
 
 def finish(gate: Gate, ifq: pyzcrx.Ifq, turns: int, **more: int) -> None:
     """All has come; *more* figures of the run."""
+    gate.meter.end()
     stats = ifq.stats()
     gate.meter.stop(
         size_bytes=stats.bytes,
