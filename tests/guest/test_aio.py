@@ -20,7 +20,7 @@ import pyzcrx
 from pyzcrx import aio, errors
 from tests.cancellation import Cancel
 from tests.guest.card import CARD, connect, register
-from tests.guest.echo import send_all
+from tests.guest.echo import exchange
 from tests.guest.test_receive import MIB
 from tests.leaks import nothing_leaks
 from tests.patience import PATIENCE_S, START_S
@@ -108,18 +108,7 @@ def received(sock: socket.socket) -> bytes:
 def exchanged(data: bytes) -> Client:
     """Sends *data* and the end, and gives what comes back."""
 
-    def talk(sock: socket.socket) -> bytes:
-        def send() -> None:
-            send_all(sock, data)
-            sock.shutdown(socket.SHUT_WR)
-
-        thread = threading.Thread(target=send)
-        thread.start()
-        back = received(sock)
-        thread.join(START_S)
-        return back
-
-    return talk
+    return lambda sock: exchange(sock, data)
 
 
 async def echo_chunks(reader: aio.StreamReader, writer: aio.StreamWriter) -> None:
