@@ -25,6 +25,7 @@ KEPT = {
     "cli.acceptor:Acceptor._reserve": OWNS,
     "cli.server:Connection.fd": "accepted by the server, and closed only by it",
     "record.file:RecordFile._fd": OWNS,
+    "record.mark:Mark._fd": "of the RecordFile that has the mark, and closes the number",
     "testing.rings:ModelRing.fd": OWNS,
     "testing.requests:Poll.fd": "a test's own",
 }
