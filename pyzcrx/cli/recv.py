@@ -81,7 +81,8 @@ SIGNALLED = 128
 @click.option(
     "--resume",
     is_flag=True,
-    help="Continue after what the files have. The sender must begin there.",
+    help="Continue after what the files have, after a power failure or a new mount after what was "
+    "synced. The sender must begin there.",
 )
 @click.option(
     "--sync-size",
