@@ -32,7 +32,9 @@ def right_bytes(fd: int) -> int:
     size = os.fstat(fd).st_size
     try:
         mark = os.getxattr(fd, NAME)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+            raise
         return size
     if len(mark) != _FORM.size:
         raise BadArgument(f"the attribute {NAME} is not pyzcrx's: see what it is, or remove it")

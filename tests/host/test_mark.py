@@ -112,6 +112,19 @@ def test_an_attribute_of_somebody_else(path: Path) -> None:
     assert os.getxattr(path, mark.NAME) == b"precious"
 
 
+def test_a_mark_that_cannot_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the file has might be wrong, so it stays as it is, and nothing is recorded."""
+
+    def refused(*_arguments: object) -> bytes:
+        raise OSError(errno.EIO, "refused")
+
+    monkeypatch.setattr(os, "getxattr", refused)
+    for direct in (False, True):
+        with pytest.raises(RecordFailed, match="EIO"):
+            FileSeries(path, direct=direct, resume=True)
+    assert path.read_bytes() == DATA[:50_000]
+
+
 @pytest.mark.parametrize("number", [errno.ENOTSUP, errno.EPERM])
 def test_a_file_system_that_has_no_attributes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
