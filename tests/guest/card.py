@@ -244,6 +244,11 @@ class Gve(Pair):
         """Interfaces and addresses, also where the driver or the devices were away."""
         run(f"{self.folder}/setup")
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the driver has it."""
+        return Path(f"/sys/class/net/{self.interface}").exists()
+
     def lay_out(self) -> None:
         """By pyzcrx.nic: split, a rule for each family, other flows off our queue."""
         self.bare()

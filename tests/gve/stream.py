@@ -6,11 +6,11 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 
 import pyzcrx
 from pyzcrx import nic
 from tests.guest.card import PATIENCE_S, Gve, connect
-from tests.guest.echo import send_all
 from tests.patience import START_S
 from tests.sim.removal import abort
 
@@ -46,21 +46,27 @@ def transfer(
     gve: Gve, ring: pyzcrx.Ring, ifq: pyzcrx.Ifq, data: bytes, disturb: Callable[[], None]
 ) -> bytes | BaseException:
     """What came of *data*, sent by the peer: all of it, or the error that ended it. *disturb* is
-    called at every quarter.
+    called at every quarter, while the next one is under way. Nothing behind that is sent before:
+    one turn may bring whatever was.
     """
     with socket.create_server((gve.server, PORT)) as listener:
-        # So that most of it is still with the sender when something happens.
+        # So that not all that was sent is with us when something happens.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW_BYTES)
         client = connect(PORT)
         sock, _ = listener.accept()
 
+    marks = [len(data) * quarter // 4 for quarter in (1, 2, 3)]
+    allowed = threading.Semaphore(2)
+
     def send() -> None:
         with suppress(OSError):  # of a stream that is to fail
-            send_all(client, data)
+            for begin, end in pairwise([0, *marks, len(data)]):
+                allowed.acquire()
+                client.sendall(data[begin:end])
+            client.shutdown(socket.SHUT_WR)
 
     sender = threading.Thread(target=send)
     got = bytearray()
-    marks = [len(data) * quarter // 4 for quarter in (1, 2, 3)]
     with sock:
         try:
             ifq.receive(sock)
@@ -77,10 +83,12 @@ def transfer(
                 while marks and len(got) >= marks[0]:
                     del marks[0]
                     disturb()
+                    allowed.release()
             raise AssertionError(f"nothing comes after {len(got)} bytes\n{gve.stuck()}")
         finally:
             with suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)  # what still sends ends
+            allowed.release(len(marks) + 1)
             sender.join(START_S)
             abort(client)
 
